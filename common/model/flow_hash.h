@@ -1,0 +1,23 @@
+// The hash that all muxes share (paper section 3.3.2): a pure function of the 5-tuple and the cluster's seed.
+//
+// The bucket of a flow is flow_bucket(flow_hash_v4(...), table size). The function is part of the protocol between
+// programs and never changes within a cluster.
+#pragma once
+
+#include <stdint.h>
+
+#include "common/base/bytes.h"
+#include "common/base/hash.h"
+
+// Ports are 0 for protocols that have none. Addresses and ports as the wire has them.
+static inline uint64_t flow_hash_v4(be32 src, be32 dst, be16 src_port, be16 dst_port, uint8_t protocol, uint64_t seed)
+{
+	uint64_t addrs = ((uint64_t)src << 32) | dst;
+	uint64_t rest = ((uint64_t)protocol << 32) | ((uint64_t)src_port << 16) | dst_port;
+	return hash_mix64(hash_mix64(addrs ^ seed) ^ rest);
+}
+
+static inline uint32_t flow_bucket(uint64_t hash, uint32_t n_slots)
+{
+	return hash_reduce(hash, n_slots);
+}

@@ -1,0 +1,54 @@
+#include "common/model/object.h"
+
+#include <string.h>
+
+#include "common/base/memory.h"
+
+struct object_key object_key_of_addr(enum object_kind kind, const struct ip_addr *addr)
+{
+	return (struct object_key){ .kind = kind, .addr = *addr };
+}
+
+struct object_key object_key_of_name(enum object_kind kind, const char *name)
+{
+	struct object_key key = { .kind = kind };
+	(void)text_copy(key.name, sizeof key.name, name);
+	return key;
+}
+
+bool object_key_equal(const struct object_key *a, const struct object_key *b)
+{
+	return a->kind == b->kind && ip_addr_equal(&a->addr, &b->addr) && strcmp(a->name, b->name) == 0;
+}
+
+void change_fini(struct change *c)
+{
+	if (c->key.kind == OBJECT_VIP && !c->is_delete)
+		vip_config_destroy(c->vip);
+	memset(c, 0, sizeof *c);
+}
+
+void change_list_fini(struct change_list *list)
+{
+	for (uint32_t i = 0; i < list->n; i++)
+		change_fini(&list->items[i]);
+	memory_free(list->items);
+	*list = (struct change_list){ 0 };
+}
+
+int change_list_append(struct change_list *list, struct change *c)
+{
+	if (list->n == list->capacity) {
+		uint32_t capacity = list->capacity == 0 ? 16 : list->capacity * 2;
+		struct change *items = memory_resize(list->items, capacity, sizeof *items);
+		if (items == NULL) {
+			change_fini(c);
+			return ERR_NO_MEMORY;
+		}
+		list->items = items;
+		list->capacity = capacity;
+	}
+	list->items[list->n++] = *c;
+	memset(c, 0, sizeof *c);
+	return 0;
+}

@@ -1,0 +1,74 @@
+// The objects of the cluster's state, and changes to them. State is a set of objects with one version counter; what is
+// replicated, distributed and kept on disk is always a list of `struct change`.
+//
+// A struct change owns its VIP configuration, if it holds one; everything else is plain values.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/text.h"
+#include "common/model/ip_addr.h"
+#include "common/model/vip.h"
+
+enum object_kind {
+	OBJECT_CLUSTER = 1, // exactly one
+	OBJECT_VIP, // key: its address
+	OBJECT_MUX, // key: name
+	OBJECT_HOST, // key: name
+	OBJECT_DIP, // key: its address
+};
+
+// What all programs of one cluster share; made once, when the first leader begins.
+struct cluster_info {
+	uint64_t cluster_id; // random, never 0
+	uint64_t hash_seed; // of flow_hash
+};
+
+struct node_info { // a mux, or a host with its agent
+	char name[NAME_BYTES];
+	struct ip_addr addr; // the outer source of what it encapsulates
+};
+
+struct dip_info { // a VM's address and where it is attached
+	struct ip_addr dip;
+	char host[NAME_BYTES];
+	char vm[NAME_BYTES];
+	char interface[NAME_BYTES]; // of the VM's port, on the host
+	uint8_t mac[6]; // of the VM
+};
+
+struct object_key {
+	enum object_kind kind;
+	struct ip_addr addr; // VIP, DIP; else all 0
+	char name[NAME_BYTES]; // mux, host; else ""
+};
+
+struct change {
+	struct object_key key;
+	bool is_delete; // else the object below is put: made, or replaced as a whole
+	union {
+		struct cluster_info cluster;
+		struct vip_config *vip; // owned
+		struct node_info node;
+		struct dip_info dip;
+	};
+};
+
+struct change_list {
+	uint32_t n;
+	uint32_t capacity;
+	struct change *items;
+};
+
+struct object_key object_key_of_addr(enum object_kind kind, const struct ip_addr *addr);
+struct object_key object_key_of_name(enum object_kind kind, const char *name);
+bool object_key_equal(const struct object_key *a, const struct object_key *b);
+
+// Frees what a change owns, not the change itself.
+void change_fini(struct change *c);
+
+void change_list_fini(struct change_list *list);
+
+// Takes ownership of what *c owns, also on failure. ERR_NO_MEMORY.
+NODISCARD int change_list_append(struct change_list *list, struct change *c);

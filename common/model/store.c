@@ -1,0 +1,291 @@
+#include "common/model/store.h"
+
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/memory.h"
+
+void store_init(struct store *s)
+{
+	memset(s, 0, sizeof *s);
+}
+
+static void destroy_object(enum object_kind kind, void *object)
+{
+	if (kind == OBJECT_VIP)
+		vip_config_destroy(object);
+	else
+		memory_free(object);
+}
+
+static void array_fini(struct store_array *a, enum object_kind kind)
+{
+	for (uint32_t i = 0; i < a->n; i++)
+		destroy_object(kind, a->items[i]);
+	memory_free(a->items);
+}
+
+void store_fini(struct store *s)
+{
+	array_fini(&s->vips, OBJECT_VIP);
+	array_fini(&s->muxes, OBJECT_MUX);
+	array_fini(&s->hosts, OBJECT_HOST);
+	array_fini(&s->dips, OBJECT_DIP);
+	memset(s, 0, sizeof *s);
+}
+
+static struct store_array *array_of(const struct store *s, enum object_kind kind)
+{
+	struct store *mutable = (struct store *)s;
+	switch (kind) {
+	case OBJECT_VIP: return &mutable->vips;
+	case OBJECT_MUX: return &mutable->muxes;
+	case OBJECT_HOST: return &mutable->hosts;
+	case OBJECT_DIP: return &mutable->dips;
+	case OBJECT_CLUSTER: break;
+	}
+	CHECK(kind != OBJECT_CLUSTER); // the one kind without an array
+	return NULL;
+}
+
+static int compare_to_key(const void *object, const struct object_key *key)
+{
+	switch (key->kind) {
+	case OBJECT_VIP: return ip_addr_compare(&((const struct vip_config *)object)->vip, &key->addr);
+	case OBJECT_DIP: return ip_addr_compare(&((const struct dip_info *)object)->dip, &key->addr);
+	case OBJECT_MUX:
+	case OBJECT_HOST: return strcmp(((const struct node_info *)object)->name, key->name);
+	case OBJECT_CLUSTER: break;
+	}
+	return 0;
+}
+
+// The index of the key, or where it would be put.
+static uint32_t array_find(const struct store_array *a, const struct object_key *key, bool *ret_found)
+{
+	uint32_t low = 0;
+	uint32_t high = a->n;
+	*ret_found = false;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		int order = compare_to_key(a->items[middle], key);
+		if (order == 0) {
+			*ret_found = true;
+			return middle;
+		}
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low;
+}
+
+static int array_put(struct store_array *a, const struct object_key *key, void *object)
+{
+	bool found;
+	uint32_t i = array_find(a, key, &found);
+	if (found) {
+		destroy_object(key->kind, a->items[i]);
+		a->items[i] = object;
+		return 0;
+	}
+	if (a->n == a->capacity) {
+		uint32_t capacity = a->capacity == 0 ? 16 : a->capacity * 2;
+		void **items = memory_resize(a->items, capacity, sizeof *items);
+		if (items == NULL)
+			return ERR_NO_MEMORY;
+		a->items = items;
+		a->capacity = capacity;
+	}
+	memmove(a->items + i + 1, a->items + i, (a->n - i) * sizeof *a->items);
+	a->items[i] = object;
+	a->n++;
+	return 0;
+}
+
+static void array_remove(struct store_array *a, const struct object_key *key)
+{
+	bool found;
+	uint32_t i = array_find(a, key, &found);
+	if (!found)
+		return;
+	destroy_object(key->kind, a->items[i]);
+	memmove(a->items + i, a->items + i + 1, (a->n - i - 1) * sizeof *a->items);
+	a->n--;
+}
+
+static int put_copy(struct store *s, const struct object_key *key, const void *object, size_t size)
+{
+	void *copy = memory_copy(object, size);
+	if (copy == NULL)
+		return ERR_NO_MEMORY;
+	int code = array_put(array_of(s, key->kind), key, copy);
+	if (code != 0)
+		memory_free(copy);
+	return code;
+}
+
+int store_apply(struct store *s, struct change *c)
+{
+	if (c->key.kind == OBJECT_CLUSTER) {
+		s->has_cluster = !c->is_delete;
+		s->cluster = c->is_delete ? (struct cluster_info){ 0 } : c->cluster;
+		return 0;
+	}
+	if (c->is_delete) {
+		array_remove(array_of(s, c->key.kind), &c->key);
+		return 0;
+	}
+	switch (c->key.kind) {
+	case OBJECT_VIP: {
+		int code = array_put(&s->vips, &c->key, c->vip);
+		if (code == 0)
+			c->vip = NULL;
+		return code;
+	}
+	case OBJECT_MUX:
+	case OBJECT_HOST: return put_copy(s, &c->key, &c->node, sizeof c->node);
+	case OBJECT_DIP: return put_copy(s, &c->key, &c->dip, sizeof c->dip);
+	case OBJECT_CLUSTER: break;
+	}
+	return 0;
+}
+
+static const void *lookup(const struct store *s, const struct object_key *key)
+{
+	bool found;
+	const struct store_array *a = array_of(s, key->kind);
+	uint32_t i = array_find(a, key, &found);
+	return found ? a->items[i] : NULL;
+}
+
+const struct vip_config *store_lookup_vip(const struct store *s, const struct ip_addr *vip)
+{
+	struct object_key key = object_key_of_addr(OBJECT_VIP, vip);
+	return lookup(s, &key);
+}
+
+const struct node_info *store_lookup_mux(const struct store *s, const char *name)
+{
+	struct object_key key = object_key_of_name(OBJECT_MUX, name);
+	return lookup(s, &key);
+}
+
+const struct node_info *store_lookup_host(const struct store *s, const char *name)
+{
+	struct object_key key = object_key_of_name(OBJECT_HOST, name);
+	return lookup(s, &key);
+}
+
+const struct dip_info *store_lookup_dip(const struct store *s, const struct ip_addr *dip)
+{
+	struct object_key key = object_key_of_addr(OBJECT_DIP, dip);
+	return lookup(s, &key);
+}
+
+int store_get_change(const struct store *s, const struct object_key *key, struct change *ret_change)
+{
+	struct change c = { .key = *key };
+	if (key->kind == OBJECT_CLUSTER) {
+		c.is_delete = !s->has_cluster;
+		c.cluster = s->cluster;
+		*ret_change = c;
+		return 0;
+	}
+	const void *object = lookup(s, key);
+	c.is_delete = object == NULL;
+	if (object != NULL) {
+		switch (key->kind) {
+		case OBJECT_VIP:
+			c.vip = vip_config_clone(object);
+			if (c.vip == NULL)
+				return ERR_NO_MEMORY;
+			break;
+		case OBJECT_MUX:
+		case OBJECT_HOST: c.node = *(const struct node_info *)object; break;
+		case OBJECT_DIP: c.dip = *(const struct dip_info *)object; break;
+		case OBJECT_CLUSTER: break;
+		}
+	}
+	*ret_change = c;
+	return 0;
+}
+
+static struct object_key key_of(enum object_kind kind, const void *object)
+{
+	switch (kind) {
+	case OBJECT_VIP: return object_key_of_addr(kind, &((const struct vip_config *)object)->vip);
+	case OBJECT_DIP: return object_key_of_addr(kind, &((const struct dip_info *)object)->dip);
+	case OBJECT_MUX:
+	case OBJECT_HOST: return object_key_of_name(kind, ((const struct node_info *)object)->name);
+	case OBJECT_CLUSTER: break;
+	}
+	return (struct object_key){ .kind = kind };
+}
+
+static int append_object(const struct store *s, const struct object_key *key, struct change_list *list)
+{
+	struct change c;
+	int code = store_get_change(s, key, &c);
+	return code != 0 ? code : change_list_append(list, &c);
+}
+
+int store_get_all(const struct store *s, struct change_list *ret_list)
+{
+	static const enum object_kind kinds[] = { OBJECT_VIP, OBJECT_MUX, OBJECT_HOST, OBJECT_DIP };
+	struct change_list list = { 0 };
+	struct object_key key = { .kind = OBJECT_CLUSTER };
+	int code = s->has_cluster ? append_object(s, &key, &list) : 0;
+	for (uint32_t k = 0; code == 0 && k < sizeof kinds / sizeof *kinds; k++) {
+		const struct store_array *a = array_of(s, kinds[k]);
+		for (uint32_t i = 0; code == 0 && i < a->n; i++) {
+			key = key_of(kinds[k], a->items[i]);
+			code = append_object(s, &key, &list);
+		}
+	}
+	if (code != 0) {
+		change_list_fini(&list);
+		return code;
+	}
+	*ret_list = list;
+	return 0;
+}
+
+static bool node_equal(const struct node_info *a, const struct node_info *b)
+{
+	return strcmp(a->name, b->name) == 0 && ip_addr_equal(&a->addr, &b->addr);
+}
+
+static bool dip_equal(const struct dip_info *a, const struct dip_info *b)
+{
+	return ip_addr_equal(&a->dip, &b->dip) && strcmp(a->host, b->host) == 0 && strcmp(a->vm, b->vm) == 0 &&
+	       strcmp(a->interface, b->interface) == 0 && memcmp(a->mac, b->mac, sizeof a->mac) == 0;
+}
+
+static bool nodes_equal(const struct store_array *a, const struct store_array *b)
+{
+	if (a->n != b->n)
+		return false;
+	for (uint32_t i = 0; i < a->n; i++)
+		if (!node_equal(a->items[i], b->items[i]))
+			return false;
+	return true;
+}
+
+bool store_equal(const struct store *a, const struct store *b)
+{
+	if (a->version != b->version || a->has_cluster != b->has_cluster || a->vips.n != b->vips.n ||
+	    a->dips.n != b->dips.n)
+		return false;
+	if (a->has_cluster &&
+	    (a->cluster.cluster_id != b->cluster.cluster_id || a->cluster.hash_seed != b->cluster.hash_seed))
+		return false;
+	for (uint32_t i = 0; i < a->vips.n; i++)
+		if (!vip_config_equal(store_vip(a, i), store_vip(b, i)))
+			return false;
+	for (uint32_t i = 0; i < a->dips.n; i++)
+		if (!dip_equal(store_dip(a, i), store_dip(b, i)))
+			return false;
+	return nodes_equal(&a->muxes, &b->muxes) && nodes_equal(&a->hosts, &b->hosts);
+}

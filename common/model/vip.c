@@ -1,0 +1,260 @@
+#include "common/model/vip.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/memory.h"
+#include "common/model/limits.h"
+
+enum { PROTOCOL_TCP = 6, PROTOCOL_UDP = 17 };
+
+void vip_config_destroy(struct vip_config *vip)
+{
+	if (vip == NULL)
+		return;
+	for (uint32_t i = 0; vip->endpoints != NULL && i < vip->n_endpoints; i++)
+		memory_free(vip->endpoints[i].dips);
+	memory_free(vip->endpoints);
+	memory_free(vip->snat_dips);
+	memory_free(vip);
+}
+
+struct vip_config *vip_config_clone(const struct vip_config *vip)
+{
+	struct vip_config *copy = memory_array(1, sizeof *copy);
+	if (copy == NULL)
+		return NULL;
+	*copy = *vip;
+	copy->snat_dips = memory_copy(vip->snat_dips, vip->n_snat_dips * sizeof *vip->snat_dips);
+	copy->endpoints = memory_array(vip->n_endpoints, sizeof *vip->endpoints);
+	if (copy->snat_dips == NULL || copy->endpoints == NULL)
+		goto no_memory;
+	for (uint32_t i = 0; i < vip->n_endpoints; i++) {
+		const struct endpoint *e = &vip->endpoints[i];
+		copy->endpoints[i] = *e;
+		copy->endpoints[i].dips = memory_copy(e->dips, e->n_dips * sizeof *e->dips);
+		if (copy->endpoints[i].dips == NULL)
+			goto no_memory;
+	}
+	return copy;
+no_memory:
+	vip_config_destroy(copy);
+	return NULL;
+}
+
+const char *protocol_name(uint8_t protocol)
+{
+	switch (protocol) {
+	case PROTOCOL_TCP: return "tcp";
+	case PROTOCOL_UDP: return "udp";
+	default: return NULL;
+	}
+}
+
+uint8_t protocol_parse(const char *name)
+{
+	if (strcmp(name, "tcp") == 0)
+		return PROTOCOL_TCP;
+	if (strcmp(name, "udp") == 0)
+		return PROTOCOL_UDP;
+	return 0;
+}
+
+static int compare_endpoint_dips(const void *a, const void *b)
+{
+	return ip_addr_compare(&((const struct endpoint_dip *)a)->dip, &((const struct endpoint_dip *)b)->dip);
+}
+
+static int compare_addrs(const void *a, const void *b)
+{
+	return ip_addr_compare(a, b);
+}
+
+static int compare_endpoint_keys(const struct endpoint *a, uint8_t protocol, uint16_t port)
+{
+	if (a->protocol != protocol)
+		return a->protocol < protocol ? -1 : 1;
+	return a->port < port ? -1 : a->port > port;
+}
+
+static int compare_endpoints(const void *a, const void *b)
+{
+	const struct endpoint *other = b;
+	return compare_endpoint_keys(a, other->protocol, other->port);
+}
+
+static int check_dip(const struct vip_config *vip, const struct ip_addr *dip, struct error *err)
+{
+	char text[IP_ADDR_TEXT_BYTES];
+	if (!ip_addr_is_usable(dip))
+		return error_set(err, ERR_INVALID, "%s is not an address that a VM can have", ip_addr_format(dip, text));
+	if (ip_addr_equal(dip, &vip->vip))
+		return error_set(err, ERR_INVALID, "%s is the VIP itself", ip_addr_format(dip, text));
+	if (!ip_addr_is_v4(dip))
+		return error_set(err, ERR_INVALID, "%s: IPv6 DIPs are not supported yet", ip_addr_format(dip, text));
+	return 0;
+}
+
+static int validate_endpoint_dips(const struct vip_config *vip, struct endpoint *e, struct error *err)
+{
+	if (e->n_dips == 0)
+		return error_set(err, ERR_INVALID, "dips: must hold at least one DIP");
+	if (e->n_dips > LIMIT_DIPS_PER_ENDPOINT)
+		return error_set(err, ERR_LIMIT, "dips: at most %u DIPs, got %u", LIMIT_DIPS_PER_ENDPOINT, e->n_dips);
+	for (uint32_t i = 0; i < e->n_dips; i++) {
+		const struct endpoint_dip *d = &e->dips[i];
+		if (check_dip(vip, &d->dip, err) != 0)
+			return error_prefix(err, "dips[%u].dip: ", i);
+		if (d->port == 0)
+			return error_set(err, ERR_INVALID, "dips[%u].port: must be 1 to 65535, got 0", i);
+		if (d->weight == 0 || d->weight > LIMIT_WEIGHT)
+			return error_set(err, ERR_INVALID, "dips[%u].weight: must be 1 to %u, got %u", i, LIMIT_WEIGHT, d->weight);
+	}
+	qsort(e->dips, e->n_dips, sizeof *e->dips, compare_endpoint_dips);
+	for (uint32_t i = 1; i < e->n_dips; i++) {
+		char text[IP_ADDR_TEXT_BYTES];
+		if (ip_addr_equal(&e->dips[i - 1].dip, &e->dips[i].dip))
+			return error_set(err, ERR_INVALID, "dips: %s is listed twice", ip_addr_format(&e->dips[i].dip, text));
+	}
+	return 0;
+}
+
+static int validate_snat(struct vip_config *vip, struct error *err)
+{
+	if (vip->n_snat_dips > LIMIT_SNAT_DIPS_PER_VIP)
+		return error_set(err, ERR_LIMIT, "snat.dips: at most %u DIPs, got %u", LIMIT_SNAT_DIPS_PER_VIP,
+		                 vip->n_snat_dips);
+	for (uint32_t i = 0; i < vip->n_snat_dips; i++)
+		if (check_dip(vip, &vip->snat_dips[i], err) != 0)
+			return error_prefix(err, "snat.dips[%u]: ", i);
+	qsort(vip->snat_dips, vip->n_snat_dips, sizeof *vip->snat_dips, compare_addrs);
+	for (uint32_t i = 1; i < vip->n_snat_dips; i++) {
+		char text[IP_ADDR_TEXT_BYTES];
+		if (ip_addr_equal(&vip->snat_dips[i - 1], &vip->snat_dips[i]))
+			return error_set(err, ERR_INVALID, "snat.dips: %s is listed twice",
+			                 ip_addr_format(&vip->snat_dips[i], text));
+	}
+	return 0;
+}
+
+static int validate_endpoints(struct vip_config *vip, struct error *err)
+{
+	uint64_t n_dips = vip->n_snat_dips;
+	if (vip->n_endpoints > LIMIT_ENDPOINTS_PER_VIP)
+		return error_set(err, ERR_LIMIT, "endpoints: at most %u, got %u", LIMIT_ENDPOINTS_PER_VIP, vip->n_endpoints);
+	for (uint32_t i = 0; i < vip->n_endpoints; i++) {
+		struct endpoint *e = &vip->endpoints[i];
+		if (!text_is_name(e->name))
+			return error_set(err, ERR_INVALID, "endpoints[%u].name: must be 1 to 63 of A-Z a-z 0-9 . _ -", i);
+		if (protocol_name(e->protocol) == NULL)
+			return error_set(err, ERR_INVALID, "endpoints[%u].protocol: must be \"tcp\" or \"udp\"", i);
+		if (e->port == 0)
+			return error_set(err, ERR_INVALID, "endpoints[%u].port: must be 1 to 65535, got 0", i);
+		if (validate_endpoint_dips(vip, e, err) != 0)
+			return error_prefix(err, "endpoints[%u].", i);
+		n_dips += e->n_dips;
+	}
+	if (n_dips > LIMIT_DIPS_PER_VIP)
+		return error_set(err, ERR_LIMIT, "endpoints: at most %u DIPs in all lists of a VIP together, got %llu",
+		                 LIMIT_DIPS_PER_VIP, (unsigned long long)n_dips);
+	for (uint32_t i = 0; i < vip->n_endpoints; i++)
+		for (uint32_t j = i + 1; j < vip->n_endpoints; j++)
+			if (strcmp(vip->endpoints[i].name, vip->endpoints[j].name) == 0)
+				return error_set(err, ERR_INVALID, "endpoints[%u].name: \"%s\" is the name of endpoints[%u] too", j,
+				                 vip->endpoints[j].name, i);
+	qsort(vip->endpoints, vip->n_endpoints, sizeof *vip->endpoints, compare_endpoints);
+	for (uint32_t i = 1; i < vip->n_endpoints; i++)
+		if (compare_endpoints(&vip->endpoints[i - 1], &vip->endpoints[i]) == 0)
+			return error_set(err, ERR_INVALID, "endpoints: %s port %u is defined twice (\"%s\" and \"%s\")",
+			                 protocol_name(vip->endpoints[i].protocol), vip->endpoints[i].port,
+			                 vip->endpoints[i - 1].name, vip->endpoints[i].name);
+	return 0;
+}
+
+int vip_config_validate(struct vip_config *vip, struct error *err)
+{
+	char text[IP_ADDR_TEXT_BYTES];
+	if (!ip_addr_is_usable(&vip->vip))
+		return error_set(err, ERR_INVALID, "vip: %s is not an address that a service can have",
+		                 ip_addr_format(&vip->vip, text));
+	if (!ip_addr_is_v4(&vip->vip))
+		return error_set(err, ERR_INVALID, "vip: %s: IPv6 VIPs are not supported yet", ip_addr_format(&vip->vip, text));
+	if (!text_is_name(vip->tenant))
+		return error_set(err, ERR_INVALID, "tenant: must be 1 to 63 of A-Z a-z 0-9 . _ -");
+	if (vip->n_endpoints == 0 && vip->n_snat_dips == 0)
+		return error_set(err, ERR_INVALID, "endpoints: must hold at least one endpoint, unless snat.dips does");
+	int code = validate_endpoints(vip, err);
+	return code != 0 ? code : validate_snat(vip, err);
+}
+
+static bool endpoint_equal(const struct endpoint *a, const struct endpoint *b)
+{
+	if (strcmp(a->name, b->name) != 0 || a->protocol != b->protocol || a->port != b->port || a->n_dips != b->n_dips)
+		return false;
+	for (uint32_t i = 0; i < a->n_dips; i++) {
+		const struct endpoint_dip *x = &a->dips[i];
+		const struct endpoint_dip *y = &b->dips[i];
+		if (!ip_addr_equal(&x->dip, &y->dip) || x->port != y->port || x->weight != y->weight)
+			return false;
+	}
+	return true;
+}
+
+bool vip_config_equal(const struct vip_config *a, const struct vip_config *b)
+{
+	if (!ip_addr_equal(&a->vip, &b->vip) || strcmp(a->tenant, b->tenant) != 0 || a->n_endpoints != b->n_endpoints ||
+	    a->n_snat_dips != b->n_snat_dips)
+		return false;
+	for (uint32_t i = 0; i < a->n_endpoints; i++)
+		if (!endpoint_equal(&a->endpoints[i], &b->endpoints[i]))
+			return false;
+	for (uint32_t i = 0; i < a->n_snat_dips; i++)
+		if (!ip_addr_equal(&a->snat_dips[i], &b->snat_dips[i]))
+			return false;
+	return true;
+}
+
+const struct endpoint_dip *endpoint_lookup_dip(const struct endpoint *e, const struct ip_addr *dip)
+{
+	uint32_t low = 0;
+	uint32_t high = e->n_dips;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		int order = ip_addr_compare(&e->dips[middle].dip, dip);
+		if (order == 0)
+			return &e->dips[middle];
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+bool vip_config_has_dip(const struct vip_config *vip, const struct ip_addr *dip)
+{
+	for (uint32_t i = 0; i < vip->n_endpoints; i++)
+		if (endpoint_lookup_dip(&vip->endpoints[i], dip) != NULL)
+			return true;
+	for (uint32_t i = 0; i < vip->n_snat_dips; i++)
+		if (ip_addr_equal(&vip->snat_dips[i], dip))
+			return true;
+	return false;
+}
+
+const struct endpoint *vip_config_lookup_endpoint(const struct vip_config *vip, uint8_t protocol, uint16_t port)
+{
+	uint32_t low = 0;
+	uint32_t high = vip->n_endpoints;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		int order = compare_endpoint_keys(&vip->endpoints[middle], protocol, port);
+		if (order == 0)
+			return &vip->endpoints[middle];
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}

@@ -1,0 +1,58 @@
+// A VIP's configuration, applied as a whole (paper section 3.2.1): endpoints with their DIPs, and the SNAT list.
+//
+// A vip_config owns its lists. Lists are sorted (endpoints by protocol and port, DIPs by address) by vip_config_validate,
+// so that equal configurations are equal byte for byte, in whatever order an operator wrote them.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/error.h"
+#include "common/base/text.h"
+#include "common/model/ip_addr.h"
+
+struct endpoint_dip {
+	struct ip_addr dip;
+	uint16_t port; // on the DIP
+	uint16_t weight; // 1 to LIMIT_WEIGHT: share of new connections relative to the other DIPs
+};
+
+struct endpoint {
+	char name[NAME_BYTES];
+	uint8_t protocol; // IP_PROTO_TCP or IP_PROTO_UDP (common/packet/headers.h)
+	uint16_t port; // on the VIP
+	uint32_t n_dips;
+	struct endpoint_dip *dips;
+};
+
+struct vip_config {
+	struct ip_addr vip;
+	char tenant[NAME_BYTES];
+	uint32_t n_endpoints;
+	struct endpoint *endpoints;
+	uint32_t n_snat_dips;
+	struct ip_addr *snat_dips;
+};
+
+// Frees the lists and the struct; NULL is fine.
+void vip_config_destroy(struct vip_config *vip);
+
+// A deep copy, NULL when memory is short.
+struct vip_config *vip_config_clone(const struct vip_config *vip);
+
+// Checks all rules of one document and sorts its lists. ERR_INVALID or ERR_LIMIT with the field and what is right; on
+// failure the order of lists is unspecified, nothing else is changed.
+NODISCARD int vip_config_validate(struct vip_config *vip, struct error *err);
+
+bool vip_config_equal(const struct vip_config *a, const struct vip_config *b);
+
+// Does any endpoint, or the SNAT list, hold this DIP?
+bool vip_config_has_dip(const struct vip_config *vip, const struct ip_addr *dip);
+
+// NULL when there is none.
+const struct endpoint *vip_config_lookup_endpoint(const struct vip_config *vip, uint8_t protocol, uint16_t port);
+const struct endpoint_dip *endpoint_lookup_dip(const struct endpoint *e, const struct ip_addr *dip);
+
+// "tcp", "udp"; NULL for others. And back: 0 for an unknown name.
+const char *protocol_name(uint8_t protocol);
+uint8_t protocol_parse(const char *name);

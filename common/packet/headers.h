@@ -1,0 +1,97 @@
+// The headers of the wire, as they lie in a frame: packed, unaligned, network byte order.
+// Sources: IEEE 802.3, RFC 826 (ARP), RFC 791 (IPv4), RFC 9293 (TCP), RFC 768 (UDP), RFC 792 (ICMP).
+#pragma once
+
+#include <stdint.h>
+
+#include "common/base/bytes.h"
+
+#define PACKED __attribute__((packed))
+
+#define MAC_BYTES 6
+
+enum { ETHER_IP4 = 0x0800, ETHER_ARP = 0x0806, ETHER_IP6 = 0x86dd };
+
+enum ip_protocol {
+	IP_PROTO_ICMP = 1,
+	IP_PROTO_IPIP = 4, // RFC 2003
+	IP_PROTO_TCP = 6,
+	IP_PROTO_UDP = 17,
+};
+
+struct mac {
+	uint8_t bytes[MAC_BYTES];
+} PACKED;
+
+struct eth_header {
+	struct mac dst;
+	struct mac src;
+	be16 ether_type;
+} PACKED;
+
+struct arp_packet {
+	be16 hardware; // 1: Ethernet
+	be16 protocol; // ETHER_IP4
+	uint8_t hardware_bytes;
+	uint8_t protocol_bytes;
+	be16 operation; // 1 request, 2 reply
+	struct mac sender_mac;
+	be32 sender_ip;
+	struct mac target_mac;
+	be32 target_ip;
+} PACKED;
+
+struct ip4_header {
+	uint8_t version_ihl;
+	uint8_t tos;
+	be16 total_length;
+	be16 id;
+	be16 fragment; // flags and offset
+	uint8_t ttl;
+	uint8_t protocol;
+	be16 checksum;
+	be32 src;
+	be32 dst;
+} PACKED;
+
+enum { IP4_DONT_FRAGMENT = 0x4000, IP4_MORE_FRAGMENTS = 0x2000, IP4_OFFSET_MASK = 0x1fff };
+
+struct tcp_header {
+	be16 src_port;
+	be16 dst_port;
+	be32 seq;
+	be32 ack;
+	uint8_t data_offset; // upper four bits, in words
+	uint8_t flags;
+	be16 window;
+	be16 checksum;
+	be16 urgent;
+} PACKED;
+
+enum tcp_flag { TCP_FIN = 0x01, TCP_SYN = 0x02, TCP_RST = 0x04, TCP_PSH = 0x08, TCP_ACK = 0x10 };
+
+struct udp_header {
+	be16 src_port;
+	be16 dst_port;
+	be16 length;
+	be16 checksum; // 0: none was computed
+} PACKED;
+
+struct icmp_header {
+	uint8_t type;
+	uint8_t code;
+	be16 checksum;
+	be16 id;
+	be16 seq;
+} PACKED;
+
+enum icmp_type { ICMP_ECHO_REPLY = 0, ICMP_UNREACHABLE = 3, ICMP_ECHO = 8, ICMP_TIME_EXCEEDED = 11 };
+
+#define ETH_BYTES 14
+#define IP4_BYTES 20
+
+_Static_assert(sizeof(struct eth_header) == ETH_BYTES, "Ethernet header");
+_Static_assert(sizeof(struct arp_packet) == 28, "ARP over Ethernet and IPv4");
+_Static_assert(sizeof(struct ip4_header) == IP4_BYTES, "IPv4 header without options");
+_Static_assert(sizeof(struct tcp_header) == 20, "TCP header without options");
+_Static_assert(sizeof(struct udp_header) == 8, "UDP header");

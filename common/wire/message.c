@@ -1,0 +1,429 @@
+#include "common/wire/message.h"
+
+#include <string.h>
+
+#include "common/base/memory.h"
+#include "common/wire/pb_model.h"
+
+#define NODES_MAX 20000
+
+void node_status_fini(struct node_status *status)
+{
+	memory_free(status->counters);
+	memory_free(status->dips);
+	memset(status, 0, sizeof *status);
+}
+
+void message_fini(struct message *m)
+{
+	switch (m->type) {
+	case MESSAGE_UPDATE: change_list_fini(&m->update.changes); break;
+	case MESSAGE_COMMAND_REQUEST: change_list_fini(&m->changes); break;
+	case MESSAGE_STATUS_REPLY: node_status_fini(&m->status); break;
+	case MESSAGE_NODES_REPLY:
+		for (uint32_t i = 0; m->nodes.items != NULL && i < m->nodes.n; i++)
+			node_status_fini(&m->nodes.items[i]);
+		memory_free(m->nodes.items);
+		m->nodes.items = NULL;
+		m->nodes.n = 0;
+		break;
+	case MESSAGE_PING:
+	case MESSAGE_ERROR:
+	case MESSAGE_REDIRECT:
+	case MESSAGE_SUBSCRIBE:
+	case MESSAGE_ACK:
+	case MESSAGE_STATUS_REQUEST:
+	case MESSAGE_COMMAND_REPLY:
+	case MESSAGE_STATE_REQUEST:
+	case MESSAGE_NODES_REQUEST:
+	case MESSAGE_CLUSTER_REQUEST:
+	case MESSAGE_CLUSTER_REPLY: break;
+	}
+}
+
+static Ananta__Role pb_from_role(enum node_role role)
+{
+	switch (role) {
+	case ROLE_MUX: return ANANTA__ROLE__ROLE_MUX;
+	case ROLE_AGENT: return ANANTA__ROLE__ROLE_AGENT;
+	case ROLE_NONE: break;
+	}
+	return ANANTA__ROLE__ROLE_UNSPECIFIED;
+}
+
+static enum node_role pb_to_role(int role)
+{
+	if (role == ANANTA__ROLE__ROLE_MUX)
+		return ROLE_MUX;
+	return role == ANANTA__ROLE__ROLE_AGENT ? ROLE_AGENT : ROLE_NONE;
+}
+
+// --- encoding: each makes its body in the arena and hangs it into the envelope; NULL bodies mean out of memory ---
+
+#define NEW_PB(arena, type, name)                 \
+	type *pb = arena_array(arena, 1, sizeof *pb); \
+	if (pb == NULL)                               \
+		return NULL;                              \
+	ananta__##name##__init(pb)
+
+static Ananta__Subscribe *encode_subscribe(struct arena *a, const struct subscribe *s)
+{
+	NEW_PB(a, Ananta__Subscribe, subscribe);
+	pb->role = pb_from_role(s->role);
+	pb->node = pb_from_node(a, &s->node);
+	pb->cluster_id = s->cluster_id;
+	pb->have_version = s->have_version;
+	pb->program_version = (char *)s->program_version;
+	return pb->node == NULL ? NULL : pb;
+}
+
+static Ananta__Update *encode_update(struct arena *a, const struct update *u)
+{
+	NEW_PB(a, Ananta__Update, update);
+	pb->from_version = u->from_version;
+	pb->to_version = u->to_version;
+	pb->more = u->more;
+	pb->n_changes = u->changes.n;
+	pb->changes = pb_from_changes(a, &u->changes);
+	return pb->changes == NULL ? NULL : pb;
+}
+
+static Ananta__CommandRequest *encode_command_request(struct arena *a, const struct change_list *changes)
+{
+	NEW_PB(a, Ananta__CommandRequest, command_request);
+	pb->n_changes = changes->n;
+	pb->changes = pb_from_changes(a, changes);
+	return pb->changes == NULL ? NULL : pb;
+}
+
+static Ananta__NodeStatus *encode_status(struct arena *a, const struct node_status *s)
+{
+	NEW_PB(a, Ananta__NodeStatus, node_status);
+	pb->name = (char *)s->name;
+	pb->role = pb_from_role(s->role);
+	pb->state = (char *)s->state;
+	pb->version = s->version;
+	pb->program_version = (char *)s->program_version;
+	pb->n_counters = s->n_counters;
+	pb->counters = arena_array(a, s->n_counters, sizeof *pb->counters);
+	Ananta__Counter *counters = arena_array(a, s->n_counters, sizeof *counters);
+	pb->n_dips = s->n_dips;
+	pb->dips = arena_array(a, s->n_dips, sizeof *pb->dips);
+	Ananta__DipStatus *dips = arena_array(a, s->n_dips, sizeof *dips);
+	if (pb->counters == NULL || counters == NULL || pb->dips == NULL || dips == NULL)
+		return NULL;
+	for (uint32_t i = 0; i < s->n_counters; i++) {
+		ananta__counter__init(&counters[i]);
+		counters[i].name = (char *)s->counters[i].name;
+		counters[i].value = s->counters[i].value;
+		pb->counters[i] = &counters[i];
+	}
+	for (uint32_t i = 0; i < s->n_dips; i++) {
+		ananta__dip_status__init(&dips[i]);
+		dips[i].dip = pb_from_addr(&s->dips[i].dip);
+		dips[i].state = (char *)s->dips[i].state;
+		pb->dips[i] = &dips[i];
+	}
+	return pb;
+}
+
+static Ananta__NodesReply *encode_nodes(struct arena *a, const struct node_status *items, uint32_t n, bool more)
+{
+	NEW_PB(a, Ananta__NodesReply, nodes_reply);
+	pb->n_nodes = n;
+	pb->more = more;
+	pb->nodes = arena_array(a, n, sizeof *pb->nodes);
+	for (uint32_t i = 0; pb->nodes != NULL && i < n; i++) {
+		pb->nodes[i] = encode_status(a, &items[i]);
+		if (pb->nodes[i] == NULL)
+			return NULL;
+	}
+	return pb->nodes == NULL ? NULL : pb;
+}
+
+static Ananta__ClusterReply *encode_cluster(struct arena *a, const struct cluster_reply *c)
+{
+	NEW_PB(a, Ananta__ClusterReply, cluster_reply);
+	pb->id = c->id;
+	pb->is_leader = c->is_leader;
+	pb->leader_id = c->leader_id;
+	pb->term = c->term;
+	pb->applied_index = c->applied_index;
+	pb->version = c->version;
+	pb->cluster_id = c->cluster_id;
+	pb->program_version = (char *)c->program_version;
+	pb->n_subscribers = c->n_subscribers;
+	pb->n_replicas = c->n_replicas;
+	pb->replicas = arena_array(a, c->n_replicas, sizeof *pb->replicas);
+	Ananta__ReplicaInfo *replicas = arena_array(a, c->n_replicas, sizeof *replicas);
+	if (pb->replicas == NULL || replicas == NULL)
+		return NULL;
+	for (uint32_t i = 0; i < c->n_replicas; i++) {
+		ananta__replica_info__init(&replicas[i]);
+		replicas[i].id = c->replicas[i].id;
+		replicas[i].api = (char *)c->replicas[i].api;
+		replicas[i].raft = (char *)c->replicas[i].raft;
+		pb->replicas[i] = &replicas[i];
+	}
+	return pb;
+}
+
+static Ananta__Error *encode_error(struct arena *a, const struct error *err)
+{
+	NEW_PB(a, Ananta__Error, error);
+	pb->code = err->code;
+	pb->text = (char *)err->text;
+	return pb;
+}
+
+static Ananta__Redirect *encode_redirect(struct arena *a, const char *leader)
+{
+	NEW_PB(a, Ananta__Redirect, redirect);
+	pb->leader = (char *)leader;
+	return pb;
+}
+
+static Ananta__NodesRequest *encode_nodes_request(struct arena *a, enum node_role role, const char *name)
+{
+	NEW_PB(a, Ananta__NodesRequest, nodes_request);
+	pb->role = pb_from_role(role);
+	pb->name = (char *)name;
+	return pb;
+}
+
+static Ananta__Ack *encode_ack(struct arena *a, uint64_t version)
+{
+	NEW_PB(a, Ananta__Ack, ack);
+	pb->version = version;
+	return pb;
+}
+
+static Ananta__CommandReply *encode_command_reply(struct arena *a, uint64_t version)
+{
+	NEW_PB(a, Ananta__CommandReply, command_reply);
+	pb->version = version;
+	return pb;
+}
+
+// Bodies without fields are shared; they are never written to.
+static Ananta__Ping ping = ANANTA__PING__INIT;
+static Ananta__StatusRequest status_request = ANANTA__STATUS_REQUEST__INIT;
+static Ananta__StateRequest state_request = ANANTA__STATE_REQUEST__INIT;
+static Ananta__ClusterRequest cluster_request = ANANTA__CLUSTER_REQUEST__INIT;
+
+#define BODY(tag, field, value)                   \
+	pb->body_case = ANANTA__ENVELOPE__BODY_##tag; \
+	pb->field = (value);                          \
+	return pb->field != NULL
+
+static bool encode_body(struct arena *a, const struct message *m, Ananta__Envelope *pb)
+{
+	switch (m->type) {
+	case MESSAGE_PING: BODY(PING, ping, &ping);
+	case MESSAGE_ERROR: BODY(ERROR, error, encode_error(a, &m->error));
+	case MESSAGE_REDIRECT: BODY(REDIRECT, redirect, encode_redirect(a, m->leader));
+	case MESSAGE_SUBSCRIBE: BODY(SUBSCRIBE, subscribe, encode_subscribe(a, &m->subscribe));
+	case MESSAGE_UPDATE: BODY(UPDATE, update, encode_update(a, &m->update));
+	case MESSAGE_ACK: BODY(ACK, ack, encode_ack(a, m->version));
+	case MESSAGE_STATUS_REQUEST: BODY(STATUS_REQUEST, status_request, &status_request);
+	case MESSAGE_STATUS_REPLY: BODY(STATUS_REPLY, status_reply, encode_status(a, &m->status));
+	case MESSAGE_COMMAND_REQUEST: BODY(COMMAND_REQUEST, command_request, encode_command_request(a, &m->changes));
+	case MESSAGE_COMMAND_REPLY: BODY(COMMAND_REPLY, command_reply, encode_command_reply(a, m->version));
+	case MESSAGE_STATE_REQUEST: BODY(STATE_REQUEST, state_request, &state_request);
+	case MESSAGE_NODES_REQUEST:
+		BODY(NODES_REQUEST, nodes_request, encode_nodes_request(a, m->nodes_request.role, m->nodes_request.name));
+	case MESSAGE_NODES_REPLY:
+		BODY(NODES_REPLY, nodes_reply, encode_nodes(a, m->nodes.items, m->nodes.n, m->nodes.more));
+	case MESSAGE_CLUSTER_REQUEST: BODY(CLUSTER_REQUEST, cluster_request, &cluster_request);
+	case MESSAGE_CLUSTER_REPLY: BODY(CLUSTER_REPLY, cluster_reply, encode_cluster(a, &m->cluster));
+	}
+	return false;
+}
+
+static int encode_envelope(struct arena *a, const struct message *m, uint8_t **ret_bytes, size_t *ret_n)
+{
+	Ananta__Envelope pb = ANANTA__ENVELOPE__INIT;
+	pb.request_id = m->request_id;
+	pb.term = m->term;
+	if (!encode_body(a, m, &pb))
+		return ERR_NO_MEMORY;
+	size_t n = ananta__envelope__get_packed_size(&pb);
+	if (n > MESSAGE_MAX_BYTES)
+		return ERR_LIMIT;
+	uint8_t *bytes = memory_array(n, 1);
+	if (bytes == NULL)
+		return ERR_NO_MEMORY;
+	ananta__envelope__pack(&pb, bytes);
+	*ret_bytes = bytes;
+	*ret_n = n;
+	return 0;
+}
+
+int message_encode(const struct message *m, uint8_t **ret_bytes, size_t *ret_n)
+{
+	struct arena a;
+	arena_init(&a);
+	int code = encode_envelope(&a, m, ret_bytes, ret_n);
+	arena_fini(&a);
+	return code;
+}
+
+// --- decoding ---
+
+static int decode_subscribe(const Ananta__Subscribe *pb, struct subscribe *s, struct error *err)
+{
+	s->role = pb_to_role(pb->role);
+	s->cluster_id = pb->cluster_id;
+	s->have_version = pb->have_version;
+	if (pb->node == NULL || s->role == ROLE_NONE)
+		return error_set(err, ERR_MALFORMED, "a subscription without role or node");
+	int code = pb_to_node(pb->node, &s->node, err);
+	return code != 0 ? code
+	                 : pb_to_text(pb->program_version, s->program_version, sizeof s->program_version, "version", err);
+}
+
+static int decode_status(const Ananta__NodeStatus *pb, struct node_status *s, struct error *err)
+{
+	s->role = pb_to_role(pb->role);
+	s->version = pb->version;
+	s->counters = memory_array(pb->n_counters, sizeof *s->counters);
+	s->dips = memory_array(pb->n_dips, sizeof *s->dips);
+	if (s->counters == NULL || s->dips == NULL)
+		return error_set(err, ERR_NO_MEMORY, "out of memory");
+	s->n_counters = (uint32_t)pb->n_counters;
+	s->n_dips = (uint32_t)pb->n_dips;
+	int code = pb_to_text(pb->name, s->name, sizeof s->name, "name", err);
+	if (code == 0)
+		code = pb_to_text(pb->state, s->state, sizeof s->state, "state", err);
+	if (code == 0)
+		code = pb_to_text(pb->program_version, s->program_version, sizeof s->program_version, "version", err);
+	for (uint32_t i = 0; code == 0 && i < s->n_counters; i++) {
+		s->counters[i].value = pb->counters[i]->value;
+		code = pb_to_text(pb->counters[i]->name, s->counters[i].name, sizeof s->counters[i].name, "counter", err);
+	}
+	for (uint32_t i = 0; code == 0 && i < s->n_dips; i++) {
+		code = pb_to_addr(&pb->dips[i]->dip, &s->dips[i].dip, err);
+		if (code == 0)
+			code = pb_to_text(pb->dips[i]->state, s->dips[i].state, sizeof s->dips[i].state, "state", err);
+	}
+	return code;
+}
+
+static int decode_nodes(const Ananta__NodesReply *pb, struct message *m, struct error *err)
+{
+	if (pb->n_nodes > NODES_MAX)
+		return error_set(err, ERR_MALFORMED, "too many nodes in one message");
+	m->nodes.items = memory_array(pb->n_nodes, sizeof *m->nodes.items);
+	if (m->nodes.items == NULL)
+		return error_set(err, ERR_NO_MEMORY, "out of memory");
+	m->nodes.n = (uint32_t)pb->n_nodes;
+	m->nodes.more = pb->more;
+	int code = 0;
+	for (uint32_t i = 0; code == 0 && i < m->nodes.n; i++)
+		code = decode_status(pb->nodes[i], &m->nodes.items[i], err);
+	return code;
+}
+
+static int decode_cluster(const Ananta__ClusterReply *pb, struct cluster_reply *c, struct error *err)
+{
+	c->id = pb->id;
+	c->is_leader = pb->is_leader;
+	c->leader_id = pb->leader_id;
+	c->term = pb->term;
+	c->applied_index = pb->applied_index;
+	c->version = pb->version;
+	c->cluster_id = pb->cluster_id;
+	c->n_subscribers = pb->n_subscribers;
+	if (pb->n_replicas > REPLICAS_MAX)
+		return error_set(err, ERR_MALFORMED, "more than %d replicas", REPLICAS_MAX);
+	c->n_replicas = (uint32_t)pb->n_replicas;
+	int code = pb_to_text(pb->program_version, c->program_version, sizeof c->program_version, "version", err);
+	for (uint32_t i = 0; code == 0 && i < c->n_replicas; i++) {
+		struct replica_info *r = &c->replicas[i];
+		r->id = pb->replicas[i]->id;
+		code = pb_to_text(pb->replicas[i]->api, r->api, sizeof r->api, "address", err);
+		if (code == 0)
+			code = pb_to_text(pb->replicas[i]->raft, r->raft, sizeof r->raft, "address", err);
+	}
+	return code;
+}
+
+static int decode_update(const Ananta__Update *pb, struct update *u, struct error *err)
+{
+	u->from_version = pb->from_version;
+	u->to_version = pb->to_version;
+	u->more = pb->more;
+	return pb_to_changes(pb->changes, pb->n_changes, &u->changes, err);
+}
+
+static int decode_error(const Ananta__Error *pb, struct error *ret_error)
+{
+	ret_error->code = pb->code < 0 && pb->code >= ERR_VERSION ? (enum error_code)pb->code : ERR_INVALID;
+	text_format(ret_error->text, sizeof ret_error->text, "%s", pb->text);
+	return 0;
+}
+
+static int decode_nodes_request(const Ananta__NodesRequest *pb, struct message *m, struct error *err)
+{
+	m->nodes_request.role = pb_to_role(pb->role);
+	return pb_to_text(pb->name, m->nodes_request.name, sizeof m->nodes_request.name, "name", err);
+}
+
+static int decode_body(const Ananta__Envelope *pb, struct message *m, struct error *err)
+{
+	switch ((int)pb->body_case) {
+	case ANANTA__ENVELOPE__BODY_PING: m->type = MESSAGE_PING; return 0;
+	case ANANTA__ENVELOPE__BODY_ERROR: m->type = MESSAGE_ERROR; return decode_error(pb->error, &m->error);
+	case ANANTA__ENVELOPE__BODY_REDIRECT:
+		m->type = MESSAGE_REDIRECT;
+		return pb_to_text(pb->redirect->leader, m->leader, sizeof m->leader, "leader", err);
+	case ANANTA__ENVELOPE__BODY_SUBSCRIBE:
+		m->type = MESSAGE_SUBSCRIBE;
+		return decode_subscribe(pb->subscribe, &m->subscribe, err);
+	case ANANTA__ENVELOPE__BODY_UPDATE: m->type = MESSAGE_UPDATE; return decode_update(pb->update, &m->update, err);
+	case ANANTA__ENVELOPE__BODY_ACK:
+		m->type = MESSAGE_ACK;
+		m->version = pb->ack->version;
+		return 0;
+	case ANANTA__ENVELOPE__BODY_STATUS_REQUEST: m->type = MESSAGE_STATUS_REQUEST; return 0;
+	case ANANTA__ENVELOPE__BODY_STATUS_REPLY:
+		m->type = MESSAGE_STATUS_REPLY;
+		return decode_status(pb->status_reply, &m->status, err);
+	case ANANTA__ENVELOPE__BODY_COMMAND_REQUEST:
+		m->type = MESSAGE_COMMAND_REQUEST;
+		return pb_to_changes(pb->command_request->changes, pb->command_request->n_changes, &m->changes, err);
+	case ANANTA__ENVELOPE__BODY_COMMAND_REPLY:
+		m->type = MESSAGE_COMMAND_REPLY;
+		m->version = pb->command_reply->version;
+		return 0;
+	case ANANTA__ENVELOPE__BODY_STATE_REQUEST: m->type = MESSAGE_STATE_REQUEST; return 0;
+	case ANANTA__ENVELOPE__BODY_NODES_REQUEST:
+		m->type = MESSAGE_NODES_REQUEST;
+		return decode_nodes_request(pb->nodes_request, m, err);
+	case ANANTA__ENVELOPE__BODY_NODES_REPLY:
+		m->type = MESSAGE_NODES_REPLY;
+		return decode_nodes(pb->nodes_reply, m, err);
+	case ANANTA__ENVELOPE__BODY_CLUSTER_REQUEST: m->type = MESSAGE_CLUSTER_REQUEST; return 0;
+	case ANANTA__ENVELOPE__BODY_CLUSTER_REPLY:
+		m->type = MESSAGE_CLUSTER_REPLY;
+		return decode_cluster(pb->cluster_reply, &m->cluster, err);
+	case ANANTA__ENVELOPE__BODY__NOT_SET:
+	default: return error_set(err, ERR_MALFORMED, "a message of a kind that this version does not know");
+	}
+}
+
+int message_decode(const uint8_t *bytes, size_t n, struct message *ret_message, struct error *err)
+{
+	Ananta__Envelope *pb = ananta__envelope__unpack(NULL, n, bytes);
+	if (pb == NULL)
+		return error_set(err, ERR_MALFORMED, "a message that cannot be read");
+	struct message *m = ret_message;
+	memset(m, 0, sizeof *m);
+	m->request_id = pb->request_id;
+	m->term = pb->term;
+	int code = decode_body(pb, m, err);
+	ananta__envelope__free_unpacked(pb, NULL);
+	if (code != 0)
+		message_fini(m);
+	return code;
+}

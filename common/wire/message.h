@@ -1,0 +1,131 @@
+// Messages in the model's terms, and their bytes. With changes.h the only door to the generated protobuf-c code.
+//
+// Decoding checks everything that the model's types promise (lengths of addresses, names that fit, ports in 16 bits), so
+// that what comes out may be used; rules of configuration are vip_config_validate's. Fuzz target: tests/fuzz/fuzz_message.c.
+// Threads: none of it has state.
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/error.h"
+#include "common/model/object.h"
+
+#define MESSAGE_MAX_BYTES (1u << 20)
+#define ENDPOINT_TEXT_BYTES 64
+#define REPLICAS_MAX 9
+
+enum message_type {
+	MESSAGE_PING = 1, // keeps a silent connection alive; not answered
+	MESSAGE_ERROR,
+	MESSAGE_REDIRECT,
+	MESSAGE_SUBSCRIBE,
+	MESSAGE_UPDATE,
+	MESSAGE_ACK,
+	MESSAGE_STATUS_REQUEST,
+	MESSAGE_STATUS_REPLY,
+	MESSAGE_COMMAND_REQUEST,
+	MESSAGE_COMMAND_REPLY,
+	MESSAGE_STATE_REQUEST,
+	MESSAGE_NODES_REQUEST,
+	MESSAGE_NODES_REPLY,
+	MESSAGE_CLUSTER_REQUEST,
+	MESSAGE_CLUSTER_REPLY,
+};
+
+enum node_role { ROLE_NONE = 0, ROLE_MUX = 1, ROLE_AGENT = 2 };
+
+struct counter {
+	char name[48];
+	uint64_t value;
+};
+
+struct dip_status {
+	struct ip_addr dip;
+	char state[32]; // "attached", "missing-interface"
+};
+
+struct node_status {
+	char name[NAME_BYTES];
+	enum node_role role;
+	char state[32];
+	uint64_t version; // of the configuration in use
+	char program_version[32];
+	uint32_t n_counters;
+	struct counter *counters;
+	uint32_t n_dips;
+	struct dip_status *dips;
+};
+
+struct subscribe {
+	enum node_role role;
+	struct node_info node;
+	uint64_t cluster_id;
+	uint64_t have_version;
+	char program_version[32];
+};
+
+struct update {
+	uint64_t from_version; // 0: a snapshot
+	uint64_t to_version;
+	bool more;
+	struct change_list changes;
+};
+
+struct replica_info {
+	uint64_t id;
+	char api[ENDPOINT_TEXT_BYTES]; // ADDRESS:PORT
+	char raft[ENDPOINT_TEXT_BYTES];
+};
+
+struct cluster_reply {
+	uint64_t id;
+	bool is_leader;
+	uint64_t leader_id; // 0: none known
+	uint64_t term;
+	uint64_t applied_index;
+	uint64_t version;
+	uint64_t cluster_id;
+	char program_version[32];
+	uint32_t n_replicas;
+	struct replica_info replicas[REPLICAS_MAX];
+	uint32_t n_subscribers;
+};
+
+struct message {
+	enum message_type type;
+	uint64_t request_id; // a reply carries that of its request; 0: no reply is expected
+	uint64_t term; // of the leader that sent it; 0 from others
+	union {
+		struct error error;
+		char leader[ENDPOINT_TEXT_BYTES]; // REDIRECT: ADDRESS:PORT, "" when none is known
+		struct subscribe subscribe;
+		struct update update;
+		uint64_t version; // ACK, COMMAND_REPLY
+		struct node_status status; // STATUS_REPLY
+		struct change_list changes; // COMMAND_REQUEST
+		struct {
+			enum node_role role;
+			char name[NAME_BYTES]; // "": all
+		} nodes_request;
+		struct {
+			uint32_t n;
+			struct node_status *items;
+			bool more; // another reply to the same request follows
+		} nodes;
+		struct cluster_reply cluster;
+	};
+};
+
+// Frees what the message owns, not the message itself; it may be finished twice.
+void message_fini(struct message *m);
+
+void node_status_fini(struct node_status *status);
+
+// The envelope's bytes (without the length of the frame), in memory of the caller's to free with memory_free.
+// ERR_LIMIT when it would pass MESSAGE_MAX_BYTES, ERR_NO_MEMORY.
+NODISCARD int message_encode(const struct message *m, uint8_t **ret_bytes, size_t *ret_n);
+
+// ERR_MALFORMED with what is wrong; ERR_NO_MEMORY. *ret_message is for message_fini on success only.
+NODISCARD int message_decode(const uint8_t *bytes, size_t n, struct message *ret_message, struct error *err);

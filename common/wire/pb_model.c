@@ -1,0 +1,337 @@
+#include "common/wire/pb_model.h"
+
+#include <string.h>
+
+#include "common/base/memory.h"
+#include "common/model/limits.h"
+
+ProtobufCBinaryData pb_from_addr(const struct ip_addr *addr)
+{
+	uint8_t *bytes = (uint8_t *)addr->bytes;
+	if (ip_addr_is_v4(addr))
+		return (ProtobufCBinaryData){ .len = 4, .data = bytes + 12 };
+	return (ProtobufCBinaryData){ .len = 16, .data = bytes };
+}
+
+int pb_to_addr(const ProtobufCBinaryData *pb, struct ip_addr *ret_addr, struct error *err)
+{
+	if (pb->len == 4) {
+		*ret_addr = ip_addr_from_v4(load32(pb->data));
+		return 0;
+	}
+	if (pb->len == 16) {
+		memcpy(ret_addr->bytes, pb->data, 16);
+		return 0;
+	}
+	return error_set(err, ERR_MALFORMED, "an address of %zu bytes", pb->len);
+}
+
+int pb_to_text(const char *pb, char *buf, size_t size, const char *what, struct error *err)
+{
+	if (!text_copy(buf, size, pb))
+		return error_set(err, ERR_MALFORMED, "%s: longer than %zu bytes", what, size - 1);
+	return 0;
+}
+
+Ananta__NodeInfo *pb_from_node(struct arena *a, const struct node_info *node)
+{
+	Ananta__NodeInfo *pb = arena_array(a, 1, sizeof *pb);
+	if (pb == NULL)
+		return NULL;
+	ananta__node_info__init(pb);
+	pb->name = (char *)node->name;
+	pb->address = pb_from_addr(&node->addr);
+	return pb;
+}
+
+int pb_to_node(const Ananta__NodeInfo *pb, struct node_info *ret_node, struct error *err)
+{
+	int code = pb_to_text(pb->name, ret_node->name, sizeof ret_node->name, "name", err);
+	return code != 0 ? code : pb_to_addr(&pb->address, &ret_node->addr, err);
+}
+
+static Ananta__ClusterInfo *pb_from_cluster(struct arena *a, const struct cluster_info *cluster)
+{
+	Ananta__ClusterInfo *pb = arena_array(a, 1, sizeof *pb);
+	if (pb == NULL)
+		return NULL;
+	ananta__cluster_info__init(pb);
+	pb->cluster_id = cluster->cluster_id;
+	pb->hash_seed = cluster->hash_seed;
+	return pb;
+}
+
+static Ananta__DipInfo *pb_from_dip(struct arena *a, const struct dip_info *dip)
+{
+	Ananta__DipInfo *pb = arena_array(a, 1, sizeof *pb);
+	if (pb == NULL)
+		return NULL;
+	ananta__dip_info__init(pb);
+	pb->dip = pb_from_addr(&dip->dip);
+	pb->host = (char *)dip->host;
+	pb->vm = (char *)dip->vm;
+	pb->interface = (char *)dip->interface;
+	pb->mac = (ProtobufCBinaryData){ .len = sizeof dip->mac, .data = (uint8_t *)dip->mac };
+	return pb;
+}
+
+static int pb_to_dip(const Ananta__DipInfo *pb, struct dip_info *ret_dip, struct error *err)
+{
+	int code = pb_to_addr(&pb->dip, &ret_dip->dip, err);
+	if (code == 0)
+		code = pb_to_text(pb->host, ret_dip->host, sizeof ret_dip->host, "host", err);
+	if (code == 0)
+		code = pb_to_text(pb->vm, ret_dip->vm, sizeof ret_dip->vm, "vm", err);
+	if (code == 0)
+		code = pb_to_text(pb->interface, ret_dip->interface, sizeof ret_dip->interface, "interface", err);
+	if (code == 0 && pb->mac.len != sizeof ret_dip->mac)
+		code = error_set(err, ERR_MALFORMED, "a MAC address of %zu bytes", pb->mac.len);
+	if (code == 0)
+		memcpy(ret_dip->mac, pb->mac.data, sizeof ret_dip->mac);
+	return code;
+}
+
+static int fill_endpoint(struct arena *a, const struct endpoint *e, Ananta__Endpoint *pb)
+{
+	ananta__endpoint__init(pb);
+	pb->name = (char *)e->name;
+	pb->protocol = e->protocol;
+	pb->port = e->port;
+	pb->n_dips = e->n_dips;
+	pb->dips = arena_array(a, e->n_dips, sizeof *pb->dips);
+	Ananta__EndpointDip *dips = arena_array(a, e->n_dips, sizeof *dips);
+	if (pb->dips == NULL || dips == NULL)
+		return ERR_NO_MEMORY;
+	for (uint32_t i = 0; i < e->n_dips; i++) {
+		ananta__endpoint_dip__init(&dips[i]);
+		dips[i].dip = pb_from_addr(&e->dips[i].dip);
+		dips[i].port = e->dips[i].port;
+		dips[i].weight = e->dips[i].weight;
+		pb->dips[i] = &dips[i];
+	}
+	return 0;
+}
+
+static Ananta__VipConfig *pb_from_vip(struct arena *a, const struct vip_config *vip)
+{
+	Ananta__VipConfig *pb = arena_array(a, 1, sizeof *pb);
+	if (pb == NULL)
+		return NULL;
+	ananta__vip_config__init(pb);
+	pb->vip = pb_from_addr(&vip->vip);
+	pb->tenant = (char *)vip->tenant;
+	pb->n_snat_dips = vip->n_snat_dips;
+	pb->snat_dips = arena_array(a, vip->n_snat_dips, sizeof *pb->snat_dips);
+	pb->n_endpoints = vip->n_endpoints;
+	pb->endpoints = arena_array(a, vip->n_endpoints, sizeof *pb->endpoints);
+	Ananta__Endpoint *endpoints = arena_array(a, vip->n_endpoints, sizeof *endpoints);
+	if (pb->snat_dips == NULL || pb->endpoints == NULL || endpoints == NULL)
+		return NULL;
+	for (uint32_t i = 0; i < vip->n_snat_dips; i++)
+		pb->snat_dips[i] = pb_from_addr(&vip->snat_dips[i]);
+	for (uint32_t i = 0; i < vip->n_endpoints; i++) {
+		if (fill_endpoint(a, &vip->endpoints[i], &endpoints[i]) != 0)
+			return NULL;
+		pb->endpoints[i] = &endpoints[i];
+	}
+	return pb;
+}
+
+static int pb_to_endpoint_dip(const Ananta__EndpointDip *pb, struct endpoint_dip *ret_dip, struct error *err)
+{
+	if (pb->port > UINT16_MAX || pb->weight > UINT16_MAX)
+		return error_set(err, ERR_MALFORMED, "a DIP's port or weight is beyond 65535");
+	ret_dip->port = (uint16_t)pb->port;
+	ret_dip->weight = (uint16_t)pb->weight;
+	return pb_to_addr(&pb->dip, &ret_dip->dip, err);
+}
+
+static int pb_to_endpoint(const Ananta__Endpoint *pb, struct endpoint *ret_endpoint, struct error *err)
+{
+	if (pb->protocol > UINT8_MAX || pb->port > UINT16_MAX || pb->n_dips > LIMIT_DIPS_PER_VIP)
+		return error_set(err, ERR_MALFORMED, "an endpoint's protocol, port or number of DIPs is out of range");
+	ret_endpoint->protocol = (uint8_t)pb->protocol;
+	ret_endpoint->port = (uint16_t)pb->port;
+	int code = pb_to_text(pb->name, ret_endpoint->name, sizeof ret_endpoint->name, "endpoint name", err);
+	if (code != 0)
+		return code;
+	ret_endpoint->dips = memory_array(pb->n_dips, sizeof *ret_endpoint->dips);
+	if (ret_endpoint->dips == NULL)
+		return error_set(err, ERR_NO_MEMORY, "out of memory");
+	ret_endpoint->n_dips = (uint32_t)pb->n_dips;
+	for (uint32_t i = 0; code == 0 && i < pb->n_dips; i++)
+		code = pb_to_endpoint_dip(pb->dips[i], &ret_endpoint->dips[i], err);
+	return code;
+}
+
+static int fill_vip(const Ananta__VipConfig *pb, struct vip_config *vip, struct error *err)
+{
+	int code = pb_to_addr(&pb->vip, &vip->vip, err);
+	if (code == 0)
+		code = pb_to_text(pb->tenant, vip->tenant, sizeof vip->tenant, "tenant", err);
+	if (code != 0)
+		return code;
+	if (pb->n_snat_dips > LIMIT_DIPS_PER_VIP || pb->n_endpoints > LIMIT_DIPS_PER_VIP)
+		return error_set(err, ERR_MALFORMED, "a VIP's lists are too long");
+	vip->snat_dips = memory_array(pb->n_snat_dips, sizeof *vip->snat_dips);
+	vip->endpoints = memory_array(pb->n_endpoints, sizeof *vip->endpoints);
+	if (vip->snat_dips == NULL || vip->endpoints == NULL)
+		return error_set(err, ERR_NO_MEMORY, "out of memory");
+	vip->n_snat_dips = (uint32_t)pb->n_snat_dips;
+	for (uint32_t i = 0; code == 0 && i < pb->n_snat_dips; i++)
+		code = pb_to_addr(&pb->snat_dips[i], &vip->snat_dips[i], err);
+	vip->n_endpoints = (uint32_t)pb->n_endpoints;
+	for (uint32_t i = 0; code == 0 && i < pb->n_endpoints; i++)
+		code = pb_to_endpoint(pb->endpoints[i], &vip->endpoints[i], err);
+	return code;
+}
+
+static int pb_to_vip(const Ananta__VipConfig *pb, struct vip_config **ret_vip, struct error *err)
+{
+	struct vip_config *vip = memory_array(1, sizeof *vip);
+	if (vip == NULL)
+		return error_set(err, ERR_NO_MEMORY, "out of memory");
+	int code = fill_vip(pb, vip, err);
+	if (code != 0) {
+		vip_config_destroy(vip);
+		return code;
+	}
+	*ret_vip = vip;
+	return 0;
+}
+
+static void fill_delete(const struct change *c, Ananta__Change *pb)
+{
+	switch (c->key.kind) {
+	case OBJECT_VIP:
+		pb->kind_case = ANANTA__CHANGE__KIND_VIP_DELETED;
+		pb->vip_deleted = pb_from_addr(&c->key.addr);
+		break;
+	case OBJECT_MUX:
+		pb->kind_case = ANANTA__CHANGE__KIND_MUX_DELETED;
+		pb->mux_deleted = (char *)c->key.name;
+		break;
+	case OBJECT_HOST:
+		pb->kind_case = ANANTA__CHANGE__KIND_HOST_DELETED;
+		pb->host_deleted = (char *)c->key.name;
+		break;
+	case OBJECT_DIP:
+		pb->kind_case = ANANTA__CHANGE__KIND_DIP_DELETED;
+		pb->dip_deleted = pb_from_addr(&c->key.addr);
+		break;
+	case OBJECT_CLUSTER: break; // the cluster's own object is never deleted
+	}
+}
+
+static bool fill_put(struct arena *a, const struct change *c, Ananta__Change *pb)
+{
+	switch (c->key.kind) {
+	case OBJECT_CLUSTER:
+		pb->kind_case = ANANTA__CHANGE__KIND_CLUSTER;
+		pb->cluster = pb_from_cluster(a, &c->cluster);
+		return pb->cluster != NULL;
+	case OBJECT_VIP:
+		pb->kind_case = ANANTA__CHANGE__KIND_VIP;
+		pb->vip = pb_from_vip(a, c->vip);
+		return pb->vip != NULL;
+	case OBJECT_MUX:
+		pb->kind_case = ANANTA__CHANGE__KIND_MUX;
+		pb->mux = pb_from_node(a, &c->node);
+		return pb->mux != NULL;
+	case OBJECT_HOST:
+		pb->kind_case = ANANTA__CHANGE__KIND_HOST;
+		pb->host = pb_from_node(a, &c->node);
+		return pb->host != NULL;
+	case OBJECT_DIP:
+		pb->kind_case = ANANTA__CHANGE__KIND_DIP;
+		pb->dip = pb_from_dip(a, &c->dip);
+		return pb->dip != NULL;
+	}
+	return false;
+}
+
+Ananta__Change **pb_from_changes(struct arena *a, const struct change_list *changes)
+{
+	Ananta__Change **pointers = arena_array(a, changes->n, sizeof *pointers);
+	Ananta__Change *items = arena_array(a, changes->n, sizeof *items);
+	if (pointers == NULL || items == NULL)
+		return NULL;
+	for (uint32_t i = 0; i < changes->n; i++) {
+		const struct change *c = &changes->items[i];
+		pointers[i] = &items[i];
+		ananta__change__init(&items[i]);
+		if (c->is_delete)
+			fill_delete(c, &items[i]);
+		else if (!fill_put(a, c, &items[i]))
+			return NULL;
+	}
+	return pointers;
+}
+
+static int delete_by_addr(enum object_kind kind, const ProtobufCBinaryData *pb, struct change *c, struct error *err)
+{
+	c->is_delete = true;
+	c->key.kind = kind;
+	return pb_to_addr(pb, &c->key.addr, err);
+}
+
+static int delete_by_name(enum object_kind kind, const char *pb, struct change *c, struct error *err)
+{
+	c->is_delete = true;
+	c->key.kind = kind;
+	return pb_to_text(pb, c->key.name, sizeof c->key.name, "name", err);
+}
+
+static int put_node(enum object_kind kind, const Ananta__NodeInfo *pb, struct change *c, struct error *err)
+{
+	int code = pb_to_node(pb, &c->node, err);
+	c->key = object_key_of_name(kind, c->node.name);
+	return code;
+}
+
+static int pb_to_change(const Ananta__Change *pb, struct change *c, struct error *err)
+{
+	int code;
+	switch ((int)pb->kind_case) {
+	case ANANTA__CHANGE__KIND_CLUSTER:
+		c->key.kind = OBJECT_CLUSTER;
+		c->cluster =
+			(struct cluster_info){ .cluster_id = pb->cluster->cluster_id, .hash_seed = pb->cluster->hash_seed };
+		return 0;
+	case ANANTA__CHANGE__KIND_VIP:
+		code = pb_to_vip(pb->vip, &c->vip, err);
+		if (code == 0)
+			c->key = object_key_of_addr(OBJECT_VIP, &c->vip->vip);
+		return code;
+	case ANANTA__CHANGE__KIND_MUX: return put_node(OBJECT_MUX, pb->mux, c, err);
+	case ANANTA__CHANGE__KIND_HOST: return put_node(OBJECT_HOST, pb->host, c, err);
+	case ANANTA__CHANGE__KIND_DIP:
+		code = pb_to_dip(pb->dip, &c->dip, err);
+		c->key = object_key_of_addr(OBJECT_DIP, &c->dip.dip);
+		return code;
+	case ANANTA__CHANGE__KIND_VIP_DELETED: return delete_by_addr(OBJECT_VIP, &pb->vip_deleted, c, err);
+	case ANANTA__CHANGE__KIND_DIP_DELETED: return delete_by_addr(OBJECT_DIP, &pb->dip_deleted, c, err);
+	case ANANTA__CHANGE__KIND_MUX_DELETED: return delete_by_name(OBJECT_MUX, pb->mux_deleted, c, err);
+	case ANANTA__CHANGE__KIND_HOST_DELETED: return delete_by_name(OBJECT_HOST, pb->host_deleted, c, err);
+	case ANANTA__CHANGE__KIND__NOT_SET:
+	default: return error_set(err, ERR_MALFORMED, "a change of a kind that this version does not know");
+	}
+}
+
+int pb_to_changes(Ananta__Change **pb, size_t n, struct change_list *ret_changes, struct error *err)
+{
+	struct change_list list = { 0 };
+	int code = 0;
+	for (size_t i = 0; code == 0 && i < n; i++) {
+		struct change c = { 0 };
+		code = pb_to_change(pb[i], &c, err);
+		if (code == 0 && change_list_append(&list, &c) != 0)
+			code = error_set(err, ERR_NO_MEMORY, "out of memory");
+	}
+	if (code != 0) {
+		change_list_fini(&list);
+		return code;
+	}
+	*ret_changes = list;
+	return 0;
+}

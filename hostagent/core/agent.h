@@ -1,0 +1,94 @@
+// The host agent's data plane: a little L3 switch with NAT between the uplink and the VMs of one host (design section 3).
+//
+//                    +----------------------- agent ------------------------+
+//   uplink --------> | inbound.c:  decapsulate, VIP:p -> DIP:q, deliver      | --------> VM ports
+//   uplink <-------- | outbound.c: check the VM, DIP:q -> VIP:p, to gateway  | <-------- VM ports
+//   tap    <-------> | the host's own address: ARP, managers, BGP            |
+//                    +-------------------------------------------------------+
+//
+// Pure: frames come in as bytes, verdicts come out, and the frames are rewritten in place. The edge receives, sends, and
+// gives the time. A burst goes through three stages (parse and prefetch the bucket; prefetch the flow; decide and
+// rewrite), so that memory is waited for once and not per packet; the outcome is that of one packet after the other.
+// Nothing here allocates, blocks or fails: a packet that cannot go its way is dropped and counted by reason.
+// Threads: one worker owns a struct agent. `config` is borrowed: the worker sets it once a turn.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/packet/encap.h"
+#include "common/packet/neighbor.h"
+#include "common/packet/parse.h"
+#include "hostagent/core/config.h"
+#include "hostagent/core/counters.h"
+#include "hostagent/core/flow_table.h"
+
+#define AGENT_BURST 32
+
+// What every VM sees as its gateway, on every host, so that a VM that moves finds the same one. Locally administered;
+// the rest spells "anant".
+#define AGENT_GATEWAY_MAC { { 0x02, 0x61, 0x6e, 0x61, 0x6e, 0x74 } }
+
+enum agent_verdict {
+	AGENT_DROP,      // reason says why; counted already
+	AGENT_TO_UPLINK,
+	AGENT_TO_TAP,    // the host's own traffic, unchanged
+	AGENT_TO_VM,     // port says which
+};
+
+// What waits for the flow lookup between the stages.
+enum agent_wait {
+	WAIT_NOTHING,   // the verdict is there
+	WAIT_INBOUND,   // an encapsulated packet to a VIP
+	WAIT_PLAIN,     // a plain TCP packet to a DIP:port that an endpoint uses
+	WAIT_REPLY,     // a TCP or UDP packet of a VM
+};
+
+struct agent_packet {
+	// In: the frame. Out: the frame to send; it begins later in the same buffer when an outer header was taken off.
+	uint8_t *frame;
+	uint32_t len;
+	uint16_t port; // outbound, in: the VM port it came from. Out, with AGENT_TO_VM: the one to send it to
+	enum agent_verdict verdict;
+	enum drop_reason reason;
+	// Between the stages.
+	enum agent_wait wait;
+	struct parsed ip; // of the packet that is delivered: the inner one
+	struct flow_key key;
+	uint64_t hash;
+	be32 dip; // inbound: the outer destination, or the plain one
+};
+
+struct agent_settings {
+	struct mac uplink_mac; // of the uplink port; the tap has the same
+	be32 address;          // the host's own
+	uint16_t mss;          // what TCP handshakes are clamped to
+	bool proxy_arp;        // answer ARP on the uplink for local DIPs (a shared segment without routes per host)
+};
+
+struct agent {
+	struct agent_settings settings;
+	const struct agent_config *config; // NULL: none has ever arrived
+	struct flow_table flows;
+	struct neighbor_table neighbors; // the gateways
+	struct agent_counters counters;
+	struct mono_time now;
+	bool port_is_open[AGENT_PORTS_MAX];
+};
+
+// gateways: at most NEIGHBOR_MAX. The flow table is initialised or attached by the caller, in agent->flows.
+void agent_init(struct agent *a, const struct agent_settings *settings, const be32 *gateways, uint32_t n_gateways);
+
+// The time of the packets that follow.
+void agent_set_now(struct agent *a, struct mono_time now);
+
+// Frames from the uplink; n up to AGENT_BURST. Verdicts are in the packets.
+void agent_inbound(struct agent *a, struct agent_packet *packets, uint32_t n);
+
+// Frames from VM ports (packets[i].port).
+void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n);
+
+// A share of the flow table's expiry, such that the whole table is seen every FLOW_SWEEP_US; counts what went. To be
+// called at least every 100 ms or so with the time since the last call.
+#define FLOW_SWEEP_US 8000000u
+void agent_expire_flows(struct agent *a, struct mono_time now, uint64_t elapsed_us);

@@ -1,0 +1,130 @@
+// What the agent's data plane knows of the cluster: one immutable snapshot, built from the store, swapped by RCU.
+//
+// Holds this host's DIPs with the VM port each is behind, the endpoints that these DIPs serve, who may send encapsulated
+// packets (every mux and every host), and the addresses of the data centre that are known here. All of it in flat hash
+// tables in one allocation; a lookup is one or two cache lines.
+//
+// A VM port is an interface. Its index is a slot of the data plane's port array and stays the same from snapshot to
+// snapshot for as long as the interface has a DIP; several DIPs may be behind one interface, with one MAC address.
+// Limits: max_ports interfaces. A DIP that cannot be served (no port left, two MAC addresses for one interface) is kept
+// with its problem, so that status can name it; the data plane does not know it.
+// Threads: immutable once made; any.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/error.h"
+#include "common/base/hash.h"
+#include "common/model/store.h"
+#include "common/packet/headers.h"
+
+#define AGENT_PORTS_MAX 1024
+#define AGENT_NO_PORT UINT16_MAX
+#define INTERFACE_BYTES 16 // as the kernel has it, with its terminator
+
+enum dip_problem { DIP_OK = 0, DIP_NO_PORT_LEFT, DIP_MAC_CONFLICT, DIP_BAD_INTERFACE, DIP_NOT_IP4 };
+
+struct agent_vm_port {
+	char interface[INTERFACE_BYTES]; // "": the slot is unused
+	struct mac mac;                  // of the VM
+};
+
+struct agent_dip {
+	struct ip_addr dip;
+	uint16_t port; // AGENT_NO_PORT when there is a problem
+	enum dip_problem problem;
+};
+
+// One local DIP's part in an endpoint, as the wire has addresses and ports.
+struct agent_endpoint {
+	be32 vip;
+	be32 dip;
+	be16 vip_port;
+	be16 dip_port;
+	uint8_t protocol;
+	bool is_used;
+	bool is_ambiguous; // in the table by DIP:port: several endpoints use this DIP:port
+	uint8_t reserved;
+};
+
+struct addr_slot {
+	be32 addr;
+	uint16_t value;
+	bool is_used;
+};
+
+struct addr_map { // open addressing, at most half full
+	uint32_t mask;
+	struct addr_slot *slots;
+};
+
+struct endpoint_map {
+	uint32_t mask;
+	struct agent_endpoint *slots;
+};
+
+struct agent_config {
+	uint64_t version; // of the store it was built from
+	uint16_t n_ports; // size of ports[], used or not
+	uint32_t n_dips;
+	struct agent_vm_port *ports;
+	struct agent_dip *dips;            // by address
+	struct addr_map local_dips;        // DIP -> port
+	struct addr_map encap_sources;     // muxes and hosts
+	struct addr_map known;             // muxes, hosts, and all DIPs that the store names
+	struct endpoint_map by_vip;        // (VIP, port, protocol, DIP)
+	struct endpoint_map by_dip;        // (DIP, port, protocol)
+};
+
+// Builds the snapshot for `host`. `previous` (or NULL) is the one in use: its interfaces keep their slots.
+// ERR_NO_MEMORY, ERR_LIMIT (max_ports beyond AGENT_PORTS_MAX).
+NODISCARD int agent_config_create(const struct store *store, const char *host, uint16_t max_ports,
+                                  const struct agent_config *previous, struct agent_config **ret_config,
+                                  struct error *err);
+
+void agent_config_destroy(struct agent_config *c);
+
+// "too-many-interfaces", for status; "ok" for DIP_OK.
+const char *dip_problem_name(enum dip_problem problem);
+
+// ---- Lookups of the packet path ----
+
+// One multiplication (Knuth's multiplicative hashing): the keys are the operator's own addresses, not an attacker's.
+static inline uint32_t addr_map_start(be32 addr)
+{
+	return (uint32_t)((addr * 0x9e3779b97f4a7c15ULL) >> 32);
+}
+
+static inline const struct addr_slot *addr_map_lookup(const struct addr_map *m, be32 addr)
+{
+	for (uint32_t i = addr_map_start(addr) & m->mask; m->slots[i].is_used; i = (i + 1) & m->mask)
+		if (m->slots[i].addr == addr)
+			return &m->slots[i];
+	return NULL;
+}
+
+// The VM port behind a local DIP; AGENT_NO_PORT when no VM here has it.
+static inline uint16_t agent_config_lookup_dip(const struct agent_config *c, be32 dip)
+{
+	const struct addr_slot *slot = addr_map_lookup(&c->local_dips, dip);
+	return slot == NULL ? AGENT_NO_PORT : slot->value;
+}
+
+static inline bool agent_config_is_encap_source(const struct agent_config *c, be32 addr)
+{
+	return addr_map_lookup(&c->encap_sources, addr) != NULL;
+}
+
+static inline bool agent_config_is_known(const struct agent_config *c, be32 addr)
+{
+	return addr_map_lookup(&c->known, addr) != NULL;
+}
+
+// The endpoint VIP:port of which this local DIP is a part, or NULL.
+const struct agent_endpoint *agent_config_lookup_endpoint(const struct agent_config *c, be32 vip, be16 vip_port,
+                                                          uint8_t protocol, be32 dip);
+
+// The endpoint that uses DIP:port, or NULL; is_ambiguous when there are several.
+const struct agent_endpoint *agent_config_lookup_service(const struct agent_config *c, be32 dip, be16 dip_port,
+                                                         uint8_t protocol);

@@ -1,0 +1,121 @@
+#include "hostagent/core/flow_state.h"
+
+#include "common/base/check.h"
+
+// What a packet does to a connection; a flag that ends it goes before one that begins it.
+enum event { EVENT_RST, EVENT_SYN, EVENT_SYN_ACK, EVENT_FIN, EVENT_DATA, EVENT_COUNT };
+
+static enum event event_of(uint8_t tcp_flags)
+{
+	if (tcp_flags & TCP_RST)
+		return EVENT_RST;
+	if (tcp_flags & TCP_SYN)
+		return (tcp_flags & TCP_ACK) ? EVENT_SYN_ACK : EVENT_SYN;
+	return (tcp_flags & TCP_FIN) ? EVENT_FIN : EVENT_DATA;
+}
+
+// The legal moves; FLOW_FREE (0) means "stays as it is".
+static const uint8_t moves[FLOW_STATE_COUNT][2][EVENT_COUNT] = {
+	[FLOW_SYN] = {
+		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET },
+		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_SYN] = FLOW_SYN_ACK, [EVENT_SYN_ACK] = FLOW_SYN_ACK,
+		                 [EVENT_FIN] = FLOW_FIN_OUT },
+	},
+	[FLOW_SYN_ACK] = {
+		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET, [EVENT_SYN_ACK] = FLOW_ESTABLISHED, [EVENT_FIN] = FLOW_FIN_IN,
+		                   [EVENT_DATA] = FLOW_ESTABLISHED },
+		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_FIN_OUT },
+	},
+	[FLOW_ESTABLISHED] = {
+		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_FIN_IN },
+		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_FIN_OUT },
+	},
+	[FLOW_UNCONFIRMED_IN] = {
+		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_FIN_IN },
+		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_SYN_ACK] = FLOW_SYN_ACK, [EVENT_FIN] = FLOW_FIN_OUT,
+		                 [EVENT_DATA] = FLOW_ESTABLISHED },
+	},
+	[FLOW_UNCONFIRMED_OUT] = {
+		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_FIN_IN, [EVENT_DATA] = FLOW_ESTABLISHED },
+		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_SYN_ACK] = FLOW_SYN_ACK, [EVENT_FIN] = FLOW_FIN_OUT },
+	},
+	[FLOW_FIN_IN] = {
+		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET },
+		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_CLOSED },
+	},
+	[FLOW_FIN_OUT] = {
+		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_CLOSED },
+		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET },
+	},
+	[FLOW_RESET] = {
+		[FLOW_REPLY] = { [EVENT_SYN_ACK] = FLOW_SYN_ACK, [EVENT_FIN] = FLOW_UNCONFIRMED_OUT,
+		                 [EVENT_DATA] = FLOW_UNCONFIRMED_OUT },
+	},
+};
+
+static const uint32_t timeouts_s[FLOW_STATE_COUNT] = {
+	[FLOW_UDP] = 300,
+	[FLOW_SYN] = 30,
+	[FLOW_SYN_ACK] = 240,
+	[FLOW_ESTABLISHED] = 7440,
+	[FLOW_UNCONFIRMED_IN] = 240,
+	[FLOW_UNCONFIRMED_OUT] = 240,
+	[FLOW_FIN_IN] = 240,
+	[FLOW_FIN_OUT] = 240,
+	[FLOW_CLOSED] = 120,
+	[FLOW_RESET] = 10,
+};
+
+static const char *const names[FLOW_STATE_COUNT] = {
+	[FLOW_FREE] = "free",
+	[FLOW_UDP] = "udp",
+	[FLOW_SYN] = "syn",
+	[FLOW_SYN_ACK] = "syn_ack",
+	[FLOW_ESTABLISHED] = "established",
+	[FLOW_UNCONFIRMED_IN] = "unconfirmed_in",
+	[FLOW_UNCONFIRMED_OUT] = "unconfirmed_out",
+	[FLOW_FIN_IN] = "fin_in",
+	[FLOW_FIN_OUT] = "fin_out",
+	[FLOW_CLOSED] = "closed",
+	[FLOW_RESET] = "reset",
+};
+
+uint32_t flow_state_timeout_s(enum flow_state state)
+{
+	CHECK(state < FLOW_STATE_COUNT);
+	return timeouts_s[state];
+}
+
+enum flow_state flow_state_after(enum flow_state state, enum flow_direction direction, uint8_t tcp_flags)
+{
+	CHECK(state < FLOW_STATE_COUNT);
+	enum flow_state next = (enum flow_state)moves[state][direction][event_of(tcp_flags)];
+	return next == FLOW_FREE ? state : next;
+}
+
+enum flow_state flow_state_first(uint8_t protocol, enum flow_direction direction, uint8_t tcp_flags)
+{
+	if (protocol != IP_PROTO_TCP)
+		return FLOW_UDP;
+	if (tcp_flags & TCP_RST)
+		return FLOW_RESET;
+	if (direction == FLOW_REPLY)
+		return tcp_is_syn_ack(tcp_flags) ? FLOW_SYN_ACK : FLOW_UNCONFIRMED_OUT;
+	return tcp_is_syn(tcp_flags) ? FLOW_SYN : FLOW_UNCONFIRMED_IN;
+}
+
+bool flow_state_is_over(enum flow_state state)
+{
+	return state == FLOW_CLOSED || state == FLOW_RESET;
+}
+
+bool flow_state_is_guess(enum flow_state state)
+{
+	return state == FLOW_UNCONFIRMED_OUT;
+}
+
+const char *flow_state_name(enum flow_state state)
+{
+	CHECK(state < FLOW_STATE_COUNT);
+	return names[state];
+}

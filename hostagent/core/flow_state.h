@@ -1,0 +1,77 @@
+// The life of a flow as a NAT sees it: which packets moved it where, and how long it may be silent (RFC 5382, RFC 4787).
+//
+// The agent follows a connection, it does not police it: sequence numbers are the VM's business. So a state only decides
+// how long an idle flow is remembered, whether a new SYN may take its place, and whether the other side confirmed it.
+//
+//                 SYN in            SYN-ACK out            anything in
+//   (no flow) ------------> SYN ----------------> SYN_ACK --------------> ESTABLISHED
+//                                                                          |      |
+//                                                                   FIN in |      | FIN out
+//   (no flow) --not a SYN, from the client--> UNCONFIRMED_IN               v      v
+//   (no flow) --not a SYN, from the VM------> UNCONFIRMED_OUT           FIN_IN  FIN_OUT
+//             each -- the other side speaks --> ESTABLISHED                |      |
+//                                                               FIN out    v      v    FIN in
+//   any but CLOSED -- RST --> RESET                                         CLOSED
+//   RESET -- the VM goes on sending --> UNCONFIRMED_OUT   (the RST was forged, or was ignored: the VM knows better)
+//   CLOSED, RESET -- SYN in --> a new flow (TIME_WAIT reuse, RFC 9293 section 3.6.1; RFC 5382 REQ-5)
+//
+// Pure functions of a small table; no state of its own.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/packet/headers.h"
+
+enum flow_state {
+	FLOW_FREE = 0, // no flow: the entry of the table is unused
+	FLOW_UDP,
+	FLOW_SYN,
+	FLOW_SYN_ACK,
+	FLOW_ESTABLISHED,
+	FLOW_UNCONFIRMED_IN,
+	FLOW_UNCONFIRMED_OUT,
+	FLOW_FIN_IN,
+	FLOW_FIN_OUT,
+	FLOW_CLOSED,
+	FLOW_RESET,
+	FLOW_STATE_COUNT
+};
+
+// Inbound: from the client to the VM. Reply: from the VM to the client.
+enum flow_direction { FLOW_INBOUND = 0, FLOW_REPLY = 1 };
+
+// Seconds of silence after which a flow is forgotten, by state.
+//   UDP              300  RFC 4787 REQ-5 recommends five minutes, and demands two
+//   SYN               30  the VM did not answer: nothing was promised to anybody
+//   SYN_ACK, FIN_*,
+//   UNCONFIRMED_*    240  RFC 5382 REQ-5: a transitory connection, at least four minutes
+//   ESTABLISHED     7440  RFC 5382 REQ-5: at least 2 hours 4 minutes
+//   CLOSED           120  twice the maximum segment lifetime, as the endpoints' TIME_WAIT
+//   RESET             10  what is still on its way
+uint32_t flow_state_timeout_s(enum flow_state state);
+
+// The state after a packet with these TCP flags went in that direction. UDP stays UDP.
+enum flow_state flow_state_after(enum flow_state state, enum flow_direction direction, uint8_t tcp_flags);
+
+// The state of a flow that begins with this packet.
+enum flow_state flow_state_first(uint8_t protocol, enum flow_direction direction, uint8_t tcp_flags);
+
+// May a SYN from the client begin a new connection in the place of this one?
+bool flow_state_is_over(enum flow_state state);
+
+// Is it only guessed so far that the client speaks to the VIP? (The flow was adopted from the VM's side.)
+bool flow_state_is_guess(enum flow_state state);
+
+// "established"; never NULL.
+const char *flow_state_name(enum flow_state state);
+
+static inline bool tcp_is_syn(uint8_t tcp_flags)
+{
+	return (tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN;
+}
+
+static inline bool tcp_is_syn_ack(uint8_t tcp_flags)
+{
+	return (tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST)) == (TCP_SYN | TCP_ACK);
+}

@@ -1,0 +1,419 @@
+#include "hostagent/core/flow_table.h"
+
+#include <inttypes.h>
+#include <stdatomic.h>
+#include <string.h>
+
+#include "common/base/check.h"
+
+#define FLOW_TABLE_MAGIC 0x31574f4c46544e41ULL // "ANTFLOW1"
+#define PAGE_BYTES 4096u
+#define NO_ENTRY UINT32_MAX
+#define LOAD_PER_BUCKET 5 // references per bucket when the table is full; half of the slots
+#define FULL_BUDGET 64    // entries that an insert into a full table looks at
+
+struct flow_table_header {
+	uint64_t magic;
+	uint32_t layout_version;
+	uint32_t header_bytes;
+	uint32_t entry_bytes;
+	uint32_t capacity;
+	uint64_t seed;
+	uint64_t owner;
+	uint64_t check; // of all above
+	uint64_t reserved[2];
+};
+
+_Static_assert(sizeof(struct flow_table_header) == 64, "entries stay aligned to cache lines");
+
+// ---- Layout ----
+
+static uint32_t buckets_of(uint32_t capacity)
+{
+	return (uint32_t)(((uint64_t)capacity * 2 + LOAD_PER_BUCKET - 1) / LOAD_PER_BUCKET) + 16;
+}
+
+size_t flow_table_persistent_bytes(uint32_t capacity)
+{
+	size_t bytes = sizeof(struct flow_table_header) + (size_t)capacity * sizeof(struct flow_entry);
+	return (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+}
+
+size_t flow_table_bytes(uint32_t capacity)
+{
+	return flow_table_persistent_bytes(capacity) + (size_t)buckets_of(capacity) * sizeof(struct flow_bucket);
+}
+
+static uint64_t header_check(const struct flow_table_header *h)
+{
+	return hash_bytes(h, offsetof(struct flow_table_header, check), FLOW_TABLE_MAGIC);
+}
+
+static void table_map(struct flow_table *t, void *block, uint32_t capacity, uint64_t seed)
+{
+	uint8_t *base = block;
+	memset(t, 0, sizeof *t);
+	t->entries = (struct flow_entry *)(void *)(base + sizeof(struct flow_table_header));
+	t->buckets = (struct flow_bucket *)(void *)(base + flow_table_persistent_bytes(capacity));
+	t->n_buckets = buckets_of(capacity);
+	t->capacity = capacity;
+	t->seed = seed;
+	t->free_head = NO_ENTRY;
+	memset(t->buckets, 0, (size_t)t->n_buckets * sizeof *t->buckets);
+}
+
+// Puts all unused entries into the free list, the lowest first, so that a table that is mostly empty stays compact.
+static void rebuild_free_list(struct flow_table *t)
+{
+	t->free_head = NO_ENTRY;
+	for (uint32_t i = t->capacity; i-- > 0;) {
+		struct flow_entry *e = &t->entries[i];
+		if (e->state != FLOW_FREE) {
+			if (t->high_water == 0)
+				t->high_water = i + 1;
+			continue;
+		}
+		e->next_free = t->free_head;
+		t->free_head = i;
+	}
+}
+
+void flow_table_set_now(struct flow_table *t, struct mono_time now)
+{
+	t->now_s = (uint32_t)(now.us / 1000000);
+}
+
+void flow_table_init(struct flow_table *t, void *block, uint32_t capacity, uint64_t seed, uint64_t owner,
+                     struct mono_time now)
+{
+	CHECK(capacity >= FLOW_TABLE_CAPACITY_MIN && capacity <= FLOW_TABLE_CAPACITY_MAX);
+	struct flow_table_header *h = block;
+	h->magic = 0; // a half-made table is none
+	atomic_signal_fence(memory_order_seq_cst);
+	memset((uint8_t *)block + sizeof h->magic, 0, flow_table_persistent_bytes(capacity) - sizeof h->magic);
+	table_map(t, block, capacity, seed);
+	rebuild_free_list(t);
+	flow_table_set_now(t, now);
+
+	struct flow_table_header header = {
+		.magic = FLOW_TABLE_MAGIC,
+		.layout_version = FLOW_TABLE_LAYOUT_VERSION,
+		.header_bytes = sizeof header,
+		.entry_bytes = sizeof(struct flow_entry),
+		.capacity = capacity,
+		.seed = seed,
+		.owner = owner,
+	};
+	header.check = header_check(&header);
+	memcpy((uint8_t *)block + sizeof h->magic, (uint8_t *)&header + sizeof h->magic, sizeof header - sizeof h->magic);
+	atomic_signal_fence(memory_order_seq_cst);
+	h->magic = header.magic;
+}
+
+// ---- Index ----
+
+struct flow_key flow_entry_key(const struct flow_entry *e, enum flow_direction direction)
+{
+	return (struct flow_key){
+		.remote = e->remote,
+		.local = direction == FLOW_INBOUND ? e->vip : e->dip,
+		.remote_port = e->remote_port,
+		.local_port = direction == FLOW_INBOUND ? e->vip_port : e->dip_port,
+		.protocol = e->protocol,
+		.direction = (uint8_t)direction,
+	};
+}
+
+static uint64_t entry_hash(const struct flow_table *t, const struct flow_entry *e, enum flow_direction direction)
+{
+	struct flow_key key = flow_entry_key(e, direction);
+	return flow_table_hash(t, &key);
+}
+
+static uint32_t entry_check(uint64_t inbound_hash, uint64_t reply_hash)
+{
+	return (uint32_t)(inbound_hash ^ (inbound_hash >> 32)) + (uint32_t)(reply_hash ^ (reply_hash >> 29));
+}
+
+enum { REF_ALTERNATIVE = 2 };
+
+static bool bucket_put(struct flow_bucket *b, uint16_t signature, uint32_t ref)
+{
+	uint32_t empty = flow_bucket_match(b, 0);
+	if (empty == 0)
+		return false;
+	uint32_t slot = flow_match_slot(empty);
+	b->signatures[slot] = signature;
+	b->refs[slot] = ref;
+	return true;
+}
+
+// Makes room in a full bucket by moving one of its references to that one's other bucket.
+static bool bucket_make_room(struct flow_table *t, uint32_t bucket_idx)
+{
+	struct flow_bucket *b = &t->buckets[bucket_idx];
+	for (uint32_t slot = 0; slot < FLOW_BUCKET_SLOTS; slot++) {
+		uint16_t signature = b->signatures[slot];
+		struct flow_bucket *other = &t->buckets[flow_table_alternative(t, bucket_idx, signature)];
+		if (other == b || !bucket_put(other, signature, b->refs[slot] ^ REF_ALTERNATIVE))
+			continue;
+		if (b->refs[slot] & REF_ALTERNATIVE)
+			other->n_elsewhere--; // it came home
+		else
+			b->n_elsewhere++;
+		b->signatures[slot] = 0;
+		return true;
+	}
+	return false;
+}
+
+static bool index_put(struct flow_table *t, uint64_t hash, uint32_t ref)
+{
+	uint16_t signature = flow_signature(hash);
+	struct flow_bucket *b = flow_table_bucket(t, hash);
+	if (bucket_put(b, signature, ref))
+		return true;
+	uint32_t bucket_idx = (uint32_t)(b - t->buckets);
+	struct flow_bucket *other = &t->buckets[flow_table_alternative(t, bucket_idx, signature)];
+	if (bucket_put(other, signature, ref | REF_ALTERNATIVE)) {
+		b->n_elsewhere++;
+		return true;
+	}
+	return bucket_make_room(t, bucket_idx) && bucket_put(b, signature, ref);
+}
+
+static bool bucket_take(struct flow_bucket *b, uint16_t signature, uint32_t ref)
+{
+	for (uint32_t match = flow_bucket_match(b, signature); match != 0; match = flow_match_next(match)) {
+		uint32_t slot = flow_match_slot(match);
+		if (b->refs[slot] != ref)
+			continue;
+		b->signatures[slot] = 0;
+		return true;
+	}
+	return false;
+}
+
+static void index_take(struct flow_table *t, uint64_t hash, uint32_t ref)
+{
+	uint16_t signature = flow_signature(hash);
+	struct flow_bucket *b = flow_table_bucket(t, hash);
+	if (bucket_take(b, signature, ref))
+		return;
+	uint32_t alternative = flow_table_alternative(t, (uint32_t)(b - t->buckets), signature);
+	bool was_there = bucket_take(&t->buckets[alternative], signature, ref | REF_ALTERNATIVE);
+	CHECK(was_there);
+	b->n_elsewhere--;
+}
+
+static uint32_t ref_of(uint32_t entry_idx, enum flow_direction direction)
+{
+	return entry_idx << 2 | (uint32_t)direction;
+}
+
+static bool index_put_both(struct flow_table *t, uint32_t entry_idx, uint64_t inbound_hash, uint64_t reply_hash)
+{
+	if (!index_put(t, inbound_hash, ref_of(entry_idx, FLOW_INBOUND)))
+		return false;
+	if (index_put(t, reply_hash, ref_of(entry_idx, FLOW_REPLY)))
+		return true;
+	index_take(t, inbound_hash, ref_of(entry_idx, FLOW_INBOUND));
+	return false;
+}
+
+// ---- Flows ----
+
+struct flow_entry *flow_table_insert(struct flow_table *t, const struct flow_tuple *tuple, enum flow_state state)
+{
+	CHECK(state > FLOW_FREE && state < FLOW_STATE_COUNT);
+	if (t->free_head == NO_ENTRY)
+		flow_table_expire(t, mono_from_us((uint64_t)t->now_s * 1000000), FULL_BUDGET);
+	if (t->free_head == NO_ENTRY)
+		return NULL;
+	uint32_t entry_idx = t->free_head;
+	struct flow_entry *e = &t->entries[entry_idx];
+	uint32_t next_free = e->next_free;
+	e->dip = tuple->dip;
+	e->remote = tuple->remote;
+	e->vip = tuple->vip;
+	e->dip_port = tuple->dip_port;
+	e->remote_port = tuple->remote_port;
+	e->vip_port = tuple->vip_port;
+	e->protocol = tuple->protocol;
+	uint64_t inbound_hash = entry_hash(t, e, FLOW_INBOUND);
+	uint64_t reply_hash = entry_hash(t, e, FLOW_REPLY);
+	if (!index_put_both(t, entry_idx, inbound_hash, reply_hash))
+		return NULL;
+	e->check = entry_check(inbound_hash, reply_hash);
+	e->seen_s = t->now_s;
+	t->free_head = next_free;
+	if (next_free != NO_ENTRY)
+		__builtin_prefetch(&t->entries[next_free], 1, 3);
+	if (entry_idx >= t->high_water)
+		t->high_water = entry_idx + 1;
+	t->n_flows++;
+	atomic_signal_fence(memory_order_release); // killed before this store: there never was such a flow
+	e->state = (uint8_t)state;
+	return e;
+}
+
+void flow_table_remove(struct flow_table *t, struct flow_entry *e)
+{
+	CHECK(e->state != FLOW_FREE);
+	uint32_t entry_idx = (uint32_t)(e - t->entries);
+	e->state = FLOW_FREE;
+	atomic_signal_fence(memory_order_release);
+	index_take(t, entry_hash(t, e, FLOW_INBOUND), ref_of(entry_idx, FLOW_INBOUND));
+	index_take(t, entry_hash(t, e, FLOW_REPLY), ref_of(entry_idx, FLOW_REPLY));
+	e->next_free = t->free_head;
+	t->free_head = entry_idx;
+	t->n_flows--;
+}
+
+static bool entry_is_expired(const struct flow_table *t, const struct flow_entry *e)
+{
+	uint32_t idle_s = t->now_s > e->seen_s ? t->now_s - e->seen_s : 0;
+	return idle_s >= flow_state_timeout_s((enum flow_state)e->state);
+}
+
+uint32_t flow_table_expire(struct flow_table *t, struct mono_time now, uint32_t budget)
+{
+	flow_table_set_now(t, now);
+	uint32_t n_removed = 0;
+	if (t->n_flows == 0)
+		return 0;
+	if (budget > t->high_water)
+		budget = t->high_water;
+	for (; budget > 0; budget--) {
+		if (t->cursor >= t->high_water)
+			t->cursor = 0;
+		struct flow_entry *e = &t->entries[t->cursor++];
+		if (e->state == FLOW_FREE || !entry_is_expired(t, e))
+			continue;
+		flow_table_remove(t, e);
+		n_removed++;
+	}
+	return n_removed;
+}
+
+// ---- Attaching ----
+
+static int header_validate(const struct flow_table_header *h, uint32_t capacity, uint64_t owner, struct error *err)
+{
+	if (h->magic != FLOW_TABLE_MAGIC)
+		return error_set(err, ERR_MALFORMED, "it is no flow table");
+	if (h->layout_version != FLOW_TABLE_LAYOUT_VERSION)
+		return error_set(err, ERR_VERSION, "flow table layout %" PRIu32 ", this program has %u", h->layout_version,
+		                 FLOW_TABLE_LAYOUT_VERSION);
+	if (h->check != header_check(h))
+		return error_set(err, ERR_MALFORMED, "the flow table's header is damaged");
+	if (h->header_bytes != sizeof *h || h->entry_bytes != sizeof(struct flow_entry))
+		return error_set(err, ERR_VERSION, "flow table entries of %" PRIu32 " bytes, this program has %zu",
+		                 h->entry_bytes, sizeof(struct flow_entry));
+	if (h->capacity != capacity)
+		return error_set(err, ERR_VERSION, "the flow table has room for %" PRIu32 " flows, wanted are %" PRIu32,
+		                 h->capacity, capacity);
+	if (h->owner != owner)
+		return error_set(err, ERR_VERSION, "the flow table is from before a reboot, or of another host");
+	return 0;
+}
+
+static int entry_validate(const struct flow_table *t, const struct flow_entry *e, struct error *err)
+{
+	uint32_t i = (uint32_t)(e - t->entries);
+	if (e->state >= FLOW_STATE_COUNT)
+		return error_set(err, ERR_MALFORMED, "flow %" PRIu32 " of the table has no valid state", i);
+	bool is_udp = e->protocol == IP_PROTO_UDP;
+	if ((!is_udp && e->protocol != IP_PROTO_TCP) || is_udp != (e->state == FLOW_UDP))
+		return error_set(err, ERR_MALFORMED, "flow %" PRIu32 " of the table has no valid protocol", i);
+	if (e->check != entry_check(entry_hash(t, e, FLOW_INBOUND), entry_hash(t, e, FLOW_REPLY)))
+		return error_set(err, ERR_MALFORMED, "flow %" PRIu32 " of the table is damaged", i);
+	return 0;
+}
+
+static bool has_key_already(const struct flow_table *t, const struct flow_entry *e, enum flow_direction direction)
+{
+	struct flow_key key = flow_entry_key(e, direction);
+	return flow_table_lookup(t, &key, flow_table_hash(t, &key)) != NULL;
+}
+
+// Reads all entries and builds the index; writes nothing to the persistent part.
+static int entries_index(struct flow_table *t, struct error *err)
+{
+	for (uint32_t i = 0; i < t->capacity; i++) {
+		const struct flow_entry *e = &t->entries[i];
+		if (e->state == FLOW_FREE)
+			continue;
+		int code = entry_validate(t, e, err);
+		if (code != 0)
+			return code;
+		if (has_key_already(t, e, FLOW_INBOUND) || has_key_already(t, e, FLOW_REPLY))
+			return error_set(err, ERR_MALFORMED, "flow %" PRIu32 " of the table is there twice", i);
+		if (!index_put_both(t, i, entry_hash(t, e, FLOW_INBOUND), entry_hash(t, e, FLOW_REPLY)))
+			return error_set(err, ERR_MALFORMED, "the flows of the table do not fit its index");
+		t->n_flows++;
+	}
+	return 0;
+}
+
+int flow_table_attach(struct flow_table *t, void *block, size_t n_bytes, uint32_t capacity, uint64_t owner,
+                      struct mono_time now, struct error *err)
+{
+	CHECK(capacity >= FLOW_TABLE_CAPACITY_MIN && capacity <= FLOW_TABLE_CAPACITY_MAX);
+	const struct flow_table_header *h = block;
+	if (n_bytes < flow_table_bytes(capacity))
+		return error_set(err, ERR_MALFORMED, "the flow table is cut short");
+	int code = header_validate(h, capacity, owner, err);
+	if (code != 0)
+		return code;
+	struct flow_table found;
+	table_map(&found, block, capacity, h->seed);
+	code = entries_index(&found, err);
+	if (code != 0)
+		return code;
+	flow_table_set_now(&found, now);
+	rebuild_free_list(&found);
+	for (uint32_t i = 0; i < found.high_water; i++) {
+		struct flow_entry *e = &found.entries[i];
+		if (e->state != FLOW_FREE && e->seen_s > found.now_s)
+			e->seen_s = found.now_s; // a clock that went back must not keep a flow for ever
+	}
+	flow_table_expire(&found, now, found.high_water);
+	*t = found;
+	return 0;
+}
+
+uint32_t flow_table_capacity_of(const void *block, size_t n_bytes, uint64_t owner)
+{
+	struct flow_table_header h;
+	if (n_bytes < sizeof h)
+		return 0;
+	memcpy(&h, block, sizeof h);
+	bool is_possible = h.capacity >= FLOW_TABLE_CAPACITY_MIN && h.capacity <= FLOW_TABLE_CAPACITY_MAX;
+	return is_possible && header_validate(&h, h.capacity, owner, NULL) == 0 ? h.capacity : 0;
+}
+
+uint32_t flow_table_copy(struct flow_table *t, const struct flow_table *from)
+{
+	uint32_t n_left = 0;
+	for (uint32_t i = 0; i < from->high_water; i++) {
+		const struct flow_entry *e = &from->entries[i];
+		if (e->state == FLOW_FREE)
+			continue;
+		struct flow_tuple tuple = {
+			.remote = e->remote,
+			.vip = e->vip,
+			.dip = e->dip,
+			.remote_port = e->remote_port,
+			.vip_port = e->vip_port,
+			.dip_port = e->dip_port,
+			.protocol = e->protocol,
+		};
+		struct flow_entry *copy = flow_table_insert(t, &tuple, (enum flow_state)e->state);
+		if (copy != NULL)
+			copy->seen_s = e->seen_s;
+		else
+			n_left++;
+	}
+	return n_left;
+}

@@ -1,0 +1,246 @@
+// The agent's flows: which client's packets belong to which VM, findable from both directions.
+//
+// One entry per flow, and one index whose buckets are single cache lines of signatures and references:
+//
+//   inbound key  (remote, VIP:port, protocol) --+                      +--> entry { remote, VIP, DIP, ports, state, seen }
+//   reply key    (remote, DIP:port, protocol) --+--> bucket(s) --ref --+
+//
+// A key has a primary bucket and, when that one was full, an alternative that follows from the signature; a bucket counts
+// what it sent away, so that a lookup normally touches two lines: the bucket and the entry. Lookups come in
+// stages (hash, prefetch bucket, prefetch entry, compare), so that a burst waits for memory once and not per packet.
+//
+// Everything lies in ONE block of the caller's, without pointers, so that it works at whatever address it is mapped:
+//
+//   [ header | entries | padding to a page ][ index ]
+//     ^ flow_table_persistent_bytes: worth keeping in a file   ^ rebuilt by attach, never trusted
+//
+// A process that is killed at any instruction leaves a block that flow_table_attach accepts: an entry's fields are written
+// before the state byte that makes it exist, and free list and index are made anew. What else is wrong in a block (other
+// magic, layout, size, owner; a field out of range; an entry whose check does not fit its addresses; a key twice) means
+// that somebody else wrote to it: attach refuses it, changes nothing, and the caller starts with an empty table.
+//
+// Capacity: fixed. Memory per flow: 32 bytes of entry and 25.6 of index. Full: insert first looks whether some expired
+// flow can make room, and then fails; no live flow ever gives way. Cost: O(1) each, expiry is a scan in small portions.
+// Keys are hashed with the block's own random seed, so that nobody outside can choose keys that collide.
+// Source of the idea: Fan et al., "Cuckoo Filter" (CoNEXT 2014), for the alternative bucket from the signature.
+// Threads: one owner.
+#pragma once
+
+#include <immintrin.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/error.h"
+#include "common/base/mono.h"
+#include "common/model/flow_hash.h"
+#include "hostagent/core/flow_state.h"
+
+#define FLOW_TABLE_CAPACITY_MIN 16u
+#define FLOW_TABLE_CAPACITY_MAX (1u << 28)
+#define FLOW_TABLE_LAYOUT_VERSION 1u
+
+// What a flow is, addresses and ports as the wire has them. VIP:port equals DIP:port for a connection that goes to the
+// DIP itself: known, but not rewritten.
+struct flow_tuple {
+	be32 remote;
+	be32 vip;
+	be32 dip;
+	be16 remote_port;
+	be16 vip_port;
+	be16 dip_port;
+	uint8_t protocol;
+};
+
+struct flow_entry {
+	be32 dip;
+	be32 remote;
+	be32 vip;
+	be16 dip_port;
+	be16 remote_port;
+	be16 vip_port;
+	uint8_t protocol;
+	uint8_t state; // enum flow_state; written last when a flow begins, first when it ends
+	union {
+		uint32_t seen_s;    // when the last packet came, seconds of the edge's clock
+		uint32_t next_free; // while the state is FLOW_FREE
+	};
+	uint32_t check;       // of the addresses and ports
+	uint32_t reserved[1]; // 0; for pins and generations
+};
+
+struct flow_key {
+	be32 remote;
+	be32 local; // the VIP inbound, the DIP for a reply
+	be16 remote_port;
+	be16 local_port;
+	uint8_t protocol;
+	uint8_t direction; // enum flow_direction
+};
+
+#define FLOW_BUCKET_SLOTS 10
+
+struct flow_bucket {
+	uint16_t signatures[FLOW_BUCKET_SLOTS]; // 0: the slot is empty
+	uint32_t n_elsewhere;                   // references that belong here but live in their alternative
+	uint32_t refs[FLOW_BUCKET_SLOTS];       // entry << 2 | is_alternative << 1 | direction
+} __attribute__((aligned(64)));
+
+_Static_assert(sizeof(struct flow_entry) == 32, "two entries fill a cache line");
+_Static_assert(sizeof(struct flow_bucket) == 64, "a bucket is a cache line");
+
+struct flow_table_header;
+
+struct flow_table {
+	struct flow_bucket *buckets;
+	struct flow_entry *entries;
+	uint64_t seed;
+	uint32_t n_buckets;
+	uint32_t capacity;
+	uint32_t n_flows;
+	uint32_t free_head;
+	uint32_t high_water; // no entry from here on was ever used: expiry need not look
+	uint32_t cursor;     // where expiry goes on
+	uint32_t now_s;
+};
+
+// Of a block for `capacity` flows (FLOW_TABLE_CAPACITY_MIN to _MAX); the persistent part is at its start, whole pages.
+size_t flow_table_bytes(uint32_t capacity);
+size_t flow_table_persistent_bytes(uint32_t capacity);
+
+// Makes an empty table in a block (64-byte aligned). `seed` is random; `owner` says whose it is and since when (a hash of
+// host and boot): attach wants the same.
+void flow_table_init(struct flow_table *t, void *block, uint32_t capacity, uint64_t seed, uint64_t owner,
+                     struct mono_time now);
+
+// Takes over a block of `n_bytes` that another process left, forgetting what has expired. ERR_VERSION: another layout,
+// owner or capacity; ERR_MALFORMED: damaged; the sentence says what. On failure the persistent part is as it was.
+NODISCARD int flow_table_attach(struct flow_table *t, void *block, size_t n_bytes, uint32_t capacity, uint64_t owner,
+                                struct mono_time now, struct error *err);
+
+// For how many flows a block was made, when its header is whole and of this layout and owner; else 0.
+uint32_t flow_table_capacity_of(const void *block, size_t n_bytes, uint64_t owner);
+
+// Inserts all flows of `from`, with their states and times, into the empty table t. Returns how many found no room.
+uint32_t flow_table_copy(struct flow_table *t, const struct flow_table *from);
+
+// The time that lookups, inserts and touches work with; once per burst.
+void flow_table_set_now(struct flow_table *t, struct mono_time now);
+
+// A new flow. The caller has looked up both of its keys and found neither. NULL when the table is full.
+struct flow_entry *flow_table_insert(struct flow_table *t, const struct flow_tuple *tuple, enum flow_state state);
+
+void flow_table_remove(struct flow_table *t, struct flow_entry *entry);
+
+// Looks at up to `budget` entries, going on where it stopped, and removes those that were silent for too long. Returns
+// how many.
+uint32_t flow_table_expire(struct flow_table *t, struct mono_time now, uint32_t budget);
+
+// The key, in that direction, of a flow.
+struct flow_key flow_entry_key(const struct flow_entry *e, enum flow_direction direction);
+
+// ---- Lookup, inline because it is the packet path ----
+
+static inline uint64_t flow_table_hash(const struct flow_table *t, const struct flow_key *k)
+{
+	return flow_hash_v4(k->remote, k->local, k->remote_port, k->local_port,
+	                    (uint8_t)(k->protocol ^ (k->direction << 7)), t->seed);
+}
+
+static inline uint16_t flow_signature(uint64_t hash)
+{
+	uint16_t signature = (uint16_t)hash;
+	return signature == 0 ? 1 : signature;
+}
+
+static inline struct flow_bucket *flow_table_bucket(const struct flow_table *t, uint64_t hash)
+{
+	return &t->buckets[hash_reduce(hash, t->n_buckets)];
+}
+
+// Stage 1: the bucket is on its way.
+static inline void flow_table_prefetch(const struct flow_table *t, uint64_t hash)
+{
+	__builtin_prefetch(flow_table_bucket(t, hash), 1, 3);
+}
+
+// Which slots hold the signature: two bits per slot, as the byte mask of the comparison gives them.
+static inline uint32_t flow_bucket_match(const struct flow_bucket *b, uint16_t signature)
+{
+	__m256i line = _mm256_load_si256((const __m256i *)(const void *)b);
+	__m256i equal = _mm256_cmpeq_epi16(line, _mm256_set1_epi16((short)signature));
+	return (uint32_t)_mm256_movemask_epi8(equal) & ((1u << (2 * FLOW_BUCKET_SLOTS)) - 1);
+}
+
+static inline uint32_t flow_match_slot(uint32_t match)
+{
+	return (uint32_t)__builtin_ctz(match) / 2;
+}
+
+static inline uint32_t flow_match_next(uint32_t match)
+{
+	match &= match - 1;
+	return match & (match - 1);
+}
+
+// Stage 2: what will most likely be the entry is on its way. False: it is not in its primary bucket.
+static inline bool flow_table_prefetch_entry(const struct flow_table *t, uint64_t hash)
+{
+	const struct flow_bucket *b = flow_table_bucket(t, hash);
+	uint32_t match = flow_bucket_match(b, flow_signature(hash));
+	if (match == 0)
+		return false;
+	__builtin_prefetch(&t->entries[b->refs[flow_match_slot(match)] >> 2], 1, 3);
+	return true;
+}
+
+static inline bool flow_entry_has_key(const struct flow_entry *e, const struct flow_key *k)
+{
+	be32 local = k->direction == FLOW_INBOUND ? e->vip : e->dip;
+	be16 local_port = k->direction == FLOW_INBOUND ? e->vip_port : e->dip_port;
+	return e->remote == k->remote && local == k->local && e->remote_port == k->remote_port &&
+	       local_port == k->local_port && e->protocol == k->protocol;
+}
+
+static inline struct flow_entry *flow_bucket_find(const struct flow_table *t, const struct flow_bucket *b,
+                                                  const struct flow_key *k, uint16_t signature)
+{
+	for (uint32_t match = flow_bucket_match(b, signature); match != 0; match = flow_match_next(match)) {
+		uint32_t ref = b->refs[flow_match_slot(match)];
+		struct flow_entry *e = &t->entries[ref >> 2];
+		if ((ref & 1) == k->direction && flow_entry_has_key(e, k))
+			return e;
+	}
+	return NULL;
+}
+
+// The other bucket of what is in this one; its own inverse.
+static inline uint32_t flow_table_alternative(const struct flow_table *t, uint32_t bucket_idx, uint16_t signature)
+{
+	uint32_t turn = hash_reduce(hash_mix64(signature), t->n_buckets);
+	return turn >= bucket_idx ? turn - bucket_idx : turn + t->n_buckets - bucket_idx;
+}
+
+// Stage 3: the flow, or NULL.
+static inline struct flow_entry *flow_table_lookup(const struct flow_table *t, const struct flow_key *k, uint64_t hash)
+{
+	const struct flow_bucket *b = flow_table_bucket(t, hash);
+	uint16_t signature = flow_signature(hash);
+	struct flow_entry *e = flow_bucket_find(t, b, k, signature);
+	if (__builtin_expect(e != NULL || b->n_elsewhere == 0, 1))
+		return e;
+	uint32_t alternative = flow_table_alternative(t, (uint32_t)(b - t->buckets), signature);
+	return flow_bucket_find(t, &t->buckets[alternative], k, signature);
+}
+
+// A packet of the flow came: its idle time begins anew, its state moves on.
+static inline void flow_entry_touch(const struct flow_table *t, struct flow_entry *e, enum flow_direction direction,
+                                    uint8_t tcp_flags)
+{
+	if (e->seen_s != t->now_s)
+		e->seen_s = t->now_s;
+	bool is_plain_data = (tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) == 0;
+	if (__builtin_expect(is_plain_data && (e->state == FLOW_ESTABLISHED || e->state == FLOW_UDP), 1))
+		return;
+	e->state = (uint8_t)flow_state_after((enum flow_state)e->state, direction, tcp_flags);
+}

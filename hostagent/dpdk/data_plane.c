@@ -1,0 +1,219 @@
+#include "hostagent/dpdk/data_plane.h"
+
+#include <inttypes.h>
+#include <rte_lcore.h>
+#include <rte_launch.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/memory.h"
+#include "common/dpdk/eal.h"
+#include "common/io/log.h"
+#include "hostagent/dpdk/host_ports.h"
+#include "hostagent/dpdk/loop.h"
+#include "hostagent/dpdk/vm_ports.h"
+
+struct data_plane {
+	struct dpdk_eal eal;
+	struct host_ports host;
+	struct vm_ports vms;
+	struct agent_config *config; // in use, owned
+	uint64_t generation;
+	bool is_running;
+	struct loop loop;
+};
+
+// ---- Views ----
+
+// Out of memory here would mean to go on with a port that is closed: no way to answer that but to stop. Views are small.
+static struct view *make_view(struct data_plane *dp, const struct agent_config *config)
+{
+	struct view *view = calloc(1, sizeof *view);
+	if (view == NULL) {
+		log_error("no-memory", "what=view");
+		abort();
+	}
+	view->generation = ++dp->generation;
+	view->config = config;
+	vm_ports_fill_view(&dp->vms, view);
+	return view;
+}
+
+static void publish(struct data_plane *dp, const struct agent_config *config)
+{
+	free((void *)loop_publish(&dp->loop, make_view(dp, config)));
+	dpdk_poller_wake(&dp->loop.poller);
+}
+
+// The worker lets go of the marked ports, then they close.
+static void close_marked(struct data_plane *dp)
+{
+	publish(dp, dp->config);
+	vm_ports_close_marked(&dp->vms);
+}
+
+void data_plane_set_config(struct data_plane *dp, struct agent_config *config)
+{
+	struct agent_config *old = dp->config;
+	if (vm_ports_mark_unwanted(&dp->vms, config))
+		close_marked(dp);
+	vm_ports_set_wanted(&dp->vms, config);
+	dp->config = config;
+	publish(dp, config);
+	agent_config_destroy(old);
+}
+
+const struct agent_config *data_plane_get_config(const struct data_plane *dp)
+{
+	return dp->config;
+}
+
+bool data_plane_tend_ports(struct data_plane *dp)
+{
+	if (vm_ports_mark_vanished(&dp->vms))
+		close_marked(dp);
+	if (!vm_ports_open_one(&dp->vms))
+		return false;
+	publish(dp, dp->config);
+	return true;
+}
+
+enum vm_port_state data_plane_port_state(const struct data_plane *dp, uint16_t port)
+{
+	return port < dp->vms.n ? dp->vms.ports[port].state : VM_PORT_UNUSED;
+}
+
+// ---- Counters ----
+
+static void append(struct agent_counter_value *values, uint32_t max, uint32_t *n, const char *interface,
+                   const char *what, uint64_t value)
+{
+	if (*n < max) {
+		text_format(values[*n].name, sizeof values[*n].name, "vm_%s_%s", interface, what);
+		values[*n].value = value;
+	}
+	++*n;
+}
+
+uint32_t data_plane_read_counters(const struct data_plane *dp, struct agent_counter_value *ret_values, uint32_t max)
+{
+	const struct loop *l = &dp->loop;
+	struct agent_gauges gauges = {
+		.flows = atomic_load_explicit(&l->n_flows, memory_order_relaxed),
+		.flow_capacity = l->agent.flows.capacity,
+	};
+	uint32_t n = agent_counters_read(&l->agent.counters, &gauges, ret_values, max);
+	for (uint16_t i = 0; i < dp->vms.n; i++) {
+		const char *interface = dp->vms.ports[i].interface;
+		if (interface[0] == '\0')
+			continue;
+		append(ret_values, max, &n, interface, "rx_packets", counter_read(&l->vms[i].rx_packets));
+		append(ret_values, max, &n, interface, "tx_packets", counter_read(&l->vms[i].tx_packets));
+	}
+	return n;
+}
+
+// ---- Start and stop ----
+
+static void init_agent(struct data_plane *dp, const struct data_plane_config *config)
+{
+	const struct node_config *node = config->node;
+	be32 gateways[NODE_GATEWAYS_MAX];
+	for (uint32_t i = 0; i < node->n_gateways; i++)
+		gateways[i] = ip_addr_to_v4(&node->gateways[i]);
+	struct agent_settings settings = {
+		.uplink_mac = dp->host.uplink.mac,
+		.address = ip_addr_to_v4(&node->address.addr),
+		.mss = config->mss,
+		.proxy_arp = config->proxy_arp,
+	};
+	struct loop *l = &dp->loop;
+	agent_init(&l->agent, &settings, gateways, node->n_gateways);
+	l->agent.flows = config->flows;
+	l->agent.counters.flows_restored = config->is_restored ? config->flows.n_flows : 0;
+	l->uplink = dp->host.uplink.id;
+	l->tap = dp->host.tap.id;
+	l->pool = dp->eal.pool;
+	l->tended = loop_now();
+	l->sees_own_frames =
+	    strcmp(config->vm_driver, "af_packet") == 0 ||
+	    (node->uplink_interface[0] != '\0' && strcmp(node->uplink_driver, "af_packet") == 0);
+	atomic_init(&l->n_flows, config->flows.n_flows);
+}
+
+static int start_ports(struct data_plane *dp, const struct data_plane_config *config, struct error *err)
+{
+	enum dpdk_driver driver;
+	struct loop *l = &dp->loop;
+	if (dpdk_driver_parse(config->vm_driver, &driver, err) != 0)
+		return error_prefix(err, "vm_driver: ");
+	int code = host_ports_open(&dp->host, config->node, dp->eal.pool, err);
+	if (code == 0)
+		code = dpdk_poller_init(&l->poller, err);
+	if (code == 0)
+		code = dpdk_poller_add_port(&l->poller, &dp->host.uplink, err);
+	if (code == 0)
+		code = dpdk_poller_add_port(&l->poller, &dp->host.tap, err);
+	if (code == 0)
+		code = vm_ports_init(&dp->vms, config->max_vms, driver, dp->eal.pool, &l->poller, err);
+	return code;
+}
+
+static int start_worker(struct data_plane *dp, const struct data_plane_config *config, struct error *err)
+{
+	struct loop *l = &dp->loop;
+	if (dpdk_rcu_init(&l->rcu, 1) != 0)
+		return error_set(err, ERR_NO_MEMORY, "no memory for RCU");
+	init_agent(dp, config);
+	atomic_init(&l->is_stopping, false);
+	atomic_init(&l->view, make_view(dp, NULL));
+	if (rte_eal_remote_launch(loop_run, l, dp->eal.workers[0]) != 0)
+		return error_set(err, ERR_IO, "the worker does not start");
+	dp->is_running = true;
+	log_info("data-plane-started", "uplink=%s tap=%s mtu=%u flows=%" PRIu32 " flow_capacity=%" PRIu32,
+	         dp->host.uplink.name, dp->host.tap.interface, dp->host.uplink.mtu, config->flows.n_flows,
+	         config->flows.capacity);
+	return 0;
+}
+
+int data_plane_start(const struct data_plane_config *config, struct data_plane **ret_dp, struct error *err)
+{
+	struct data_plane *dp = memory_array(1, sizeof *dp);
+	if (dp == NULL)
+		return error_set(err, ERR_NO_MEMORY, "no memory for the data plane");
+	dp->loop.poller.epoll_fd = -1;
+	dp->loop.poller.wake_fd = -1;
+	struct dpdk_eal_config eal = {
+		.program = "ananta-agent", .node = config->node, .n_workers = 1, .n_ports_max = config->max_vms + 2u
+	};
+	int code = dpdk_eal_start(&eal, &dp->eal, err);
+	if (code == 0)
+		code = start_ports(dp, config, err);
+	if (code == 0)
+		code = start_worker(dp, config, err);
+	if (code != 0) {
+		data_plane_stop(dp);
+		return code;
+	}
+	*ret_dp = dp;
+	return 0;
+}
+
+void data_plane_stop(struct data_plane *dp)
+{
+	if (dp == NULL)
+		return;
+	if (dp->is_running) {
+		loop_stop(&dp->loop);
+		rte_eal_wait_lcore(dp->eal.workers[0]);
+	}
+	vm_ports_fini(&dp->vms);
+	host_ports_close(&dp->host);
+	dpdk_poller_fini(&dp->loop.poller);
+	free((void *)atomic_load(&dp->loop.view));
+	dpdk_rcu_fini(&dp->loop.rcu);
+	agent_config_destroy(dp->config);
+	if (dp->eal.pool != NULL)
+		dpdk_eal_stop(&dp->eal);
+	memory_free(dp);
+}

@@ -1,0 +1,54 @@
+// The agent's data plane as the control thread sees it: ports, one worker, and what they are to do.
+//
+//   data_plane_start --> worker runs --> set_config (again and again), tend_ports (every second) --> data_plane_stop
+//
+// What the worker works with is one immutable view (configuration and open ports), published by a pointer and taken back
+// by RCU; so a port is closed only when the worker has let go of it, and a configuration always fits its ports.
+// A VM's interface that is missing is looked for again and again; one that vanishes (the VM died) is noticed, closed, and
+// opened again when it is back.
+// Threads: all calls from one control thread, the main one; the worker is inside.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/error.h"
+#include "common/io/node_config.h"
+#include "hostagent/core/config.h"
+#include "hostagent/core/counters.h"
+#include "hostagent/core/flow_table.h"
+
+struct data_plane;
+
+struct data_plane_config {
+	const struct node_config *node;
+	char vm_driver[16]; // "af_xdp", "af_packet"
+	uint16_t max_vms;
+	uint16_t mss;
+	bool proxy_arp;
+	struct flow_table flows; // made or attached; its memory outlives the data plane
+	bool is_restored;        // attached: its flows are counted as restored
+};
+
+enum vm_port_state { VM_PORT_UNUSED, VM_PORT_MISSING, VM_PORT_FAILED, VM_PORT_OPEN };
+
+// Starts DPDK, opens uplink and tap (address and default route on the tap), starts the worker.
+NODISCARD int data_plane_start(const struct data_plane_config *config, struct data_plane **ret_dp, struct error *err);
+
+// Stops the worker, closes all ports. NULL is fine.
+void data_plane_stop(struct data_plane *dp);
+
+// Takes `config`: ports of interfaces that left are closed, the worker goes over to it. New ones open by tend_ports.
+void data_plane_set_config(struct data_plane *dp, struct agent_config *config);
+
+// The configuration in use; NULL before the first.
+const struct agent_config *data_plane_get_config(const struct data_plane *dp);
+
+// Closes ports whose interface has vanished and opens at most one that is missing (it takes up to 100 ms). True: there may be
+// more to open, call again soon; false: in a second.
+bool data_plane_tend_ports(struct data_plane *dp);
+
+enum vm_port_state data_plane_port_state(const struct data_plane *dp, uint16_t port);
+
+// Counters with their names, as agent_counters_read, and for each VM port vm_<interface>_rx_packets, _tx_packets.
+uint32_t data_plane_read_counters(const struct data_plane *dp, struct agent_counter_value *ret_values, uint32_t max);

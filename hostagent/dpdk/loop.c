@@ -1,0 +1,225 @@
+#include "hostagent/dpdk/loop.h"
+
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+#include <time.h>
+
+#define TEND_US 10000  // next hops and flow expiry, while packets come
+#define IDLE_US 100000 // the longest sleep
+
+struct mono_time loop_now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_BOOTTIME, &t);
+	return mono_from_us((uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000);
+}
+
+// ---- Sending ----
+
+static void count_unsent(struct loop *l, struct rte_mbuf **packets, uint16_t n)
+{
+	if (n == 0)
+		return;
+	rte_pktmbuf_free_bulk(packets, n);
+	counter_add(&l->agent.counters.drops[DROP_TX_FULL], n);
+}
+
+static uint16_t tx_flush(struct loop *l, struct tx_buffer *b, uint16_t dpdk_port)
+{
+	uint16_t n_sent = rte_eth_tx_burst(dpdk_port, 0, b->packets, b->n);
+	count_unsent(l, b->packets + n_sent, (uint16_t)(b->n - n_sent));
+	b->n = 0;
+	return n_sent;
+}
+
+static void tx_put(struct tx_buffer *b, struct rte_mbuf *m)
+{
+	b->packets[b->n++] = m;
+}
+
+static void tx_flush_all(struct loop *l, const struct view *view)
+{
+	if (l->to_uplink.n > 0)
+		counter_add(&l->agent.counters.tx_packets, tx_flush(l, &l->to_uplink, l->uplink));
+	if (l->to_tap.n > 0)
+		(void)tx_flush(l, &l->to_tap, l->tap);
+	for (uint16_t i = 0; i < l->n_touched; i++) {
+		uint16_t port = l->touched[i];
+		counter_add(&l->vms[port].tx_packets, tx_flush(l, &l->to_vm[port], view->dpdk_port[port]));
+	}
+	l->n_touched = 0;
+}
+
+// ---- Bursts ----
+
+static void packet_begin(struct agent_packet *p, struct rte_mbuf *m, uint16_t port)
+{
+	p->frame = rte_pktmbuf_mtod(m, uint8_t *);
+	p->len = m->data_len;
+	p->port = port;
+}
+
+// The buffer follows what the core made of its frame.
+static void packet_end(struct loop *l, struct agent_packet *p, struct rte_mbuf *m)
+{
+	if (p->verdict == AGENT_DROP) {
+		rte_pktmbuf_free(m);
+		return;
+	}
+	m->data_off = (uint16_t)(p->frame - (uint8_t *)m->buf_addr);
+	m->data_len = (uint16_t)p->len;
+	m->pkt_len = p->len;
+	if (p->verdict == AGENT_TO_UPLINK) {
+		tx_put(&l->to_uplink, m);
+	} else if (p->verdict == AGENT_TO_TAP) {
+		tx_put(&l->to_tap, m);
+	} else {
+		if (l->to_vm[p->port].n == 0)
+			l->touched[l->n_touched++] = p->port;
+		tx_put(&l->to_vm[p->port], m);
+	}
+}
+
+static bool is_own_frame(struct rte_mbuf *m, const struct mac *own)
+{
+	return m->data_len >= ETH_BYTES && memcmp(rte_pktmbuf_mtod(m, uint8_t *) + MAC_BYTES, own, MAC_BYTES) == 0;
+}
+
+// Receives a burst, without what the kernel itself sent there.
+static uint16_t receive(struct loop *l, uint16_t dpdk_port, const struct mac *own, struct rte_mbuf **mbufs)
+{
+	uint16_t n = rte_eth_rx_burst(dpdk_port, 0, mbufs, AGENT_BURST);
+	if (!l->sees_own_frames)
+		return n;
+	uint16_t kept = 0;
+	for (uint16_t i = 0; i < n; i++) {
+		if (is_own_frame(mbufs[i], own))
+			rte_pktmbuf_free(mbufs[i]);
+		else
+			mbufs[kept++] = mbufs[i];
+	}
+	return kept;
+}
+
+static uint16_t turn_uplink(struct loop *l, const struct view *view)
+{
+	struct rte_mbuf *mbufs[AGENT_BURST];
+	struct agent_packet packets[AGENT_BURST];
+	uint16_t n = receive(l, l->uplink, &l->agent.settings.uplink_mac, mbufs);
+	if (n == 0)
+		return 0;
+	for (uint16_t i = 0; i < n; i++)
+		packet_begin(&packets[i], mbufs[i], 0);
+	counter_add(&l->agent.counters.rx_packets, n);
+	agent_inbound(&l->agent, packets, n);
+	for (uint16_t i = 0; i < n; i++)
+		packet_end(l, &packets[i], mbufs[i]);
+	tx_flush_all(l, view);
+	return n;
+}
+
+static uint16_t turn_vm(struct loop *l, const struct view *view, uint16_t port)
+{
+	struct rte_mbuf *mbufs[AGENT_BURST];
+	struct agent_packet packets[AGENT_BURST];
+	uint16_t n = receive(l, view->dpdk_port[port], &view->own_mac[port], mbufs);
+	if (n == 0)
+		return 0;
+	for (uint16_t i = 0; i < n; i++)
+		packet_begin(&packets[i], mbufs[i], port);
+	counter_add(&l->vms[port].rx_packets, n);
+	agent_outbound(&l->agent, packets, n);
+	for (uint16_t i = 0; i < n; i++)
+		packet_end(l, &packets[i], mbufs[i]);
+	tx_flush_all(l, view);
+	return n;
+}
+
+// The host's own packets leave as they are.
+static uint16_t turn_tap(struct loop *l)
+{
+	uint16_t n = rte_eth_rx_burst(l->tap, 0, l->to_uplink.packets, AGENT_BURST);
+	if (n == 0)
+		return 0;
+	l->to_uplink.n = n;
+	counter_add(&l->agent.counters.tx_packets, tx_flush(l, &l->to_uplink, l->uplink));
+	return n;
+}
+
+// ---- What time brings ----
+
+static void send_arp_requests(struct loop *l, struct mono_time now)
+{
+	uint8_t frame[ARP_FRAME_BYTES];
+	while (l->to_uplink.n < AGENT_BURST && neighbor_table_step(&l->agent.neighbors, now, frame)) {
+		struct rte_mbuf *m = rte_pktmbuf_alloc(l->pool);
+		if (m == NULL)
+			break; // the next probe is due in a second
+		memcpy(rte_pktmbuf_append(m, ARP_FRAME_BYTES), frame, ARP_FRAME_BYTES);
+		tx_put(&l->to_uplink, m);
+	}
+	if (l->to_uplink.n > 0)
+		counter_add(&l->agent.counters.tx_packets, tx_flush(l, &l->to_uplink, l->uplink));
+}
+
+static void tend(struct loop *l, struct mono_time now)
+{
+	uint64_t elapsed_us = mono_elapsed_us(l->tended, now);
+	if (elapsed_us < TEND_US)
+		return;
+	l->tended = now;
+	send_arp_requests(l, now);
+	agent_expire_flows(&l->agent, now, elapsed_us);
+	atomic_store_explicit(&l->n_flows, l->agent.flows.n_flows, memory_order_relaxed);
+}
+
+static void take_view(struct loop *l, const struct view *view)
+{
+	l->generation = view->generation;
+	l->agent.config = view->config;
+	memset(l->agent.port_is_open, 0, sizeof l->agent.port_is_open);
+	for (uint16_t i = 0; i < view->n_open; i++)
+		l->agent.port_is_open[view->open[i]] = true;
+}
+
+static uint32_t turn(struct loop *l)
+{
+	const struct view *view = atomic_load_explicit(&l->view, memory_order_acquire);
+	if (view->generation != l->generation)
+		take_view(l, view);
+	struct mono_time now = loop_now();
+	agent_set_now(&l->agent, now);
+	uint32_t n = turn_tap(l);
+	n += turn_uplink(l, view);
+	for (uint16_t i = 0; i < view->n_open; i++)
+		n += turn_vm(l, view, view->open[i]);
+	tend(l, now);
+	return n;
+}
+
+int loop_run(void *arg)
+{
+	struct loop *l = arg;
+	uint32_t idle_polls = 0;
+	dpdk_rcu_online(&l->rcu, LOOP_WORKER);
+	while (!atomic_load_explicit(&l->is_stopping, memory_order_relaxed)) {
+		idle_polls = turn(l) > 0 ? 0 : idle_polls + 1;
+		dpdk_rcu_quiescent(&l->rcu, LOOP_WORKER);
+		dpdk_poller_wait(&l->poller, &l->rcu, LOOP_WORKER, idle_polls, IDLE_US);
+	}
+	dpdk_rcu_offline(&l->rcu, LOOP_WORKER);
+	return 0;
+}
+
+void loop_stop(struct loop *l)
+{
+	atomic_store_explicit(&l->is_stopping, true, memory_order_relaxed);
+	dpdk_poller_wake(&l->poller);
+}
+
+const struct view *loop_publish(struct loop *l, const struct view *view)
+{
+	const struct view *old = atomic_exchange_explicit(&l->view, view, memory_order_acq_rel);
+	dpdk_rcu_synchronize(&l->rcu);
+	return old;
+}

@@ -1,0 +1,52 @@
+#include "hostagent/io/config.h"
+
+#include <string.h>
+
+#include "hostagent/core/config.h"
+#include "hostagent/core/flow_table.h"
+
+#define CONFIG_BYTES_MAX (1u << 20)
+
+static void read_path(struct json_reader *r, const char *field, char *buf, size_t size)
+{
+	json_reader_string(r, field, buf, size);
+	if (buf[0] != '/')
+		json_reader_fail(r, field, "must be an absolute path");
+}
+
+static void read_own(struct agent_file_config *c, struct json_reader *r)
+{
+	uint64_t max_flows = 1048576;
+	uint64_t max_vms = 16;
+	uint64_t mss = 1440;
+	strcpy(c->vm_driver, "af_xdp");
+	read_path(r, "local_socket", c->local_socket, sizeof c->local_socket);
+	read_path(r, "state_dir", c->state_dir, sizeof c->state_dir);
+	json_reader_string_or(r, "vm_driver", c->vm_driver, sizeof c->vm_driver);
+	if (strcmp(c->vm_driver, "af_xdp") != 0 && strcmp(c->vm_driver, "af_packet") != 0)
+		json_reader_fail(r, "vm_driver", "must be \"af_xdp\" or \"af_packet\"");
+	json_reader_u64_or(r, "max_flows", 1024, FLOW_TABLE_CAPACITY_MAX, &max_flows);
+	json_reader_u64_or(r, "max_vms", 1, AGENT_PORTS_MAX, &max_vms);
+	json_reader_u64_or(r, "mss", 536, 8960, &mss);
+	json_reader_bool_or(r, "proxy_arp", &c->proxy_arp);
+	c->max_flows = (uint32_t)max_flows;
+	c->max_vms = (uint16_t)max_vms;
+	c->mss = (uint16_t)mss;
+}
+
+int agent_file_config_read(const char *path, struct agent_file_config *ret_config, struct error *err)
+{
+	json_t *root;
+	struct json_reader r;
+	memset(err, 0, sizeof *err);
+	memset(ret_config, 0, sizeof *ret_config);
+	int code = json_read_file(path, CONFIG_BYTES_MAX, &root, err);
+	if (code != 0)
+		return code;
+	json_reader_init(&r, root, "", err);
+	node_config_read(&ret_config->node, &r);
+	read_own(ret_config, &r);
+	code = json_reader_finish(&r);
+	json_decref(root);
+	return code == 0 ? 0 : error_prefix(err, "%s: ", path);
+}

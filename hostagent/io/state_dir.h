@@ -1,0 +1,21 @@
+// The agent's directory for what outlives its process: flow table, last configuration, and the lock that makes it one
+// process's. It belongs on tmpfs: gone with a reboot, as the VMs' connections are, and never waiting for a disk.
+// Threads: the main one.
+#pragma once
+
+#include "common/base/error.h"
+#include "hostagent/io/config.h"
+
+struct state_dir {
+	int lock_fd; // -1: none
+	char path[AGENT_PATH_BYTES];
+};
+
+// Makes the directory (0700) where it is missing, and locks it; waits a moment for a process that is just ending.
+// ERR_CONFLICT when another agent uses it, ERR_IO.
+NODISCARD int state_dir_open(struct state_dir *d, const char *path, struct error *err);
+void state_dir_close(struct state_dir *d);
+
+// "/run/ananta/agent/flows", into buf of STATE_PATH_BYTES.
+#define STATE_PATH_BYTES (AGENT_PATH_BYTES + 32)
+const char *state_dir_path(const struct state_dir *d, const char *name, char *buf);

@@ -1,0 +1,44 @@
+// Requests to the managers, one at a time, waiting for the answer: what anantactl needs of the network.
+//
+// Errors: what the cluster refuses (ERR_INVALID, ERR_NOT_FOUND, ERR_CONFLICT, ERR_LIMIT), or that it could not be asked
+// (ERR_UNAVAILABLE, ERR_TIMEOUT).
+#pragma once
+
+#include "common/model/store.h"
+#include "common/wire/message.h"
+
+struct client;
+
+struct client_config {
+	uint32_t n_managers;
+	const char *managers[REPLICAS_MAX]; // ADDRESS:PORT
+	uint32_t timeout_ms;                // for each request
+};
+
+NODISCARD int client_create(const struct client_config *config, struct client **ret_client, struct error *err);
+void client_destroy(struct client *c);
+
+NODISCARD int client_command(struct client *c, const struct change_list *changes, uint64_t *ret_version,
+                             struct error *err);
+
+// All objects; the store is the caller's to finish on success.
+NODISCARD int client_get_state(struct client *c, struct store *ret_state, struct error *err);
+
+struct node_list {
+	uint32_t n;
+	struct node_status *items;
+};
+
+// The muxes or hosts (ROLE_NONE: both), or the one of a name ("" for all).
+NODISCARD int client_get_nodes(struct client *c, enum node_role role, const char *name, struct node_list *ret_nodes,
+                               struct error *err);
+void node_list_fini(struct node_list *list);
+
+// Asks one server (a manager, or an agent's socket) directly, without looking for the leader. *ret_reply is finished by
+// the caller on success.
+NODISCARD int client_ask(const char *address, uint32_t timeout_ms, const struct message *request,
+                         struct message *ret_reply, struct error *err);
+
+// The same request to several servers at once: ok[i] says whether replies[i] came in time.
+NODISCARD int client_ask_all(uint32_t n, const char *const *addresses, uint32_t timeout_ms,
+                             const struct message *request, struct message *replies, bool *ok, struct error *errs);

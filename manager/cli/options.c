@@ -1,0 +1,106 @@
+#include "manager/cli/options.h"
+
+#include <getopt.h>
+#include <string.h>
+
+#include "common/base/text.h"
+
+enum { DEFAULT_TIMEOUT_MS = 5000, LONG_ONLY = 256 };
+
+static const char *const usages[OPTION_BITS] = { "-f FILE", "--name VM", "--dip ADDRESS", "--interface NAME",
+	                                             "--mac MAC", "--agent-socket PATH" };
+
+static unsigned bit_index(unsigned bit)
+{
+	return (unsigned)__builtin_ctz(bit);
+}
+
+const char *option_usage(unsigned bit)
+{
+	return usages[bit_index(bit)];
+}
+
+const char *options_get(const struct options *o, unsigned bit)
+{
+	return o->values[bit_index(bit)];
+}
+
+enum {
+	ARG_MANAGERS = LONG_ONLY,
+	ARG_TIMEOUT,
+	ARG_VERSION,
+	ARG_BITS, // + index of the bit
+};
+
+static const struct option long_options[] = {
+	{ "managers", required_argument, NULL, ARG_MANAGERS },
+	{ "output", required_argument, NULL, 'o' },
+	{ "timeout", required_argument, NULL, ARG_TIMEOUT },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, ARG_VERSION },
+	{ "file", required_argument, NULL, ARG_BITS + 0 },
+	{ "name", required_argument, NULL, ARG_BITS + 1 },
+	{ "dip", required_argument, NULL, ARG_BITS + 2 },
+	{ "interface", required_argument, NULL, ARG_BITS + 3 },
+	{ "mac", required_argument, NULL, ARG_BITS + 4 },
+	{ "agent-socket", required_argument, NULL, ARG_BITS + 5 },
+	{ 0 },
+};
+
+static int parse_timeout(struct options *o, struct error *err)
+{
+	uint64_t seconds;
+	if (!text_parse_u64(optarg, 1, 3600, &seconds))
+		return error_set(err, ERR_INVALID, "--timeout: must be 1 to 3600 seconds, got \"%.40s\"", optarg);
+	o->timeout_ms = (uint32_t)seconds * 1000;
+	return 0;
+}
+
+static int parse_output(struct options *o, struct error *err)
+{
+	o->is_json = strcmp(optarg, "json") == 0;
+	if (!o->is_json && strcmp(optarg, "text") != 0)
+		return error_set(err, ERR_INVALID, "-o: must be \"text\" or \"json\", got \"%.40s\"", optarg);
+	return 0;
+}
+
+static int take_option(struct options *o, int c, char **argv, struct error *err)
+{
+	if (c >= ARG_BITS && c < ARG_BITS + OPTION_BITS) {
+		o->given |= 1u << (c - ARG_BITS);
+		o->values[c - ARG_BITS] = optarg;
+		return 0;
+	}
+	switch (c) {
+	case ARG_MANAGERS: o->managers = optarg; return 0;
+	case ARG_TIMEOUT: return parse_timeout(o, err);
+	case ARG_VERSION: o->wants_version = true; return 0;
+	case 'o': return parse_output(o, err);
+	case 'h': o->wants_help = true; return 0;
+	case 'f':
+		o->given |= OPTION_FILE;
+		o->values[0] = optarg;
+		return 0;
+	case ':': return error_set(err, ERR_INVALID, "%s: needs a value", argv[optind - 1]);
+	default:
+		if (optopt != 0 && optopt < LONG_ONLY)
+			return error_set(err, ERR_INVALID, "-%c: is no option that is known here", optopt);
+		return error_set(err, ERR_INVALID, "%s: is no such option, or one that takes no value", argv[optind - 1]);
+	}
+}
+
+int options_parse(int argc, char **argv, struct options *ret_options, struct error *err)
+{
+	struct options o = { .timeout_ms = DEFAULT_TIMEOUT_MS };
+	opterr = 0;
+	optind = 1;
+	for (int c; (c = getopt_long(argc, argv, ":hf:o:", long_options, NULL)) != -1;) {
+		int code = take_option(&o, c, argv, err);
+		if (code != 0)
+			return code;
+	}
+	for (; optind < argc && o.n_operands < OPERANDS_MAX; optind++)
+		o.operands[o.n_operands++] = argv[optind];
+	*ret_options = o;
+	return 0;
+}

@@ -1,0 +1,192 @@
+// anantactl vip ...
+#include <string.h>
+
+#include "manager/cli/command.h"
+#include "manager/cli/table.h"
+#include "manager/cli/vip_json.h"
+
+static enum status report_vip(const struct cli *cli, const struct ip_addr *vip, const char *what, uint64_t version)
+{
+	char text[IP_ADDR_TEXT_BYTES];
+	ip_addr_format(vip, text);
+	if (cli->options->is_json)
+		cli_print_json(json_pack("{s:s, s:s, s:I}", "vip", text, "result", what, "version", (json_int_t)version));
+	else
+		printf("vip %s %s (version %llu)\n", text, what, (unsigned long long)version);
+	return STATUS_DONE;
+}
+
+static enum status apply_vip(struct cli *cli, const char *operand)
+{
+	struct vip_config *vip;
+	struct error err = { 0 };
+	uint64_t version;
+	if (vip_json_read_file(options_get(cli->options, OPTION_FILE), &vip, &err) != 0) {
+		cli_complain("%s", err.text);
+		return STATUS_USAGE;
+	}
+	struct ip_addr addr = vip->vip;
+	struct change put = { .key = object_key_of_addr(OBJECT_VIP, &addr), .vip = vip };
+	enum status status = cli_send_change(cli, &put, &version);
+	return status != STATUS_DONE ? status : report_vip(cli, &addr, "applied", version);
+}
+
+static enum status delete_vip(struct cli *cli, const char *operand)
+{
+	struct ip_addr addr;
+	uint64_t version;
+	enum status status = cli_parse_addr("VIP", operand, &addr);
+	if (status != STATUS_DONE)
+		return status;
+	struct change delete = { .key = object_key_of_addr(OBJECT_VIP, &addr), .is_delete = true };
+	status = cli_send_change(cli, &delete, &version);
+	return status != STATUS_DONE ? status : report_vip(cli, &addr, "deleted", version);
+}
+
+static void print_vips_json(const struct store *state)
+{
+	json_t *list = json_array();
+	for (uint32_t i = 0; i < state->vips.n; i++)
+		json_array_append_new(list, vip_json_make(store_vip(state, i)));
+	cli_print_json(list);
+}
+
+// "tcp/80,udp/53", cut with "..." where it would be long.
+static void format_endpoints(const struct vip_config *vip, char *buf, size_t size)
+{
+	buf[0] = '\0';
+	for (uint32_t i = 0; i < vip->n_endpoints; i++) {
+		size_t used = strlen(buf);
+		if (used + sizeof ",tcp/65535,..." > size) {
+			(void)text_format(buf + used, size - used, ",...");
+			return;
+		}
+		(void)text_format(buf + used, size - used, "%s%s/%u", i == 0 ? "" : ",",
+		                  protocol_name(vip->endpoints[i].protocol), vip->endpoints[i].port);
+	}
+}
+
+static uint32_t count_dips(const struct vip_config *vip)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < vip->n_endpoints; i++)
+		n += vip->endpoints[i].n_dips;
+	return n;
+}
+
+static void print_vips_text(const struct store *state)
+{
+	struct table *t = table_create("VIP TENANT ENDPOINTS <DIPS <SNAT");
+	for (uint32_t i = 0; i < state->vips.n; i++) {
+		const struct vip_config *vip = store_vip(state, i);
+		char text[IP_ADDR_TEXT_BYTES];
+		char endpoints[64];
+		format_endpoints(vip, endpoints, sizeof endpoints);
+		table_add(t, ip_addr_format(&vip->vip, text));
+		table_add(t, vip->tenant);
+		table_add(t, endpoints);
+		table_add_u64(t, count_dips(vip));
+		table_add_u64(t, vip->n_snat_dips);
+	}
+	table_print(t, stdout);
+	table_destroy(t);
+}
+
+static enum status list_vips(struct cli *cli, const char *operand)
+{
+	struct store state;
+	enum status status = cli_get_state(cli, &state);
+	if (status != STATUS_DONE)
+		return status;
+	if (cli->options->is_json)
+		print_vips_json(&state);
+	else
+		print_vips_text(&state);
+	store_fini(&state);
+	return STATUS_DONE;
+}
+
+static void add_dip_cells(struct table *t, const struct store *state, const struct ip_addr *dip)
+{
+	const struct dip_info *info = store_lookup_dip(state, dip);
+	table_add(t, info != NULL ? info->host : "");
+	table_add(t, info != NULL ? info->vm : "");
+}
+
+static void print_endpoints(const struct store *state, const struct vip_config *vip)
+{
+	char text[IP_ADDR_TEXT_BYTES];
+	struct table *t = table_create("ENDPOINT PROTOCOL <PORT DIP <DIP-PORT <WEIGHT HOST VM");
+	for (uint32_t i = 0; i < vip->n_endpoints; i++) {
+		const struct endpoint *e = &vip->endpoints[i];
+		for (uint32_t k = 0; k < e->n_dips; k++) {
+			table_add(t, e->name);
+			table_add(t, protocol_name(e->protocol));
+			table_add_u64(t, e->port);
+			table_add(t, ip_addr_format(&e->dips[k].dip, text));
+			table_add_u64(t, e->dips[k].port);
+			table_add_u64(t, e->dips[k].weight);
+			add_dip_cells(t, state, &e->dips[k].dip);
+		}
+	}
+	table_print(t, stdout);
+	table_destroy(t);
+}
+
+static void print_snat(const struct store *state, const struct vip_config *vip)
+{
+	char text[IP_ADDR_TEXT_BYTES];
+	struct table *t = table_create("SNAT-DIP HOST VM");
+	for (uint32_t i = 0; i < vip->n_snat_dips; i++) {
+		table_add(t, ip_addr_format(&vip->snat_dips[i], text));
+		add_dip_cells(t, state, &vip->snat_dips[i]);
+	}
+	table_print(t, stdout);
+	table_destroy(t);
+}
+
+static void print_vip_text(const struct store *state, const struct vip_config *vip)
+{
+	char text[IP_ADDR_TEXT_BYTES];
+	printf("vip     %s\ntenant  %s\n", ip_addr_format(&vip->vip, text), vip->tenant);
+	if (vip->n_endpoints > 0) {
+		putchar('\n');
+		print_endpoints(state, vip);
+	}
+	if (vip->n_snat_dips > 0) {
+		putchar('\n');
+		print_snat(state, vip);
+	}
+}
+
+static enum status show_vip(struct cli *cli, const char *operand)
+{
+	struct ip_addr addr;
+	struct store state;
+	enum status status = cli_parse_addr("VIP", operand, &addr);
+	if (status == STATUS_DONE)
+		status = cli_get_state(cli, &state);
+	if (status != STATUS_DONE)
+		return status;
+	const struct vip_config *vip = store_lookup_vip(&state, &addr);
+	if (vip == NULL) {
+		cli_complain("vip: %s is not configured", operand);
+		status = STATUS_REFUSED;
+	} else if (cli->options->is_json) {
+		cli_print_json(vip_json_make(vip));
+	} else {
+		print_vip_text(&state, vip);
+	}
+	store_fini(&state);
+	return status;
+}
+
+const struct command vip_commands[] = {
+	{ "vip", "apply", NULL, OPTION_FILE, 0, "make a VIP what a JSON document says (\"-\": standard input)",
+	  "vip apply -f shop.json", apply_vip },
+	{ "vip", "list", NULL, 0, 0, "list the VIPs", "vip list", list_vips },
+	{ "vip", "show", "VIP", 0, 0, "show a VIP; with -o json what `vip apply` accepts", "vip show 203.0.113.10 -o json",
+	  show_vip },
+	{ "vip", "delete", "VIP", 0, 0, "delete a VIP", "vip delete 203.0.113.10", delete_vip },
+	{ 0 },
+};

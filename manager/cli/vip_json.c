@@ -1,0 +1,224 @@
+#include "manager/cli/vip_json.h"
+
+#include <string.h>
+
+#include "common/base/memory.h"
+#include "common/io/json_reader.h"
+#include "common/model/limits.h"
+
+static void fail_memory(struct json_reader *r)
+{
+	if (r->err->code == 0)
+		error_set(r->err, ERR_NO_MEMORY, "memory is short");
+}
+
+static void read_addr(struct json_reader *r, const char *field, struct ip_addr *ret_addr)
+{
+	char text[IP_ADDR_TEXT_BYTES] = "";
+	struct error err = { 0 };
+	json_reader_string(r, field, text, sizeof text);
+	if (r->err->code == 0 && ip_addr_parse(text, ret_addr, &err) != 0)
+		json_reader_fail(r, field, "%s", err.text);
+}
+
+// A list that must hold 1 to max elements, if it is there.
+static json_t *read_list(struct json_reader *r, const char *field, bool is_required, size_t max, const char *what)
+{
+	json_t *list = json_reader_array(r, field, is_required);
+	if (list == NULL)
+		return NULL;
+	size_t n = json_array_size(list);
+	if (n >= 1 && n <= max)
+		return list;
+	if (n == 0)
+		json_reader_fail(r, field, "must hold at least one %s", what);
+	else
+		json_reader_fail(r, field, "at most %zu %ss, got %zu", max, what, n);
+	return NULL;
+}
+
+static int read_endpoint_dip(json_t *object, const char *path, struct endpoint_dip *dip, struct error *err)
+{
+	struct json_reader r;
+	uint64_t port = 0;
+	uint64_t weight = 1;
+	json_reader_init(&r, object, path, err);
+	read_addr(&r, "dip", &dip->dip);
+	json_reader_u64(&r, "port", 1, UINT16_MAX, &port);
+	json_reader_u64_or(&r, "weight", 1, LIMIT_WEIGHT, &weight);
+	dip->port = (uint16_t)port;
+	dip->weight = (uint16_t)weight;
+	return json_reader_finish(&r);
+}
+
+static void read_endpoint_dips(struct json_reader *r, struct endpoint *e)
+{
+	char path[JSON_PATH_BYTES];
+	json_t *list = read_list(r, "dips", true, LIMIT_DIPS_PER_ENDPOINT, "DIP");
+	if (list == NULL)
+		return;
+	e->dips = memory_array(json_array_size(list), sizeof *e->dips);
+	if (e->dips == NULL) {
+		fail_memory(r);
+		return;
+	}
+	e->n_dips = (uint32_t)json_array_size(list);
+	int code = 0;
+	for (uint32_t i = 0; i < e->n_dips && code == 0; i++)
+		code = read_endpoint_dip(json_array_get(list, i), json_reader_path(r, "dips", (int)i, path), &e->dips[i], r->err);
+}
+
+static int read_endpoint(json_t *object, const char *path, struct endpoint *e, struct error *err)
+{
+	struct json_reader r;
+	char protocol[16] = "";
+	uint64_t port = 0;
+	json_reader_init(&r, object, path, err);
+	json_reader_string(&r, "name", e->name, sizeof e->name);
+	json_reader_string(&r, "protocol", protocol, sizeof protocol);
+	e->protocol = protocol_parse(protocol);
+	if (err->code == 0 && e->protocol == 0)
+		json_reader_fail(&r, "protocol", "must be \"tcp\" or \"udp\", got \"%s\"", protocol);
+	json_reader_u64(&r, "port", 1, UINT16_MAX, &port);
+	e->port = (uint16_t)port;
+	read_endpoint_dips(&r, e);
+	return json_reader_finish(&r);
+}
+
+static void read_endpoints(struct json_reader *r, struct vip_config *vip)
+{
+	char path[JSON_PATH_BYTES];
+	json_t *list = read_list(r, "endpoints", !json_reader_has(r, "snat"), LIMIT_ENDPOINTS_PER_VIP, "endpoint");
+	if (list == NULL)
+		return;
+	vip->endpoints = memory_array(json_array_size(list), sizeof *vip->endpoints);
+	if (vip->endpoints == NULL) {
+		fail_memory(r);
+		return;
+	}
+	vip->n_endpoints = (uint32_t)json_array_size(list);
+	int code = 0;
+	for (uint32_t i = 0; i < vip->n_endpoints && code == 0; i++)
+		code = read_endpoint(json_array_get(list, i), json_reader_path(r, "endpoints", (int)i, path), &vip->endpoints[i],
+		                     r->err);
+}
+
+static void read_snat_dip(struct json_reader *r, json_t *element, uint32_t i, struct ip_addr *ret_addr)
+{
+	char field[32];
+	struct error err = { 0 };
+	(void)text_format(field, sizeof field, "dips[%u]", i);
+	if (!json_is_string(element))
+		json_reader_fail(r, field, "must be a string");
+	else if (ip_addr_parse(json_string_value(element), ret_addr, &err) != 0)
+		json_reader_fail(r, field, "%s", err.text);
+}
+
+static int read_snat(struct json_reader *parent, struct vip_config *vip)
+{
+	struct json_reader r;
+	char path[JSON_PATH_BYTES];
+	json_t *object = json_reader_object(parent, "snat", false);
+	if (object == NULL)
+		return parent->err->code;
+	json_reader_init(&r, object, json_reader_path(parent, "snat", -1, path), parent->err);
+	json_t *list = read_list(&r, "dips", true, LIMIT_SNAT_DIPS_PER_VIP, "DIP");
+	if (list != NULL) {
+		vip->snat_dips = memory_array(json_array_size(list), sizeof *vip->snat_dips);
+		if (vip->snat_dips == NULL)
+			fail_memory(&r);
+		else
+			vip->n_snat_dips = (uint32_t)json_array_size(list);
+	}
+	for (uint32_t i = 0; i < vip->n_snat_dips && r.err->code == 0; i++)
+		read_snat_dip(&r, json_array_get(list, i), i, &vip->snat_dips[i]);
+	return json_reader_finish(&r);
+}
+
+static int read_document(json_t *root, struct vip_config *vip, struct error *err)
+{
+	struct json_reader r;
+	json_reader_init(&r, root, "", err);
+	read_addr(&r, "vip", &vip->vip);
+	json_reader_string(&r, "tenant", vip->tenant, sizeof vip->tenant);
+	read_endpoints(&r, vip);
+	int code = read_snat(&r, vip);
+	if (code == 0)
+		code = json_reader_finish(&r);
+	return code != 0 ? code : vip_config_validate(vip, err);
+}
+
+static int make_vip(json_t *root, struct vip_config **ret_vip, struct error *err)
+{
+	memset(err, 0, sizeof *err);
+	struct vip_config *vip = memory_array(1, sizeof *vip);
+	if (vip == NULL)
+		return error_set(err, ERR_NO_MEMORY, "memory is short");
+	int code = read_document(root, vip, err);
+	if (code != 0) {
+		vip_config_destroy(vip);
+		return code;
+	}
+	*ret_vip = vip;
+	return 0;
+}
+
+int vip_json_parse(const char *text, size_t n, struct vip_config **ret_vip, struct error *err)
+{
+	json_t *root;
+	int code = json_read_text(text, n, &root, err);
+	if (code != 0)
+		return code;
+	code = make_vip(root, ret_vip, err);
+	json_decref(root);
+	return code;
+}
+
+int vip_json_read_file(const char *path, struct vip_config **ret_vip, struct error *err)
+{
+	json_t *root;
+	int code = json_read_file(path, LIMIT_CONFIG_FILE_BYTES, &root, err);
+	if (code != 0)
+		return code;
+	code = make_vip(root, ret_vip, err);
+	json_decref(root);
+	return code == 0 ? 0 : error_prefix(err, "%s: ", strcmp(path, "-") == 0 ? "standard input" : path);
+}
+
+// ---- printing ----
+
+static json_t *make_addr(const struct ip_addr *addr)
+{
+	char text[IP_ADDR_TEXT_BYTES];
+	return json_string(ip_addr_format(addr, text));
+}
+
+static json_t *make_endpoint(const struct endpoint *e)
+{
+	json_t *dips = json_array();
+	for (uint32_t i = 0; i < e->n_dips; i++) {
+		const struct endpoint_dip *d = &e->dips[i];
+		json_array_append_new(dips, json_pack("{s:o, s:i, s:i}", "dip", make_addr(&d->dip), "port", (int)d->port,
+		                                      "weight", (int)d->weight));
+	}
+	return json_pack("{s:s, s:s, s:i, s:o}", "name", e->name, "protocol", protocol_name(e->protocol), "port",
+	                 (int)e->port, "dips", dips);
+}
+
+json_t *vip_json_make(const struct vip_config *vip)
+{
+	json_t *document = json_pack("{s:o, s:s}", "vip", make_addr(&vip->vip), "tenant", vip->tenant);
+	json_t *endpoints = json_array();
+	json_t *snat_dips = json_array();
+	for (uint32_t i = 0; i < vip->n_endpoints; i++)
+		json_array_append_new(endpoints, make_endpoint(&vip->endpoints[i]));
+	for (uint32_t i = 0; i < vip->n_snat_dips; i++)
+		json_array_append_new(snat_dips, make_addr(&vip->snat_dips[i]));
+	if (vip->n_endpoints > 0)
+		json_object_set(document, "endpoints", endpoints);
+	if (vip->n_snat_dips > 0)
+		json_object_set_new(document, "snat", json_pack("{s:O}", "dips", snat_dips));
+	json_decref(endpoints);
+	json_decref(snat_dips);
+	return document;
+}

@@ -1,0 +1,26 @@
+// The JSON document of a VIP, and back: what is printed parses back to the same configuration.
+//
+//   { "vip": "203.0.113.10", "tenant": "shop",
+//     "endpoints": [ { "name": "web", "protocol": "tcp", "port": 80,
+//                      "dips": [ { "dip": "10.1.1.11", "port": 8080, "weight": 1 } ] } ],
+//     "snat": { "dips": [ "10.1.1.11" ] } }
+//
+// `weight` may be left out (1), `snat` too; `endpoints` only beside `snat`. Unknown fields are refused by name. Fuzz target:
+// tests/fuzz/vip_json.
+#pragma once
+
+#include <jansson.h>
+#include <stddef.h>
+
+#include "common/base/error.h"
+#include "common/model/vip.h"
+
+// A checked configuration (vip_config_validate), for vip_config_destroy. The sentence begins with the path of the field:
+// "endpoints[1].dips[0].port: must be 1 to 65535, got 0"; syntax errors say line and column.
+NODISCARD int vip_json_parse(const char *text, size_t n, struct vip_config **ret_vip, struct error *err);
+
+// From a file ("-": standard input) of at most LIMIT_CONFIG_FILE_BYTES; the sentence begins with its name.
+NODISCARD int vip_json_read_file(const char *path, struct vip_config **ret_vip, struct error *err);
+
+// The document, for json_decref; NULL when memory is short.
+json_t *vip_json_make(const struct vip_config *vip);

@@ -1,0 +1,15 @@
+// What a command may do to the state: the rules that need to see other objects, and the call to those that do not.
+//
+//   cluster   put once, never deleted
+//   VIP       vip_config_validate; held by one tenant; neither a DIP, nor the address of a mux or host; its DIPs are no VIPs
+//   mux, host a usable address that no other object has; a host with DIPs attached is not removed
+//   DIP       attached on one known host, by a name, interface and MAC that can be; one DIP an interface; no VIP
+//
+// A DIP of an endpoint need not be attached. Putting what is there already is always fine; deleting what is not there is
+// ERR_NOT_FOUND. Counts are those of common/model/limits.h.
+#pragma once
+
+#include "manager/core/cluster_state.h"
+
+// Checks one change against the state as it is; sorts the lists of a VIP. The sentence names the field and what to do.
+NODISCARD int rules_check_change(const struct cluster_state *s, struct change *c, struct error *err);

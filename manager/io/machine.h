@@ -1,0 +1,18 @@
+// The cluster's state as a machine that Raft replicates: decodes commands and snapshots, applies them, tells the server.
+#pragma once
+
+#include "manager/core/cluster_state.h"
+#include "manager/raft/replica.h"
+
+struct machine {
+	struct cluster_state state;
+	void (*on_applied)(const struct change_list *changes, const struct apply_result *result, void *user); // it changed
+	void (*on_restored)(void *user); // everything may have changed
+	void *user;
+};
+
+NODISCARD int machine_init(struct machine *m);
+void machine_fini(struct machine *m);
+
+// The callbacks for a replica; on_leadership is left to the caller.
+struct replica_machine machine_callbacks(struct machine *m);

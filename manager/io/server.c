@@ -1,0 +1,389 @@
+#include "manager/io/server.h"
+
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/memory.h"
+#include "common/io/log.h"
+#include "common/wire/changes.h"
+#include "manager/io/server_parts.h"
+
+// ---- what the parts use ----
+
+bool server_is_serving(const struct server *s)
+{
+	return !s->is_stopping && s->machine.state.store.has_cluster && replica_leads(s->replica);
+}
+
+const char *server_leader_api(const struct server *s)
+{
+	uint64_t id = s->is_stopping ? 0 : replica_leader_id(s->replica);
+	const struct replica_info *leader = id != s->config.id ? manager_config_lookup(&s->config, id) : NULL;
+	return leader != NULL ? leader->api : "";
+}
+
+void server_send_redirect(struct peer *p, uint64_t request_id)
+{
+	struct message m = { .type = MESSAGE_REDIRECT, .request_id = request_id };
+	(void)text_copy(m.leader, sizeof m.leader, server_leader_api(p->server));
+	(void)conn_send(p->conn, &m);
+}
+
+void server_send_error(struct peer *p, uint64_t request_id, const struct error *err)
+{
+	(void)conn_send_error(p->conn, request_id, err);
+}
+
+#define PART_MAX_BYTES (MESSAGE_MAX_BYTES - 256) // what is left for changes beside the envelope
+
+// How many changes from `first` fit into one message; at least one.
+static uint32_t fit_changes(const struct change_list *changes, uint32_t first)
+{
+	size_t n_bytes = 0;
+	uint32_t n = 0;
+	while (first + n < changes->n) {
+		n_bytes += change_encoded_bytes(&changes->items[first + n]);
+		if (n > 0 && n_bytes > PART_MAX_BYTES)
+			break;
+		n++;
+	}
+	return n;
+}
+
+void server_send_update(struct peer *p, uint64_t request_id, uint64_t from_version, uint64_t to_version,
+                        const struct change_list *changes)
+{
+	uint32_t first = 0;
+	int code;
+	do {
+		uint32_t n = fit_changes(changes, first);
+		struct message m = { .type = MESSAGE_UPDATE, .request_id = request_id, .term = replica_term(p->server->replica) };
+		m.update.from_version = from_version;
+		m.update.to_version = to_version;
+		m.update.more = first + n < changes->n;
+		m.update.changes = (struct change_list){ .n = n, .capacity = n, .items = changes->items + first };
+		code = conn_send(p->conn, &m);
+		first += n;
+	} while (code == 0 && first < changes->n);
+	if (code != 0 && code != ERR_UNAVAILABLE) {
+		log_error("update-not-sent", "peer=%s version=%llu error=%s", conn_peer(p->conn), (unsigned long long)to_version,
+		          error_code_name((enum error_code)code));
+		server_close_peer(p, NULL);
+	}
+}
+
+void server_close_peer(struct peer *p, const struct error *why)
+{
+	if (p->state == PEER_CLOSING)
+		return;
+	if (why != NULL)
+		server_send_error(p, 0, why);
+	subscriptions_forget_peer(p);
+	p->state = PEER_CLOSING;
+	conn_close(p->conn);
+}
+
+void server_release(struct server *s)
+{
+	if (--s->n_open > 0)
+		return;
+	roster_fini(&s->roster);
+	machine_fini(&s->machine);
+	memory_free(s);
+}
+
+// ---- requests ----
+
+static void send_state(struct peer *p, uint64_t request_id)
+{
+	const struct cluster_state *state = &p->server->machine.state;
+	struct change_list all;
+	struct error err = { 0 };
+	if (cluster_state_get_snapshot(state, &all) != 0) {
+		error_set(&err, ERR_NO_MEMORY, "memory is short");
+		server_send_error(p, request_id, &err);
+		return;
+	}
+	server_send_update(p, request_id, 0, state->store.version, &all);
+	change_list_fini(&all);
+}
+
+static void send_cluster(struct peer *p, uint64_t request_id)
+{
+	const struct server *s = p->server;
+	struct message m = { .type = MESSAGE_CLUSTER_REPLY, .request_id = request_id };
+	struct cluster_reply *c = &m.cluster;
+	c->id = s->config.id;
+	c->is_leader = replica_leads(s->replica);
+	c->leader_id = replica_leader_id(s->replica);
+	c->term = replica_term(s->replica);
+	c->applied_index = replica_applied_index(s->replica);
+	c->version = s->machine.state.store.version;
+	c->cluster_id = s->machine.state.store.cluster.cluster_id;
+	c->n_subscribers = s->roster.n;
+	c->n_replicas = s->config.n_replicas;
+	memcpy(c->replicas, s->config.replicas, sizeof c->replicas);
+	(void)text_copy(c->program_version, sizeof c->program_version, ANANTA_VERSION);
+	(void)conn_send(p->conn, &m);
+}
+
+static void refuse_unexpected(struct peer *p, const struct message *m)
+{
+	struct error err = { 0 };
+	error_set(&err, ERR_INVALID, "a manager does not expect messages of kind %d", (int)m->type);
+	server_send_error(p, m->request_id, &err);
+	server_close_peer(p, NULL);
+}
+
+static void on_message(struct conn *c, struct message *m, void *user)
+{
+	struct peer *p = user;
+	if (p == NULL || p->state == PEER_CLOSING)
+		return;
+	bool needs_leader = m->type == MESSAGE_COMMAND_REQUEST || m->type == MESSAGE_STATE_REQUEST ||
+	                    m->type == MESSAGE_NODES_REQUEST;
+	if (needs_leader && !server_is_serving(p->server)) {
+		server_send_redirect(p, m->request_id);
+		return;
+	}
+	switch (m->type) {
+	case MESSAGE_SUBSCRIBE: subscriptions_on_request(p, &m->subscribe); return;
+	case MESSAGE_ACK: subscriptions_on_ack(p, m->version); return;
+	case MESSAGE_STATUS_REPLY: nodes_query_on_status(p, m->request_id, &m->status); return;
+	case MESSAGE_COMMAND_REQUEST: commands_on_request(p, m->request_id, &m->changes); return;
+	case MESSAGE_STATE_REQUEST: send_state(p, m->request_id); return;
+	case MESSAGE_NODES_REQUEST:
+		nodes_query_begin(p, m->request_id, m->nodes_request.role, m->nodes_request.name);
+		return;
+	case MESSAGE_CLUSTER_REQUEST: send_cluster(p, m->request_id); return;
+	case MESSAGE_PING:
+	case MESSAGE_ERROR:
+		return;
+	case MESSAGE_REDIRECT:
+	case MESSAGE_UPDATE:
+	case MESSAGE_STATUS_REQUEST:
+	case MESSAGE_COMMAND_REPLY:
+	case MESSAGE_NODES_REPLY:
+	case MESSAGE_CLUSTER_REPLY:
+		break;
+	}
+	refuse_unexpected(p, m);
+}
+
+// ---- connections ----
+
+static void on_close(struct conn *c, const struct error *reason, void *user)
+{
+	struct peer *p = user;
+	if (p == NULL) // there was no memory to serve it
+		return;
+	struct server *s = p->server;
+	if (p->state == PEER_SUBSCRIBED)
+		log_info("unsubscribed", "name=%s peer=%s reason=\"%s\"", p->subscribe.node.name, conn_peer(c), reason->text);
+	subscriptions_forget_peer(p);
+	commands_forget_peer(p);
+	nodes_query_forget_peer(p);
+	if (p->previous != NULL)
+		p->previous->next = p->next;
+	else
+		s->peers = p->next;
+	if (p->next != NULL)
+		p->next->previous = p->previous;
+	memory_free(p);
+	server_release(s);
+}
+
+static void on_accept(struct conn *c, void *user)
+{
+	struct server *s = user;
+	struct peer *p = memory_array(1, sizeof *p);
+	if (p == NULL) {
+		conn_close(c);
+		return;
+	}
+	p->server = s;
+	p->conn = c;
+	p->next = s->peers;
+	if (p->next != NULL)
+		p->next->previous = p;
+	s->peers = p;
+	s->n_open++;
+	conn_set_user(c, p);
+}
+
+static const struct conn_handler peer_handler = { .on_message = on_message, .on_close = on_close };
+
+// ---- what Raft says ----
+
+static const char *kind_name(enum object_kind kind)
+{
+	switch (kind) {
+	case OBJECT_CLUSTER: return "cluster";
+	case OBJECT_VIP: return "vip";
+	case OBJECT_MUX: return "mux";
+	case OBJECT_HOST: return "host";
+	case OBJECT_DIP: return "dip";
+	}
+	return "object";
+}
+
+static void log_applied(const struct change_list *changes, uint64_t version)
+{
+	for (uint32_t i = 0; i < changes->n; i++) {
+		const struct change *c = &changes->items[i];
+		char text[IP_ADDR_TEXT_BYTES] = "";
+		bool has_addr = c->key.kind == OBJECT_VIP || c->key.kind == OBJECT_DIP;
+		log_info("applied", "version=%llu change=%s object=%s key=%s", (unsigned long long)version,
+		         c->is_delete ? "delete" : "put", kind_name(c->key.kind),
+		         has_addr ? ip_addr_format(&c->key.addr, text) : c->key.name);
+	}
+}
+
+static void on_applied(const struct change_list *changes, const struct apply_result *result, void *user)
+{
+	struct server *s = user;
+	s->has_news = true;
+	if (s->replica != NULL && replica_leads(s->replica)) // not what is read from the disk at start
+		log_applied(changes, result->version);
+}
+
+static void on_restored(void *user)
+{
+	struct server *s = user;
+	s->has_news = true;
+}
+
+static void on_cluster_made(const struct error *err, uint64_t version, void *user)
+{
+	if (err->code != 0)
+		log_warn("cluster-not-made", "text=\"%s\"", err->text); // the next leader tries again
+}
+
+// The first leader gives the cluster its identity.
+static void make_cluster(struct server *s)
+{
+	struct change put = { .key.kind = OBJECT_CLUSTER };
+	struct change_list changes = { .n = 1, .capacity = 1, .items = &put };
+	struct error err = { 0 };
+	uint8_t *bytes;
+	size_t n;
+	CHECK(uv_random(NULL, NULL, &put.cluster, sizeof put.cluster, 0, NULL) == 0);
+	put.cluster.cluster_id |= 1; // never 0
+	if (command_encode(&changes, &bytes, &n) != 0)
+		return;
+	if (replica_propose(s->replica, bytes, n, on_cluster_made, s, &err) != 0)
+		on_cluster_made(&err, 0, s);
+	memory_free(bytes);
+}
+
+static void on_leadership(bool leads, void *user)
+{
+	struct server *s = ((struct machine *)user)->user;
+	if (leads) {
+		log_info("became-leader", "replica=%llu term=%llu version=%llu", (unsigned long long)s->config.id,
+		         (unsigned long long)replica_term(s->replica), (unsigned long long)s->machine.state.store.version);
+		if (!s->machine.state.store.has_cluster)
+			make_cluster(s);
+		return;
+	}
+	log_warn("lost-leadership", "replica=%llu", (unsigned long long)s->config.id);
+	nodes_query_end_all(s);
+	subscriptions_end_all(s);
+}
+
+static void on_pump(uv_prepare_t *pump)
+{
+	struct server *s = pump->data;
+	if (!s->has_news)
+		return;
+	s->has_news = false;
+	if (server_is_serving(s))
+		subscriptions_pump(s);
+}
+
+// ---- life ----
+
+static void on_replica_stopped(void *user)
+{
+	server_release(user);
+}
+
+static void on_pump_closed(uv_handle_t *handle)
+{
+	server_release(handle->data);
+}
+
+void server_stop(struct server *s)
+{
+	replica_stop(s->replica, on_replica_stopped, s);
+	s->is_stopping = true;
+	nodes_query_end_all(s);
+	for (struct peer *p = s->peers; p != NULL; p = p->next) {
+		if (p->state != PEER_CLOSING)
+			server_send_redirect(p, 0);
+		server_close_peer(p, NULL);
+	}
+	conn_listener_destroy(s->listener);
+	uv_close((uv_handle_t *)&s->pump, on_pump_closed);
+}
+
+static int start_replica(struct server *s, struct error *err)
+{
+	struct replica_config config = {
+		.id = s->config.id,
+		.data_dir = s->config.data_dir,
+		.n_members = s->config.n_replicas,
+		.heartbeat_ms = s->config.heartbeat_ms,
+		.election_ms = s->config.election_ms,
+		.machine = machine_callbacks(&s->machine),
+	};
+	config.machine.on_leadership = on_leadership;
+	for (uint32_t i = 0; i < s->config.n_replicas; i++)
+		config.members[i] =
+		    (struct replica_member){ .id = s->config.replicas[i].id, .address = s->config.replicas[i].raft };
+	return replica_create(s->loop, &config, &s->replica, err);
+}
+
+static int listen_on_api(struct server *s, struct error *err)
+{
+	struct conn_listener_config config = {
+		.address = manager_config_lookup(&s->config, s->config.id)->api,
+		.max_conns = SERVER_CONNS_MAX,
+		.handler = &peer_handler,
+		.on_accept = on_accept,
+		.user = s,
+	};
+	return conn_listener_create(s->loop, &config, &s->listener, err);
+}
+
+int server_create(uv_loop_t *loop, const struct manager_config *config, struct server **ret_server, struct error *err)
+{
+	struct server *s = memory_array(1, sizeof *s);
+	if (s == NULL || machine_init(&s->machine) != 0) {
+		memory_free(s);
+		return error_set(err, ERR_NO_MEMORY, "memory is short");
+	}
+	s->loop = loop;
+	s->config = *config;
+	s->next_request_id = 1;
+	s->machine.on_applied = on_applied;
+	s->machine.on_restored = on_restored;
+	s->machine.user = s;
+	int code = start_replica(s, err);
+	if (code != 0) {
+		machine_fini(&s->machine);
+		memory_free(s);
+		return code;
+	}
+	uv_prepare_init(loop, &s->pump);
+	s->pump.data = s;
+	uv_prepare_start(&s->pump, on_pump);
+	s->n_open = 2; // the replica and the pump
+	code = listen_on_api(s, err);
+	if (code != 0) {
+		server_stop(s);
+		return code;
+	}
+	*ret_server = s;
+	return 0;
+}

@@ -1,0 +1,154 @@
+// Subscriptions of muxes and agents: made known to the cluster, then told of every change.
+#include <string.h>
+
+#include "common/io/log.h"
+#include "manager/io/server_parts.h"
+
+static const char *role_name(enum node_role role)
+{
+	return role == ROLE_MUX ? "mux" : "host";
+}
+
+static void refuse(struct peer *p, const struct error *err)
+{
+	log_warn("subscription-refused", "role=%s name=%s peer=%s text=\"%s\"", role_name(p->subscribe.role),
+	         p->subscribe.node.name, conn_peer(p->conn), err->text);
+	server_close_peer(p, err);
+}
+
+static void send_next(struct peer *p)
+{
+	struct server *s = p->server;
+	struct distribution_update u;
+	if (p->state != PEER_SUBSCRIBED || !distribution_is_due(&p->distribution, &s->machine.state))
+		return;
+	if (distribution_take_update(&p->distribution, &s->machine.state, &u) != 0) {
+		struct error err = { 0 };
+		error_set(&err, ERR_NO_MEMORY, "memory is short");
+		server_close_peer(p, &err);
+		return;
+	}
+	server_send_update(p, 0, u.from_version, u.to_version, &u.changes);
+	change_list_fini(&u.changes);
+}
+
+static void replace_older(struct peer *p)
+{
+	struct peer *older = roster_lookup(&p->server->roster, p->subscribe.role, p->subscribe.node.name);
+	if (older == NULL)
+		return;
+	struct error err = { 0 };
+	error_set(&err, ERR_CONFLICT, "%s \"%s\" has subscribed anew from %s, which ends this subscription",
+	          role_name(p->subscribe.role), p->subscribe.node.name, conn_peer(p->conn));
+	log_warn("subscription-replaced", "role=%s name=%s old=%s new=%s", role_name(p->subscribe.role),
+	         p->subscribe.node.name, conn_peer(older->conn), conn_peer(p->conn));
+	server_close_peer(older, &err);
+}
+
+static void accept_subscription(struct peer *p)
+{
+	struct server *s = p->server;
+	const struct subscribe *sub = &p->subscribe;
+	struct error err = { 0 };
+	replace_older(p);
+	if (roster_insert(&s->roster, p) != 0) {
+		error_set(&err, ERR_NO_MEMORY, "memory is short");
+		refuse(p, &err);
+		return;
+	}
+	p->state = PEER_SUBSCRIBED;
+	distribution_init(&p->distribution, sub->role == ROLE_MUX ? AUDIENCE_MUX : AUDIENCE_AGENT, sub->node.name,
+	                  sub->cluster_id, sub->have_version, &s->machine.state);
+	log_info("subscribed", "role=%s name=%s peer=%s have=%llu program=%s", role_name(sub->role), sub->node.name,
+	         conn_peer(p->conn), (unsigned long long)sub->have_version, sub->program_version);
+	send_next(p);
+}
+
+static void on_registered(struct peer *p, uint64_t request_id, const struct error *err, uint64_t version)
+{
+	if (p->state != PEER_REGISTERING)
+		return;
+	if (err->code == ERR_NOT_LEADER || !server_is_serving(p->server)) {
+		server_send_redirect(p, 0);
+		server_close_peer(p, NULL);
+	} else if (err->code != 0) {
+		refuse(p, err);
+	} else {
+		accept_subscription(p);
+	}
+}
+
+// Is the node known at this address already?
+static bool is_registered(const struct server *s, const struct subscribe *sub)
+{
+	const struct store *store = &s->machine.state.store;
+	const struct node_info *node = sub->role == ROLE_MUX ? store_lookup_mux(store, sub->node.name)
+	                                                     : store_lookup_host(store, sub->node.name);
+	return node != NULL && ip_addr_equal(&node->addr, &sub->node.addr);
+}
+
+static void register_node(struct peer *p)
+{
+	struct change put = {
+		.key = object_key_of_name(p->subscribe.role == ROLE_MUX ? OBJECT_MUX : OBJECT_HOST, p->subscribe.node.name),
+		.node = p->subscribe.node,
+	};
+	struct change_list changes = { .n = 1, .capacity = 1, .items = &put };
+	struct error err = { 0 };
+	p->state = PEER_REGISTERING;
+	if (commands_propose(p, 0, &changes, on_registered, &err) != 0)
+		on_registered(p, 0, &err, 0);
+}
+
+void subscriptions_on_request(struct peer *p, const struct subscribe *subscribe)
+{
+	struct error err = { 0 };
+	if (p->state != PEER_OPEN) {
+		error_set(&err, ERR_INVALID, "this connection has subscribed already");
+		server_close_peer(p, &err);
+		return;
+	}
+	p->subscribe = *subscribe;
+	if (!server_is_serving(p->server)) {
+		server_send_redirect(p, 0);
+		server_close_peer(p, NULL);
+	} else if (is_registered(p->server, subscribe)) {
+		accept_subscription(p);
+	} else {
+		register_node(p);
+	}
+}
+
+void subscriptions_on_ack(struct peer *p, uint64_t version)
+{
+	struct error err = { 0 };
+	if (p->state != PEER_SUBSCRIBED)
+		return;
+	if (distribution_on_ack(&p->distribution, version, &err) != 0)
+		refuse(p, &err);
+	else
+		send_next(p);
+}
+
+void subscriptions_forget_peer(struct peer *p)
+{
+	roster_remove(&p->server->roster, p);
+}
+
+void subscriptions_end_all(struct server *s)
+{
+	for (struct peer *p = s->peers; p != NULL; p = p->next) {
+		if (p->state != PEER_SUBSCRIBED && p->state != PEER_REGISTERING)
+			continue;
+		server_send_redirect(p, 0);
+		server_close_peer(p, NULL);
+	}
+}
+
+void subscriptions_pump(struct server *s)
+{
+	// send_next may close a peer and so take it out of the roster: backwards, so that the others keep their places.
+	for (uint32_t i = s->roster.n; i > 0; i--)
+		if (i <= s->roster.n)
+			send_next(s->roster.items[i - 1]);
+}

@@ -1,0 +1,57 @@
+// The packet path of a mux, top to bottom (mux_pipeline_burst): parse, VIP lookup, bucket, DIP, IP-in-IP.
+//
+// Pure: frames come in as bytes in memory, verdicts come out, the frames are rewritten in place. A burst goes through in
+// stages, so that the three cache misses of a packet overlap with those of the others.
+// A frame has at least ENCAP_BYTES of writable headroom in front of `data`.
+// Stateless: nothing is remembered of a packet but counters and the rate of echo replies.
+// Threads: a mux_worker belongs to one worker; tables are read only. Nothing allocates, locks or waits.
+#pragma once
+
+#include <stdint.h>
+
+#include "common/base/token_bucket.h"
+#include "common/packet/neighbor.h"
+#include "common/packet/parse.h"
+#include "mux/core/counters.h"
+#include "mux/core/tables.h"
+
+#define MUX_BURST_MAX 64
+#define MUX_ECHO_RATE_PER_S 1000 // echo replies for all VIPs together, and as a burst
+
+enum mux_verdict {
+	MUX_DROP, // the reason is counted
+	MUX_TO_UPLINK, // encapsulated, or an echo reply
+	MUX_TO_TAP, // the node's own traffic, unchanged
+};
+
+struct mux_frame {
+	uint8_t *data; // in: the frame; out: the frame to send, which may begin earlier
+	uint32_t len; // bytes
+	enum mux_verdict verdict;
+	enum drop_reason reason; // DROP_NONE unless dropped
+};
+
+struct mux_settings {
+	struct mac mac; // of the uplink port; the tap has the same
+	be32 address; // the node's own
+	uint32_t mtu; // bytes of an IP packet that fit into a frame of the uplink
+};
+
+struct mux_worker {
+	struct mux_settings settings;
+	uint64_t mac48; // settings.mac as the low 48 bits of a word
+	struct neighbor_table neighbors;
+	struct token_bucket echo_replies;
+	struct mono_time now; // of this burst
+	struct mux_counters counters;
+	struct vip_counters *vips; // VIP_SLOTS_MAX, by slot; the caller's memory
+};
+
+void mux_worker_init(struct mux_worker *w, const struct mux_settings *settings, struct vip_counters *vips,
+                     struct mono_time now);
+
+// n up to MUX_BURST_MAX. tables NULL: no configuration is held yet; own traffic passes, the rest is dropped.
+void mux_pipeline_burst(struct mux_worker *w, const struct mux_tables *tables, struct mux_frame *frames, uint32_t n);
+
+// The same for one frame, without stages: what tests compare the burst with.
+void mux_pipeline_one(struct mux_worker *w, const struct mux_tables *tables, struct mux_frame *frame);

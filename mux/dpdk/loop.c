@@ -1,0 +1,211 @@
+#include "mux/dpdk/loop.h"
+
+#include <rte_cycles.h>
+#include <rte_ethdev.h>
+#include <rte_launch.h>
+#include <rte_mbuf.h>
+
+#define TEND_US 100000 // between looks at the next hops; also the longest sleep
+
+static struct mono_time loop_now(const struct loop *l)
+{
+	return mono_from_us(rte_rdtsc() / l->tsc_per_us);
+}
+
+int loop_init(struct loop *l, const struct mux_settings *settings, const struct dpdk_port *uplink,
+              const struct dpdk_port *tap, struct vip_counters *vips, struct error *err)
+{
+	*l = (struct loop){ .uplink = uplink->id, .tap = tap->id, .pool = uplink->pool };
+	l->to_uplink.port = uplink->id;
+	l->to_tap.port = tap->id;
+	l->tsc_per_us = rte_get_tsc_hz() / 1000000;
+	mux_worker_init(&l->worker, settings, vips, loop_now(l));
+	int code = dpdk_poller_init(&l->poller, err);
+	if (code != 0)
+		return code;
+	code = dpdk_rcu_init(&l->rcu, 1);
+	if (code != 0) {
+		dpdk_poller_fini(&l->poller);
+		return error_set(err, (enum error_code)code, "out of memory");
+	}
+	code = dpdk_poller_add_port(&l->poller, uplink, err);
+	if (code == 0)
+		code = dpdk_poller_add_port(&l->poller, tap, err);
+	if (code != 0)
+		loop_fini(l);
+	return code;
+}
+
+void loop_fini(struct loop *l)
+{
+	dpdk_poller_fini(&l->poller);
+	dpdk_rcu_fini(&l->rcu);
+}
+
+// ---- sending ----
+
+static uint16_t tx_flush(struct loop *l, struct tx_queue *q)
+{
+	if (q->n == 0)
+		return 0;
+	uint16_t n_sent = rte_eth_tx_burst(q->port, 0, q->packets, q->n);
+	if (n_sent < q->n) {
+		rte_pktmbuf_free_bulk(q->packets + n_sent, (unsigned)(q->n - n_sent));
+		l->worker.counters.drops[DROP_TX_FULL] += (uint64_t)(q->n - n_sent);
+	}
+	q->n = 0;
+	return n_sent;
+}
+
+static void flush_uplink(struct loop *l)
+{
+	l->worker.counters.tx_packets += tx_flush(l, &l->to_uplink);
+}
+
+static void put_uplink(struct loop *l, struct rte_mbuf *m)
+{
+	l->worker.counters.tx_bytes += m->pkt_len;
+	l->to_uplink.packets[l->to_uplink.n++] = m;
+}
+
+// ---- bursts ----
+
+static bool is_own_frame(const struct loop *l, struct rte_mbuf *m)
+{
+	return m->data_len >= ETH_BYTES &&
+	       memcmp(rte_pktmbuf_mtod(m, uint8_t *) + MAC_BYTES, &l->worker.settings.mac, MAC_BYTES) == 0;
+}
+
+static uint16_t drop_own_frames(const struct loop *l, struct rte_mbuf **mbufs, uint16_t n)
+{
+	uint16_t n_kept = 0;
+	for (uint16_t i = 0; i < n; i++) {
+		if (is_own_frame(l, mbufs[i]))
+			rte_pktmbuf_free(mbufs[i]);
+		else
+			mbufs[n_kept++] = mbufs[i];
+	}
+	return n_kept;
+}
+
+static void frame_begin(struct mux_frame *f, struct rte_mbuf *m)
+{
+	f->data = rte_pktmbuf_mtod(m, uint8_t *);
+	f->len = m->data_len;
+}
+
+// The buffer follows what the core made of its frame.
+static void frame_end(struct loop *l, const struct mux_frame *f, struct rte_mbuf *m)
+{
+	if (f->verdict == MUX_DROP) {
+		rte_pktmbuf_free(m);
+		return;
+	}
+	m->data_off = (uint16_t)(f->data - (uint8_t *)m->buf_addr);
+	m->data_len = (uint16_t)f->len;
+	m->pkt_len = f->len;
+	if (f->verdict == MUX_TO_TAP)
+		l->to_tap.packets[l->to_tap.n++] = m;
+	else
+		put_uplink(l, m);
+}
+
+static uint16_t turn_uplink(struct loop *l, const struct mux_tables *tables)
+{
+	struct rte_mbuf *mbufs[LOOP_BURST];
+	struct mux_frame frames[LOOP_BURST];
+	uint16_t n = rte_eth_rx_burst(l->uplink, 0, mbufs, LOOP_BURST);
+	if (l->sees_own_frames)
+		n = drop_own_frames(l, mbufs, n);
+	if (n == 0)
+		return 0;
+	for (uint16_t i = 0; i < n; i++) {
+		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
+		frame_begin(&frames[i], mbufs[i]);
+	}
+	mux_pipeline_burst(&l->worker, tables, frames, n);
+	for (uint16_t i = 0; i < n; i++)
+		frame_end(l, &frames[i], mbufs[i]);
+	(void)tx_flush(l, &l->to_tap);
+	flush_uplink(l);
+	return n;
+}
+
+// The node's own packets leave as they are.
+static uint16_t turn_tap(struct loop *l)
+{
+	struct rte_mbuf *mbufs[LOOP_BURST];
+	uint16_t n = rte_eth_rx_burst(l->tap, 0, mbufs, LOOP_BURST);
+	for (uint16_t i = 0; i < n; i++)
+		put_uplink(l, mbufs[i]);
+	l->worker.counters.from_tap_packets += n;
+	flush_uplink(l);
+	return n;
+}
+
+static void tend(struct loop *l, struct mono_time now)
+{
+	uint8_t frame[ARP_FRAME_BYTES];
+	if (mono_elapsed_us(l->tended, now) < TEND_US)
+		return;
+	l->tended = now;
+	while (l->to_uplink.n < LOOP_BURST && neighbor_table_step(&l->worker.neighbors, now, frame)) {
+		struct rte_mbuf *m = rte_pktmbuf_alloc(l->pool);
+		if (m == NULL)
+			break; // the next probe is due in a second
+		memcpy(rte_pktmbuf_append(m, ARP_FRAME_BYTES), frame, ARP_FRAME_BYTES);
+		put_uplink(l, m);
+	}
+	flush_uplink(l);
+}
+
+static uint32_t turn(struct loop *l)
+{
+	const struct mux_tables *tables = atomic_load_explicit(&l->tables, memory_order_acquire);
+	struct mono_time now = loop_now(l);
+	l->worker.now = now;
+	uint32_t n = turn_tap(l);
+	n += turn_uplink(l, tables);
+	tend(l, now);
+	return n;
+}
+
+static int run(void *arg)
+{
+	struct loop *l = arg;
+	uint32_t idle_polls = 0;
+	dpdk_rcu_online(&l->rcu, LOOP_WORKER);
+	while (!atomic_load_explicit(&l->is_stopping, memory_order_relaxed)) {
+		idle_polls = turn(l) > 0 ? 0 : idle_polls + 1;
+		dpdk_rcu_quiescent(&l->rcu, LOOP_WORKER);
+		dpdk_poller_wait(&l->poller, &l->rcu, LOOP_WORKER, idle_polls, TEND_US);
+	}
+	dpdk_rcu_offline(&l->rcu, LOOP_WORKER);
+	return 0;
+}
+
+int loop_start(struct loop *l, unsigned lcore, struct error *err)
+{
+	if (rte_eal_remote_launch(run, l, lcore) != 0)
+		return error_set(err, ERR_IO, "the worker did not start: lcore %u is taken", lcore);
+	l->lcore = lcore;
+	l->is_running = true;
+	return 0;
+}
+
+void loop_stop(struct loop *l)
+{
+	if (!l->is_running)
+		return;
+	atomic_store_explicit(&l->is_stopping, true, memory_order_relaxed);
+	dpdk_poller_wake(&l->poller);
+	rte_eal_wait_lcore(l->lcore);
+	l->is_running = false;
+}
+
+const struct mux_tables *loop_publish(struct loop *l, const struct mux_tables *tables)
+{
+	const struct mux_tables *before = atomic_exchange_explicit(&l->tables, tables, memory_order_acq_rel);
+	dpdk_rcu_synchronize(&l->rcu);
+	return before;
+}

@@ -1,0 +1,241 @@
+#include "mux/io/control.h"
+
+#include <string.h>
+
+#include "common/base/memory.h"
+#include "common/io/log.h"
+#include "common/io/manager_link.h"
+
+#define RETRY_ROUTES_MS 1000
+#define BASE_COUNTERS_MAX (64 + DROP_REASON_COUNT)
+#define STATUS_VIPS_MAX 4000 // whose counters one message holds; those of further VIPs are left out
+
+struct control {
+	struct control_parts parts;
+	struct manager_link *link;
+	struct store store;
+	struct vip_slots slots;
+	struct vip_counters bases[VIP_SLOTS_MAX]; // what a slot had counted before it was this VIP's
+	struct mux_tables *tables; // what the worker uses
+	bool is_withdrawn; // on the way out: nothing is announced any more
+	uv_timer_t retry_routes;
+};
+
+// ---- applying ----
+
+static int apply_all(struct store *store, struct change_list *changes, uint64_t version)
+{
+	for (uint32_t i = 0; i < changes->n; i++)
+		if (store_apply(store, &changes->items[i]) != 0)
+			return ERR_NO_MEMORY;
+	store->version = version;
+	return 0;
+}
+
+// A failure half-way through a delta is repaired by the snapshot that the link asks for then.
+static int change_store(struct control *c, struct change_list *changes, bool is_snapshot, uint64_t version)
+{
+	if (!is_snapshot)
+		return apply_all(&c->store, changes, version);
+	struct store fresh;
+	store_init(&fresh);
+	int code = apply_all(&fresh, changes, version);
+	if (code != 0) {
+		store_fini(&fresh);
+		return code;
+	}
+	store_fini(&c->store);
+	c->store = fresh;
+	return 0;
+}
+
+static void on_retry_routes(uv_timer_t *timer);
+
+// Announces the VIPs that `keep` lets through (NULL: all of the store).
+static void announce(struct control *c, const struct mux_tables *keep)
+{
+	struct error err = { 0 };
+	struct ip_addr *vips = memory_array(c->store.vips.n, sizeof *vips);
+	uint32_t n = 0;
+	for (uint32_t i = 0; vips != NULL && i < c->store.vips.n; i++) {
+		const struct ip_addr *vip = &store_vip(&c->store, i)->vip;
+		if (keep == NULL || vip_lookup(keep, ip_addr_to_v4(vip), 0, 0) != NULL)
+			vips[n++] = *vip;
+	}
+	int code =
+		vips == NULL ? error_set(&err, ERR_NO_MEMORY, "out of memory") : routes_set(c->parts.routes, vips, n, &err);
+	memory_free(vips);
+	if (code == 0)
+		return;
+	log_error("routes-failed", "text=\"%s\" retry_ms=%d", err.text, RETRY_ROUTES_MS);
+	uv_timer_start(&c->retry_routes, on_retry_routes, RETRY_ROUTES_MS, 0);
+}
+
+static void on_retry_routes(uv_timer_t *timer)
+{
+	struct control *c = timer->data;
+	if (!c->is_withdrawn)
+		announce(c, NULL);
+}
+
+static struct vip_counters sum_of(const struct control *c, uint32_t slot)
+{
+	return c->parts.vips[slot]; // one worker
+}
+
+static int update_slots(struct control *c)
+{
+	static bool is_new[VIP_SLOTS_MAX];
+	int code = vip_slots_update(&c->slots, &c->store, is_new);
+	for (uint32_t i = 0; code == 0 && i < c->slots.n_high; i++)
+		if (is_new[i])
+			c->bases[i] = sum_of(c, i);
+	return code;
+}
+
+static int swap_tables(struct control *c)
+{
+	struct mux_tables *tables;
+	int code = update_slots(c);
+	if (code == 0)
+		code = mux_tables_create(&c->store, ip_addr_to_v4(&c->parts.config->node.address.addr), &c->slots, c->tables,
+		                         &tables);
+	if (code != 0)
+		return code;
+	// Withdrawn first, then forgotten; served first, then announced.
+	if (c->tables != NULL && !c->is_withdrawn)
+		announce(c, c->tables);
+	(void)loop_publish(c->parts.loop, tables);
+	mux_tables_destroy(c->tables);
+	c->tables = tables;
+	if (!c->is_withdrawn)
+		announce(c, NULL);
+	return 0;
+}
+
+static int on_update(struct change_list *changes, bool is_snapshot, uint64_t version, void *user)
+{
+	struct control *c = user;
+	int code = change_store(c, changes, is_snapshot, version);
+	if (code == 0)
+		code = swap_tables(c);
+	if (code != 0) {
+		log_error("config-failed", "version=%llu error=%s", (unsigned long long)version,
+		          error_code_name((enum error_code)code));
+		return code;
+	}
+	log_info("config-applied", "version=%llu snapshot=%d vips=%u tables_rebuilt=%u announced=%u",
+	         (unsigned long long)version, is_snapshot, c->store.vips.n, c->tables->n_rebuilt,
+	         c->parts.routes->n_announced);
+	return 0;
+}
+
+// ---- status ----
+
+static void put_counter(struct node_status *s, uint64_t value, const char *format, const char *name)
+{
+	struct counter *counter = &s->counters[s->n_counters++];
+	(void)text_format(counter->name, sizeof counter->name, format, name);
+	counter->value = value;
+}
+
+static void fill_vip_counters(const struct control *c, struct node_status *s)
+{
+	for (uint32_t i = 0; i < c->store.vips.n && i < STATUS_VIPS_MAX; i++) {
+		char vip[IP_ADDR_TEXT_BYTES];
+		uint32_t slot = vip_slots_of(&c->slots, i);
+		struct vip_counters now = sum_of(c, slot);
+		ip_addr_format(&store_vip(&c->store, i)->vip, vip);
+		put_counter(s, now.packets - c->bases[slot].packets, "vip_%s_packets", vip);
+		put_counter(s, now.bytes - c->bases[slot].bytes, "vip_%s_bytes", vip);
+	}
+}
+
+static void fill_status(struct node_status *s, void *user)
+{
+	const struct control *c = user;
+	const struct mux_counters *counters = &c->parts.loop->worker.counters;
+	const char *state = c->tables == NULL ? "no-config" : c->is_withdrawn ? "withdrawn" : "announcing";
+	(void)text_copy(s->state, sizeof s->state, state);
+	s->version = c->tables != NULL ? c->tables->version : 0;
+	s->counters = memory_array(BASE_COUNTERS_MAX + 2 * STATUS_VIPS_MAX, sizeof *s->counters);
+	if (s->counters == NULL)
+		return;
+#define X(name) put_counter(s, counters->name, "%s", #name);
+	MUX_COUNTERS(X)
+#undef X
+	put_counter(s, c->parts.routes->n_announced, "%s", "announced_vips");
+	for (int i = DROP_NONE + 1; i < DROP_REASON_COUNT; i++)
+		put_counter(s, counters->drops[i], "drop_%s", drop_reason_name((enum drop_reason)i));
+	fill_vip_counters(c, s);
+}
+
+static void on_link_state(bool is_up, const struct error *err, void *user)
+{
+	const struct control *c = user;
+	if (is_up)
+		log_info("subscribed", "mux=%s", c->parts.config->node.name);
+	else
+		log_warn("unsubscribed", "text=\"%s\"", err != NULL ? err->text : "");
+}
+
+// ---- life ----
+
+static int start_link(struct control *c, uv_loop_t *loop, struct error *err)
+{
+	const struct node_config *node = &c->parts.config->node;
+	struct manager_link_config config = {
+		.managers = node->manager_list,
+		.n_managers = node->n_managers,
+		.subscribes = true,
+		.subscribe = { .role = ROLE_MUX, .node = { .addr = node->address.addr } },
+		.handler = { .on_update = on_update, .on_status_request = fill_status, .on_state = on_link_state },
+		.user = c,
+	};
+	(void)text_copy(config.subscribe.node.name, sizeof config.subscribe.node.name, node->name);
+	(void)text_copy(config.subscribe.program_version, sizeof config.subscribe.program_version, ANANTA_VERSION);
+	return manager_link_create(loop, &config, &c->link, err);
+}
+
+int control_create(uv_loop_t *loop, const struct control_parts *parts, struct control **ret_control, struct error *err)
+{
+	struct control *c = memory_array(1, sizeof *c);
+	if (c == NULL)
+		return error_set(err, ERR_NO_MEMORY, "out of memory");
+	c->parts = *parts;
+	store_init(&c->store);
+	vip_slots_init(&c->slots);
+	int code = start_link(c, loop, err);
+	if (code != 0) {
+		store_fini(&c->store);
+		memory_free(c);
+		return code;
+	}
+	uv_timer_init(loop, &c->retry_routes);
+	c->retry_routes.data = c;
+	*ret_control = c;
+	return 0;
+}
+
+void control_withdraw(struct control *c)
+{
+	c->is_withdrawn = true;
+	routes_fini(c->parts.routes);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct control *c = handle->data;
+	(void)loop_publish(c->parts.loop, NULL);
+	mux_tables_destroy(c->tables);
+	store_fini(&c->store);
+	memory_free(c);
+}
+
+void control_destroy(struct control *c)
+{
+	if (c == NULL)
+		return;
+	manager_link_destroy(c->link);
+	uv_close((uv_handle_t *)&c->retry_routes, on_closed);
+}

@@ -1,0 +1,21 @@
+// Any frames from the uplink, one after the other, through the agent with its state.
+#include "tests/fuzz/hostagent/frames.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct agent_fixture f;
+	fixture_init(&f, 16);
+	struct frames frames = { .at = data, .n_left = size, .now_us = 1000000000 };
+	uint32_t len;
+	for (uint8_t *frame = frames_next(&frames, &len); frame != NULL; frame = frames_next(&frames, &len)) {
+		agent_set_now(&f.agent, mono_from_us(frames.now_us));
+		struct agent_packet p = { .frame = frame, .len = len };
+		agent_inbound(&f.agent, &p, 1);
+		check_verdict(&f.agent, &p, frame, len);
+		free(frame);
+	}
+	fixture_fini(&f);
+	return 0;
+}

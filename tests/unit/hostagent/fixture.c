@@ -1,0 +1,151 @@
+#include "tests/unit/hostagent/fixture.h"
+
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/memory.h"
+#include "tests/unit/hostagent/flow_block.h"
+
+const struct mac FIXTURE_GATEWAY_MAC = AGENT_GATEWAY_MAC;
+const struct mac FIXTURE_VM1_MAC = { { 2, 0, 0, 1, 1, 11 } };
+const struct mac FIXTURE_VM2_MAC = { { 2, 0, 0, 1, 1, 12 } };
+
+static void fill_endpoint(struct endpoint *e, const char *name, uint8_t protocol, uint16_t port, uint16_t dip_port,
+                          const char *dip, const char *second)
+{
+	CHECK(text_copy(e->name, sizeof e->name, name));
+	e->protocol = protocol;
+	e->port = port;
+	e->n_dips = second != NULL ? 2 : 1;
+	e->dips = memory_array(e->n_dips, sizeof *e->dips);
+	e->dips[0] = (struct endpoint_dip){ .dip = test_addr(dip), .port = dip_port, .weight = 1 };
+	if (second != NULL)
+		e->dips[1] = (struct endpoint_dip){ .dip = test_addr(second), .port = dip_port, .weight = 1 };
+}
+
+static struct vip_config *fixture_vip(void)
+{
+	struct vip_config *v = memory_array(1, sizeof *v);
+	v->vip = test_addr("203.0.113.10");
+	CHECK(text_copy(v->tenant, sizeof v->tenant, "shop"));
+	v->n_endpoints = 4;
+	v->endpoints = memory_array(4, sizeof *v->endpoints);
+	v->snat_dips = memory_array(0, sizeof *v->snat_dips);
+	fill_endpoint(&v->endpoints[0], "web", IP_PROTO_TCP, 80, 8080, "10.1.1.11", "10.1.2.11");
+	fill_endpoint(&v->endpoints[1], "dns", IP_PROTO_UDP, 53, 5353, "10.1.1.11", NULL);
+	fill_endpoint(&v->endpoints[2], "api", IP_PROTO_TCP, 81, 8080, "10.1.1.12", NULL);
+	fill_endpoint(&v->endpoints[3], "old-api", IP_PROTO_TCP, 82, 8080, "10.1.1.12", NULL);
+	CHECK(vip_config_validate(v, NULL) == 0);
+	return v;
+}
+
+static void apply(struct store *s, struct change c)
+{
+	CHECK(store_apply(s, &c) == 0);
+	change_fini(&c);
+	s->version++;
+}
+
+void fixture_store(struct store *s)
+{
+	store_init(s);
+	apply(s, test_put_node(OBJECT_MUX, "mux1", "10.0.0.31"));
+	apply(s, test_put_node(OBJECT_HOST, "host1", "10.0.0.21"));
+	apply(s, test_put_node(OBJECT_HOST, "host2", "10.0.0.22"));
+	apply(s, test_put_dip("10.1.1.11", "host1", "vm1"));
+	apply(s, test_put_dip("10.1.1.12", "host1", "vm2"));
+	apply(s, test_put_dip("10.1.2.11", "host2", "vm1"));
+	apply(s, test_put_vip(fixture_vip()));
+}
+
+static void use_config(struct agent_fixture *f)
+{
+	struct agent_config *config;
+	CHECK(agent_config_create(&f->store, "host1", 4, f->config, &config, NULL) == 0);
+	agent_config_destroy(f->config);
+	f->config = config;
+	f->agent.config = config;
+}
+
+void fixture_init(struct agent_fixture *f, uint32_t n_flows)
+{
+	memset(f, 0, sizeof *f);
+	fixture_store(&f->store);
+	struct agent_settings settings = { .uplink_mac = TEST_MAC_B, .address = test_ip4("10.0.0.21"), .mss = 1440 };
+	be32 gateway = test_ip4("10.0.0.1");
+	agent_init(&f->agent, &settings, &gateway, 1);
+	f->block = flow_block_create(n_flows);
+	flow_table_init(&f->agent.flows, f->block, n_flows, TEST_SEED, TEST_OWNER, at_s(1000));
+	agent_set_now(&f->agent, at_s(1000));
+	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = gateway };
+	neighbor_table_on_arp(&f->agent.neighbors, &arp, at_s(1000));
+	use_config(f);
+	f->agent.port_is_open[0] = true;
+	f->agent.port_is_open[1] = true;
+}
+
+void fixture_fini(struct agent_fixture *f)
+{
+	agent_config_destroy(f->config);
+	store_fini(&f->store);
+	free(f->block);
+}
+
+void fixture_change(struct agent_fixture *f, struct change c)
+{
+	apply(&f->store, c);
+	use_config(f);
+}
+
+struct agent_packet fixture_inbound(struct agent_fixture *f, struct test_frame *frame)
+{
+	struct agent_packet p = { .frame = test_data(frame), .len = frame->len };
+	agent_inbound(&f->agent, &p, 1);
+	return p;
+}
+
+struct agent_packet fixture_outbound(struct agent_fixture *f, uint16_t port, struct test_frame *frame)
+{
+	struct agent_packet p = { .frame = test_data(frame), .len = frame->len, .port = port };
+	agent_outbound(&f->agent, &p, 1);
+	return p;
+}
+
+const char *fixture_text(const struct agent_packet *p, char *buf, size_t size)
+{
+	char frame[256];
+	switch (p->verdict) {
+	case AGENT_DROP:
+		text_format(buf, size, "drop %s", drop_reason_name(p->reason));
+		return buf;
+	case AGENT_TO_UPLINK:
+		text_format(buf, size, "uplink %s", test_format(p->frame, p->len, frame, sizeof frame));
+		return buf;
+	case AGENT_TO_TAP:
+		text_format(buf, size, "tap %s", test_format(p->frame, p->len, frame, sizeof frame));
+		return buf;
+	case AGENT_TO_VM:
+		text_format(buf, size, "vm%d %s", p->port, test_format(p->frame, p->len, frame, sizeof frame));
+		return buf;
+	}
+	return "no verdict";
+}
+
+struct test_frame fixture_encapsulate(const char *source, const char *dip, const struct test_frame *inner)
+{
+	struct test_tuple outer = { .src = source, .dst = dip };
+	return test_ipip(&outer, inner);
+}
+
+struct test_tuple vm_tuple(const char *src, uint16_t src_port, const char *dst, uint16_t dst_port)
+{
+	be32 addr = test_ip4(src);
+	return (struct test_tuple){
+		.src = src,
+		.dst = dst,
+		.src_port = src_port,
+		.dst_port = dst_port,
+		.src_mac = addr == test_ip4("10.1.1.12") ? &FIXTURE_VM2_MAC : &FIXTURE_VM1_MAC,
+		.dst_mac = &FIXTURE_GATEWAY_MAC,
+	};
+}

@@ -1,0 +1,45 @@
+// A host with two VMs in a small data centre, and frames put through its agent.
+//
+//   host1 10.0.0.21 (us)  VM port 0: 10.1.1.11   VM port 1: 10.1.1.12      gateway 10.0.0.1, mux1 10.0.0.31
+//   host2 10.0.0.22       10.1.2.11
+//   VIP 203.0.113.10      tcp 80 -> 10.1.1.11:8080, 10.1.2.11:8080      udp 53 -> 10.1.1.11:5353
+//                         tcp 81, tcp 82 -> 10.1.1.12:8080 (one port of the VM, two endpoints)
+//
+// MAC addresses: the uplink is TEST_MAC_B, the gateway TEST_MAC_A, a VM 02:00:00:01:01:0b by its DIP.
+#pragma once
+
+#include "hostagent/core/agent.h"
+#include "tests/support/packet_builder.h"
+#include "tests/support/vip_builder.h"
+
+struct agent_fixture {
+	struct store store;
+	struct agent_config *config;
+	void *block;
+	struct agent agent;
+};
+
+// The store of the data centre above.
+void fixture_store(struct store *s);
+
+void fixture_init(struct agent_fixture *f, uint32_t n_flows);
+void fixture_fini(struct agent_fixture *f);
+
+// Applies a change to the store and gives the agent the configuration that follows.
+void fixture_change(struct agent_fixture *f, struct change c);
+
+// One frame through the agent, in place; the packet points into the frame's buffer.
+struct agent_packet fixture_inbound(struct agent_fixture *f, struct test_frame *frame);
+struct agent_packet fixture_outbound(struct agent_fixture *f, uint16_t port, struct test_frame *frame);
+
+// What came of it: "drop encap_source", "vm0 FRAME", "uplink FRAME", "tap FRAME" (FRAME as test_format has it).
+const char *fixture_text(const struct agent_packet *p, char *buf, size_t size);
+
+// From mux1 to the DIP, around a packet to the VIP.
+struct test_frame fixture_encapsulate(const char *source, const char *dip, const struct test_frame *inner);
+
+// A frame as a VM sends it to its gateway.
+struct test_tuple vm_tuple(const char *src, uint16_t src_port, const char *dst, uint16_t dst_port);
+extern const struct mac FIXTURE_GATEWAY_MAC;
+extern const struct mac FIXTURE_VM1_MAC;
+extern const struct mac FIXTURE_VM2_MAC;

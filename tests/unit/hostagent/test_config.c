@@ -1,0 +1,196 @@
+#include <stdio.h>
+
+#include "common/base/memory.h"
+#include "tests/support/suite.h"
+#include "tests/unit/hostagent/fixture.h"
+
+static struct agent_config *build(const struct store *s, uint16_t max_ports, const struct agent_config *previous)
+{
+	struct agent_config *c;
+	struct error err = { 0 };
+	ck_assert_msg(agent_config_create(s, "host1", max_ports, previous, &c, &err) == 0, "%s", err.text);
+	return c;
+}
+
+static void apply(struct store *s, struct change c)
+{
+	ck_assert_int_eq(store_apply(s, &c), 0);
+	change_fini(&c);
+	s->version++;
+}
+
+START_TEST(a_config_knows_this_hosts_part_of_the_store)
+{
+	struct store s;
+	fixture_store(&s);
+	struct agent_config *c = build(&s, 4, NULL);
+	ck_assert_uint_eq(c->version, s.version);
+	ck_assert_uint_eq(c->n_dips, 2);
+	ck_assert_uint_eq(agent_config_lookup_dip(c, test_ip4("10.1.1.11")), 0);
+	ck_assert_uint_eq(agent_config_lookup_dip(c, test_ip4("10.1.1.12")), 1);
+	ck_assert_uint_eq(agent_config_lookup_dip(c, test_ip4("10.1.2.11")), AGENT_NO_PORT);
+	ck_assert_str_eq(c->ports[1].interface, "vm2");
+	ck_assert(memcmp(&c->ports[1].mac, &FIXTURE_VM2_MAC, MAC_BYTES) == 0);
+	ck_assert(agent_config_is_encap_source(c, test_ip4("10.0.0.31")));
+	ck_assert(agent_config_is_encap_source(c, test_ip4("10.0.0.22")));
+	ck_assert(!agent_config_is_encap_source(c, test_ip4("10.1.1.11")));
+	ck_assert(agent_config_is_known(c, test_ip4("10.1.2.11")));
+	ck_assert(!agent_config_is_known(c, test_ip4("203.0.113.10")));
+	agent_config_destroy(c);
+	store_fini(&s);
+}
+END_TEST
+
+START_TEST(endpoints_are_found_by_vip_and_by_dip)
+{
+	struct store s;
+	fixture_store(&s);
+	struct agent_config *c = build(&s, 4, NULL);
+	be32 vip = test_ip4("203.0.113.10");
+	be32 dip1 = test_ip4("10.1.1.11");
+	be32 dip2 = test_ip4("10.1.1.12");
+	const struct agent_endpoint *e = agent_config_lookup_endpoint(c, vip, be16_from(80), IP_PROTO_TCP, dip1);
+	ck_assert_ptr_nonnull(e);
+	ck_assert_uint_eq(be16_to(e->dip_port), 8080);
+	ck_assert_ptr_null(agent_config_lookup_endpoint(c, vip, be16_from(80), IP_PROTO_TCP, dip2));
+	ck_assert_ptr_null(agent_config_lookup_endpoint(c, vip, be16_from(80), IP_PROTO_UDP, dip1));
+	e = agent_config_lookup_service(c, dip1, be16_from(5353), IP_PROTO_UDP);
+	ck_assert_ptr_nonnull(e);
+	ck_assert_uint_eq(be16_to(e->vip_port), 53);
+	ck_assert(!e->is_ambiguous);
+	ck_assert(agent_config_lookup_service(c, dip2, be16_from(8080), IP_PROTO_TCP)->is_ambiguous);
+	ck_assert_ptr_null(agent_config_lookup_service(c, dip1, be16_from(22), IP_PROTO_TCP));
+	agent_config_destroy(c);
+	store_fini(&s);
+}
+END_TEST
+
+START_TEST(an_interface_keeps_its_port_while_others_come_and_go)
+{
+	struct store s;
+	fixture_store(&s);
+	struct agent_config *first = build(&s, 3, NULL);
+	apply(&s, test_delete(OBJECT_DIP, "10.1.1.11"));
+	apply(&s, test_put_dip("10.1.1.10", "host1", "vm0")); // sorts before all others
+	apply(&s, test_put_dip("10.1.1.20", "host1", "vm20"));
+	struct agent_config *second = build(&s, 3, first);
+	ck_assert_uint_eq(agent_config_lookup_dip(second, test_ip4("10.1.1.12")), 1);
+	ck_assert_uint_eq(agent_config_lookup_dip(second, test_ip4("10.1.1.10")), 0);
+	ck_assert_uint_eq(agent_config_lookup_dip(second, test_ip4("10.1.1.20")), 2);
+	agent_config_destroy(first);
+	agent_config_destroy(second);
+	store_fini(&s);
+}
+END_TEST
+
+START_TEST(dips_that_cannot_be_served_are_named)
+{
+	struct store s;
+	fixture_store(&s);
+	struct change second_address = test_put_dip("10.1.1.13", "host1", "vm1"); // its MAC is another one
+	apply(&s, second_address);
+	apply(&s, test_put_dip("10.1.1.14", "host1", "vm4"));
+	apply(&s, test_put_dip("10.1.1.15", "host1", "a-name-of-sixteen"));
+	apply(&s, test_put_dip("2001:db8::1", "host1", "vm6"));
+	struct agent_config *c = build(&s, 2, NULL);
+	static const struct {
+		const char *dip;
+		enum dip_problem problem;
+	} want[] = {
+		{ "10.1.1.11", DIP_OK },           { "10.1.1.12", DIP_OK },
+		{ "10.1.1.13", DIP_MAC_CONFLICT }, { "10.1.1.14", DIP_NO_PORT_LEFT },
+		{ "10.1.1.15", DIP_BAD_INTERFACE }, { "2001:db8::1", DIP_NOT_IP4 },
+	};
+	ck_assert_uint_eq(c->n_dips, 6);
+	for (size_t i = 0; i < 6; i++) {
+		struct ip_addr dip = test_addr(want[i].dip);
+		ck_assert(ip_addr_equal(&c->dips[i].dip, &dip));
+		ck_assert_str_eq(dip_problem_name(c->dips[i].problem), dip_problem_name(want[i].problem));
+		bool is_served = ip_addr_is_v4(&dip) && agent_config_lookup_dip(c, ip_addr_to_v4(&dip)) != AGENT_NO_PORT;
+		ck_assert(is_served == (want[i].problem == DIP_OK));
+	}
+	agent_config_destroy(c);
+	store_fini(&s);
+}
+END_TEST
+
+START_TEST(two_addresses_of_one_vm_share_its_port)
+{
+	struct store s;
+	fixture_store(&s);
+	struct change c = test_put_dip("10.1.1.13", "host1", "vm1");
+	memcpy(c.dip.mac, &FIXTURE_VM1_MAC, MAC_BYTES);
+	apply(&s, c);
+	struct agent_config *config = build(&s, 4, NULL);
+	ck_assert_uint_eq(agent_config_lookup_dip(config, test_ip4("10.1.1.13")), 0);
+	agent_config_destroy(config);
+	store_fini(&s);
+}
+END_TEST
+
+START_TEST(a_large_store_is_found_again)
+{
+	struct store s;
+	store_init(&s);
+	for (unsigned i = 0; i < 500; i++) {
+		char dip[32];
+		char name[32];
+		text_format(dip, sizeof dip, "10.%u.%u.%u", i / 200 + 1, i % 200, i % 250 + 1);
+		text_format(name, sizeof name, "vm%u", i);
+		apply(&s, test_put_dip(dip, i % 2 == 0 ? "host1" : "host2", name));
+		text_format(name, sizeof name, "mux%u", i);
+		apply(&s, test_put_node(OBJECT_MUX, name, dip));
+	}
+	struct agent_config *c = build(&s, 1024, NULL);
+	for (uint32_t i = 0; i < s.dips.n; i++) {
+		const struct dip_info *info = store_dip(&s, i);
+		uint16_t port = agent_config_lookup_dip(c, ip_addr_to_v4(&info->dip));
+		ck_assert((port != AGENT_NO_PORT) == (strcmp(info->host, "host1") == 0));
+		if (port != AGENT_NO_PORT)
+			ck_assert_str_eq(c->ports[port].interface, info->interface);
+		ck_assert(agent_config_is_encap_source(c, ip_addr_to_v4(&info->dip)));
+	}
+	agent_config_destroy(c);
+	store_fini(&s);
+}
+END_TEST
+
+START_TEST(no_memory_and_bad_limits_are_answers)
+{
+	struct store s;
+	fixture_store(&s);
+	struct agent_config *c = NULL;
+	struct error err = { 0 };
+	memory_fail_after(0);
+	ck_assert_int_eq(agent_config_create(&s, "host1", 4, NULL, &c, &err), ERR_NO_MEMORY);
+	memory_fail_after(UINT64_MAX);
+	ck_assert_int_eq(agent_config_create(&s, "host1", 0, NULL, &c, &err), ERR_LIMIT);
+	ck_assert_int_eq(agent_config_create(&s, "host1", AGENT_PORTS_MAX + 1, NULL, &c, &err), ERR_LIMIT);
+	ck_assert_ptr_null(c);
+	store_fini(&s);
+}
+END_TEST
+
+START_TEST(counters_have_names)
+{
+	struct agent_counters counters = { .inbound_packets = 7 };
+	counters.drops[DROP_ENCAP_SOURCE] = 3;
+	struct agent_gauges gauges = { .flows = 5, .flow_capacity = 100 };
+	struct agent_counter_value values[128];
+	uint32_t n = agent_counters_read(&counters, &gauges, values, 128);
+	ck_assert_uint_lt(n, 128);
+	uint32_t n_seen = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		n_seen += strcmp(values[i].name, "inbound_packets") == 0 && values[i].value == 7;
+		n_seen += strcmp(values[i].name, "drop_encap_source") == 0 && values[i].value == 3;
+		n_seen += strcmp(values[i].name, "flows") == 0 && values[i].value == 5;
+	}
+	ck_assert_uint_eq(n_seen, 3);
+	ck_assert_uint_eq(agent_counters_read(&counters, &gauges, values, 2), n);
+}
+END_TEST
+
+SUITE_MAIN("agent config", a_config_knows_this_hosts_part_of_the_store, endpoints_are_found_by_vip_and_by_dip,
+           an_interface_keeps_its_port_while_others_come_and_go, dips_that_cannot_be_served_are_named,
+           two_addresses_of_one_vm_share_its_port, a_large_store_is_found_again,
+           no_memory_and_bad_limits_are_answers, counters_have_names)

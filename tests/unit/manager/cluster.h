@@ -1,0 +1,70 @@
+// A cluster of real ananta-manager processes on the loopback address, and nodes that subscribe to it, for tests.
+//
+// Every wait has a deadline that ends the test. The processes die with the test.
+#pragma once
+
+#include <sys/types.h>
+
+#include "common/io/manager_link.h"
+#include "manager/cli/client.h"
+
+#define CLUSTER_MAX 5
+#define CLUSTER_WAIT_MS 20000
+
+struct cluster {
+	uint32_t n;
+	char dir[64];
+	struct {
+		pid_t pid; // 0: not running
+		char api[32];
+		char config[96];
+	} managers[CLUSTER_MAX];
+	struct client *client; // knows all managers
+};
+
+void cluster_begin(struct cluster *c, uint32_t n); // and starts all
+void cluster_end(struct cluster *c);
+void cluster_start(struct cluster *c, uint32_t i);
+void cluster_kill(struct cluster *c, uint32_t i, int signal_number);
+int cluster_wait_exit(struct cluster *c, uint32_t i); // the status of waitpid
+
+// Waits until one leads and answers; its index.
+uint32_t cluster_leader(struct cluster *c);
+
+// Waits until the i-th manager has this version.
+void cluster_wait_version(struct cluster *c, uint32_t i, uint64_t version);
+
+// A command in the text of objects.h: the answer's code.
+int cluster_command(struct cluster *c, const char *command, uint64_t *ret_version, struct error *err);
+uint64_t cluster_must(struct cluster *c, const char *command);
+
+// A mux or agent: holds what it is told.
+struct test_node {
+	uv_loop_t *loop;
+	struct manager_link *link;
+	const char *name;
+	struct store store;
+	struct error down_reason; // of the last time that the link went down
+	uint32_t n_ups;
+	uint32_t n_snapshots;
+};
+
+void test_node_begin(struct test_node *n, uv_loop_t *loop, const struct cluster *c, enum node_role role, const char *name,
+                     const char *addr);
+void test_node_end(struct test_node *n);
+
+// Runs a loop until the condition holds.
+struct wait {
+	uv_timer_t timer;
+};
+void wait_begin(struct wait *w, uv_loop_t *loop);
+void wait_end(struct wait *w);
+
+#define RUN_UNTIL(loop, condition)         \
+	do {                                   \
+		struct wait wait_;                 \
+		wait_begin(&wait_, loop);          \
+		while (!(condition))               \
+			uv_run(loop, UV_RUN_ONCE);     \
+		wait_end(&wait_);                  \
+	} while (0)

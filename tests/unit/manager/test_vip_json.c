@@ -1,0 +1,196 @@
+#include "tests/support/suite.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/memory.h"
+#include "manager/cli/vip_json.h"
+
+#define DIP "{\"dip\":\"10.1.1.11\",\"port\":80}"
+#define WEB "{\"name\":\"web\",\"protocol\":\"tcp\",\"port\":80,\"dips\":[" DIP "]}"
+#define HEAD "\"vip\":\"203.0.113.10\",\"tenant\":\"shop\""
+#define ENDPOINT(fields) "{" HEAD ",\"endpoints\":[{" fields "}]}"
+#define DIPS(list) ENDPOINT("\"name\":\"web\",\"protocol\":\"tcp\",\"port\":80,\"dips\":" list)
+
+static int parse(const char *text, struct vip_config **ret_vip, struct error *err)
+{
+	memset(err, 0, sizeof *err);
+	return vip_json_parse(text, strlen(text), ret_vip, err);
+}
+
+START_TEST(a_bad_document_is_refused_in_one_sentence_that_names_the_field)
+{
+	static const struct {
+		const char *text;
+		const char *sentence;
+	} rows[] = {
+		{ "", "line 1, column 0" },
+		{ "{ \"vip\": ", "line 1, column 9" },
+		{ "{\n  \"vip\": \"203.0.113.10\",\n}", "line 3, column 1" },
+		{ "[]", "must be a JSON object" },
+		{ "\"203.0.113.10\"", "'[' or '{' expected" },
+		{ "{}", "vip: is missing" },
+		{ "{\"vip\":7}", "vip: must be a string" },
+		{ "{\"vip\":\"203.0.113\"}", "vip: \"203.0.113\" is no IP address" },
+		{ "{\"vip\":\"203.0.113.10\"}", "tenant: is missing" },
+		{ "{\"vip\":\"203.0.113.10\",\"vip\":\"203.0.113.11\"}", "duplicate object key" },
+		{ "{" HEAD "}", "endpoints: is missing" },
+		{ "{" HEAD ",\"endpoints\":{}}", "endpoints: must be a list" },
+		{ "{" HEAD ",\"endpoints\":[]}", "endpoints: must hold at least one endpoint" },
+		{ "{" HEAD ",\"endpoints\":[7]}", "endpoints[0]: must be an object" },
+		{ "{" HEAD ",\"endpoints\":[" WEB "],\"probe\":{}}", "probe: is not a field that is known here" },
+		{ "{\"vip\":\"203.0.113.10\",\"tenant\":\"a b\",\"endpoints\":[" WEB "]}", "tenant: must be 1 to 63 of" },
+		{ "{\"vip\":\"127.0.0.1\",\"tenant\":\"shop\",\"endpoints\":[" WEB "]}", "vip: 127.0.0.1 is not an address that" },
+		{ "{\"vip\":\"2001:db8::1\",\"tenant\":\"shop\",\"endpoints\":[" WEB "]}", "vip: 2001:db8::1: IPv6 VIPs are not" },
+		{ "{\"vip\":\"10.1.1.11\",\"tenant\":\"shop\",\"endpoints\":[" WEB "]}", "endpoints[0].dips[0].dip: 10.1.1.11 is the VIP" },
+		{ ENDPOINT(""), "endpoints[0].name: is missing" },
+		{ ENDPOINT("\"name\":\"web\""), "endpoints[0].protocol: is missing" },
+		{ ENDPOINT("\"name\":\"web\",\"protocol\":\"sctp\",\"port\":80,\"dips\":[" DIP "]"),
+		  "endpoints[0].protocol: must be \"tcp\" or \"udp\", got \"sctp\"" },
+		{ ENDPOINT("\"name\":\"web\",\"protocol\":\"tcp\",\"port\":0,\"dips\":[" DIP "]"),
+		  "endpoints[0].port: must be 1 to 65535, got 0" },
+		{ ENDPOINT("\"name\":\"web\",\"protocol\":\"tcp\",\"port\":65536,\"dips\":[" DIP "]"),
+		  "endpoints[0].port: must be 1 to 65535, got 65536" },
+		{ ENDPOINT("\"name\":\"web\",\"protocol\":\"tcp\",\"port\":\"80\",\"dips\":[" DIP "]"),
+		  "endpoints[0].port: must be a whole number" },
+		{ ENDPOINT("\"name\":\"web\",\"protocol\":\"tcp\",\"port\":80"), "endpoints[0].dips: is missing" },
+		{ ENDPOINT("\"name\":\"web\",\"protocol\":\"tcp\",\"port\":80,\"dips\":[" DIP "],\"timeout\":1"),
+		  "endpoints[0].timeout: is not a field" },
+		{ DIPS("[]"), "endpoints[0].dips: must hold at least one DIP" },
+		{ DIPS("[{}]"), "endpoints[0].dips[0].dip: is missing" },
+		{ DIPS("[\"10.1.1.11\"]"), "endpoints[0].dips[0]: must be an object" },
+		{ DIPS("[" DIP "," DIP "]"), "endpoints[0].dips: 10.1.1.11 is listed twice" },
+		{ DIPS("[{\"dip\":\"10.1.1.011\",\"port\":80}]"), "endpoints[0].dips[0].dip: \"10.1.1.011\" is no IP address" },
+		{ DIPS("[{\"dip\":\"10.1.1.11\"}]"), "endpoints[0].dips[0].port: is missing" },
+		{ DIPS("[{\"dip\":\"10.1.1.11\",\"port\":0}]"), "endpoints[0].dips[0].port: must be 1 to 65535, got 0" },
+		{ DIPS("[{\"dip\":\"10.1.1.11\",\"port\":80,\"weight\":0}]"), "endpoints[0].dips[0].weight: must be 1 to 1000, got 0" },
+		{ DIPS("[{\"dip\":\"10.1.1.11\",\"port\":80,\"weight\":1001}]"), "weight: must be 1 to 1000, got 1001" },
+		{ DIPS("[{\"dip\":\"10.1.1.11\",\"port\":80,\"weight\":1.5}]"), "weight: must be a whole number" },
+		{ DIPS("[{\"dip\":\"10.1.1.11\",\"port\":99999999999999999999}]"), "too big integer" },
+		{ DIPS("[{\"dip\":\"10.1.1.11\",\"port\":80,\"wieght\":2}]"), "endpoints[0].dips[0].wieght: is not a field" },
+		{ "{" HEAD ",\"endpoints\":[" WEB "," WEB "]}", "endpoints[1].name: \"web\" is the name of endpoints[0] too" },
+		{ "{" HEAD ",\"endpoints\":[" WEB ",{\"name\":\"x\",\"protocol\":\"tcp\",\"port\":80,\"dips\":[" DIP "]}]}",
+		  "endpoints: tcp port 80 is defined twice" },
+		{ "{" HEAD ",\"snat\":[]}", "snat: must be an object" },
+		{ "{" HEAD ",\"snat\":{}}", "snat.dips: is missing" },
+		{ "{" HEAD ",\"snat\":{\"dips\":[]}}", "snat.dips: must hold at least one DIP" },
+		{ "{" HEAD ",\"snat\":{\"dips\":[7]}}", "snat.dips[0]: must be a string" },
+		{ "{" HEAD ",\"snat\":{\"dips\":[\"x\"]}}", "snat.dips[0]: \"x\" is no IP address" },
+		{ "{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.1\",\"10.1.1.1\"]}}", "snat.dips: 10.1.1.1 is listed twice" },
+		{ "{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.1\"],\"ports\":8}}", "snat.ports: is not a field" },
+		{ "{" HEAD ",\"endpoints\":[],\"snat\":{\"dips\":[\"10.1.1.1\"]}}", "endpoints: must hold at least one endpoint" },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct vip_config *vip = NULL;
+		struct error err;
+		ck_assert_msg(parse(rows[i].text, &vip, &err) != 0, "%s", rows[i].text);
+		ck_assert_msg(strstr(err.text, rows[i].sentence) != NULL, "%s: %s", rows[i].text, err.text);
+		ck_assert_ptr_null(vip);
+		ck_assert_ptr_null(strchr(err.text, '\n'));
+	}
+}
+END_TEST
+
+START_TEST(what_may_be_left_out_may_be_left_out)
+{
+	struct vip_config *vip;
+	struct error err;
+	ck_assert_msg(parse("{" HEAD ",\"endpoints\":[" WEB "]}", &vip, &err) == 0, "%s", err.text);
+	ck_assert_uint_eq(vip->endpoints[0].dips[0].weight, 1);
+	ck_assert_uint_eq(vip->n_snat_dips, 0);
+	vip_config_destroy(vip);
+	ck_assert_msg(parse("{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.1\"]}}", &vip, &err) == 0, "%s", err.text);
+	ck_assert_uint_eq(vip->n_endpoints, 0);
+	ck_assert_uint_eq(vip->n_snat_dips, 1);
+	vip_config_destroy(vip);
+}
+END_TEST
+
+START_TEST(what_is_printed_parses_back)
+{
+	static const char *const rows[] = {
+		"{" HEAD ",\"endpoints\":[" WEB "]}",
+		"{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.2\",\"10.1.1.1\"]}}",
+		"{" HEAD ",\"endpoints\":[{\"name\":\"b\",\"protocol\":\"udp\",\"port\":53,\"dips\":[{\"dip\":\"10.1.2.2\",\"port\":5353,"
+		"\"weight\":1000}," DIP "]}," WEB "],\"snat\":{\"dips\":[\"10.1.1.11\"]}}",
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct vip_config *vip, *again;
+		struct error err;
+		ck_assert_msg(parse(rows[i], &vip, &err) == 0, "%s", err.text);
+		json_t *document = vip_json_make(vip);
+		char *text = json_dumps(document, JSON_INDENT(2));
+		ck_assert_msg(parse(text, &again, &err) == 0, "%s: %s", text, err.text);
+		ck_assert(vip_config_equal(vip, again));
+		vip_config_destroy(vip);
+		vip_config_destroy(again);
+		json_decref(document);
+		free(text);
+	}
+}
+END_TEST
+
+// A document with n DIPs in its one endpoint.
+static char *make_large(uint32_t n)
+{
+	char *text = malloc(200 + n * 64u);
+	char *at = text + sprintf(text, "{" HEAD ",\"endpoints\":[{\"name\":\"web\",\"protocol\":\"tcp\",\"port\":80,\"dips\":[");
+	for (uint32_t i = 0; i < n; i++)
+		at += sprintf(at, "%s{\"dip\":\"10.%u.%u.%u\",\"port\":80}", i == 0 ? "" : ",", i >> 16, i >> 8 & 255, i & 255);
+	strcpy(at, "]}]}");
+	return text;
+}
+
+START_TEST(ten_thousand_dips_are_refused_by_the_limit)
+{
+	struct vip_config *vip;
+	struct error err;
+	char *text = make_large(10000);
+	ck_assert_int_ne(parse(text, &vip, &err), 0);
+	ck_assert_str_eq(err.text, "endpoints[0].dips: at most 4096 DIPs, got 10000");
+	free(text);
+	text = make_large(4096);
+	ck_assert_msg(parse(text, &vip, &err) == 0, "%s", err.text);
+	vip_config_destroy(vip);
+	free(text);
+}
+END_TEST
+
+START_TEST(a_file_of_100_MB_is_refused_at_once)
+{
+	struct vip_config *vip;
+	struct error err = { 0 };
+	char path[] = "/tmp/test-vip-json-XXXXXX";
+	int fd = mkstemp(path);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ftruncate(fd, 100 << 20), 0);
+	ck_assert_int_eq(vip_json_read_file(path, &vip, &err), ERR_LIMIT);
+	ck_assert_msg(strstr(err.text, "larger than 8 MiB") != NULL, "%s", err.text);
+	unlink(path);
+	close(fd);
+	ck_assert_int_eq(vip_json_read_file("/nowhere/vip.json", &vip, &err), ERR_IO);
+	ck_assert_str_eq(err.text, "/nowhere/vip.json: No such file or directory");
+}
+END_TEST
+
+START_TEST(short_memory_is_reported)
+{
+	static const char text[] = "{" HEAD ",\"endpoints\":[" WEB "],\"snat\":{\"dips\":[\"10.1.1.1\"]}}";
+	struct vip_config *vip;
+	struct error err = { 0 };
+	for (uint64_t n = 0;; n++) {
+		memory_fail_after(n);
+		int code = vip_json_parse(text, sizeof text - 1, &vip, &err);
+		memory_fail_after(UINT64_MAX);
+		if (code == 0)
+			break;
+		ck_assert_int_eq(code, ERR_NO_MEMORY);
+	}
+	vip_config_destroy(vip);
+}
+END_TEST
+
+SUITE_MAIN("vip_json", a_bad_document_is_refused_in_one_sentence_that_names_the_field, what_may_be_left_out_may_be_left_out,
+           what_is_printed_parses_back, ten_thousand_dips_are_refused_by_the_limit, a_file_of_100_MB_is_refused_at_once,
+           short_memory_is_reported)
