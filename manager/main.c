@@ -13,15 +13,14 @@
 
 enum { EXIT_CONFIG = 2 };
 
-static const char help[] =
-    "usage: ananta-manager --config FILE [--check-config]\n"
-    "\n"
-    "The control plane of Ananta: one of the 3 or 5 replicas that hold the configuration.\n"
-    "\n"
-    "  --config FILE    the configuration (JSON); see ananta-manager(8)\n"
-    "  --check-config   check the configuration and exit: 0 when it is right, 1 when not\n"
-    "  --version        print the version\n"
-    "  --help           print this text\n";
+static const char help[] = "usage: ananta-manager --config FILE [--check-config]\n"
+						   "\n"
+						   "The control plane of Ananta: one of the 3 or 5 replicas that hold the configuration.\n"
+						   "\n"
+						   "  --config FILE    the configuration (JSON); see ananta-manager(8)\n"
+						   "  --check-config   check the configuration and exit: 0 when it is right, 1 when not\n"
+						   "  --version        print the version\n"
+						   "  --help           print this text\n";
 
 struct options {
 	const char *config;
@@ -46,14 +45,21 @@ static bool parse_options(int argc, char **argv, struct options *o, int *ret_sta
 		switch (c) {
 		case 'c': o->config = optarg; break;
 		case 'k': o->checks_only = true; break;
-		case 'v': printf("ananta-manager %s\n", ANANTA_VERSION); *ret_status = EXIT_SUCCESS; return false;
-		case 'h': fputs(help, stdout); *ret_status = EXIT_SUCCESS; return false;
+		case 'v':
+			printf("ananta-manager %s\n", ANANTA_VERSION);
+			*ret_status = EXIT_SUCCESS;
+			return false;
+		case 'h':
+			fputs(help, stdout);
+			*ret_status = EXIT_SUCCESS;
+			return false;
 		default: *ret_status = usage_error(); return false;
 		}
 	}
 	if (o->config != NULL && optind == argc)
 		return true;
-	fprintf(stderr, o->config == NULL ? "ananta-manager: --config FILE is missing\n" : "ananta-manager: too many arguments\n");
+	fprintf(stderr,
+	        o->config == NULL ? "ananta-manager: --config FILE is missing\n" : "ananta-manager: too many arguments\n");
 	*ret_status = usage_error();
 	return false;
 }
@@ -64,15 +70,21 @@ struct program {
 	struct server *server;
 };
 
+static void close_signals(struct program *p)
+{
+	for (int i = 0; i < 2; i++)
+		uv_close((uv_handle_t *)&p->signals[i], NULL);
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
 	struct program *p = handle->data;
 	log_info("stopping", "signal=%d", number);
-	for (int i = 0; i < 2; i++)
-		uv_close((uv_handle_t *)&p->signals[i], NULL);
+	close_signals(p);
 	server_stop(p->server);
 }
 
+// Before the server starts, so that a signal that comes early is kept until the loop runs.
 static void watch_signals(struct program *p)
 {
 	static const int numbers[] = { SIGTERM, SIGINT };
@@ -94,20 +106,25 @@ static void raise_descriptor_limit(void)
 	(void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+static int fail(struct program *p, int code, const struct error *err)
+{
+	fprintf(stderr, "ananta-manager: %s\n", err->text);
+	close_signals(p);
+	uv_run(&p->loop, UV_RUN_DEFAULT);
+	uv_loop_close(&p->loop);
+	return code == ERR_CONFLICT || code == ERR_INVALID ? EXIT_CONFIG : EXIT_FAILURE;
+}
+
 static int run(const struct manager_config *config)
 {
 	static struct program p;
 	struct error err = { 0 };
 	raise_descriptor_limit();
 	uv_loop_init(&p.loop);
-	int code = server_create(&p.loop, config, &p.server, &err);
-	if (code != 0) {
-		fprintf(stderr, "ananta-manager: %s\n", err.text);
-		uv_run(&p.loop, UV_RUN_DEFAULT);
-		uv_loop_close(&p.loop);
-		return code == ERR_CONFLICT || code == ERR_INVALID ? EXIT_CONFIG : EXIT_FAILURE;
-	}
 	watch_signals(&p);
+	int code = server_create(&p.loop, config, &p.server, &err);
+	if (code != 0)
+		return fail(&p, code, &err);
 	log_info("started", "replica=%llu api=%s version=%s", (unsigned long long)config->id,
 	         manager_config_lookup(config, config->id)->api, ANANTA_VERSION);
 	uv_run(&p.loop, UV_RUN_DEFAULT);

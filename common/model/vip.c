@@ -127,7 +127,8 @@ static int validate_snat(struct vip_config *vip, struct error *err)
 	for (uint32_t i = 0; i < vip->n_snat_dips; i++)
 		if (check_dip(vip, &vip->snat_dips[i], err) != 0)
 			return error_prefix(err, "snat.dips[%u]: ", i);
-	qsort(vip->snat_dips, vip->n_snat_dips, sizeof *vip->snat_dips, compare_addrs);
+	if (vip->n_snat_dips > 0)
+		qsort(vip->snat_dips, vip->n_snat_dips, sizeof *vip->snat_dips, compare_addrs);
 	for (uint32_t i = 1; i < vip->n_snat_dips; i++) {
 		char text[IP_ADDR_TEXT_BYTES];
 		if (ip_addr_equal(&vip->snat_dips[i - 1], &vip->snat_dips[i]))
@@ -162,7 +163,8 @@ static int validate_endpoints(struct vip_config *vip, struct error *err)
 			if (strcmp(vip->endpoints[i].name, vip->endpoints[j].name) == 0)
 				return error_set(err, ERR_INVALID, "endpoints[%u].name: \"%s\" is the name of endpoints[%u] too", j,
 				                 vip->endpoints[j].name, i);
-	qsort(vip->endpoints, vip->n_endpoints, sizeof *vip->endpoints, compare_endpoints);
+	if (vip->n_endpoints > 0)
+		qsort(vip->endpoints, vip->n_endpoints, sizeof *vip->endpoints, compare_endpoints);
 	for (uint32_t i = 1; i < vip->n_endpoints; i++)
 		if (compare_endpoints(&vip->endpoints[i - 1], &vip->endpoints[i]) == 0)
 			return error_set(err, ERR_INVALID, "endpoints: %s port %u is defined twice (\"%s\" and \"%s\")",

@@ -248,7 +248,7 @@ struct flow_entry *flow_table_insert(struct flow_table *t, const struct flow_tup
 	e->seen_s = t->now_s;
 	t->free_head = next_free;
 	if (next_free != NO_ENTRY)
-		__builtin_prefetch(&t->entries[next_free], 1, 3);
+		cache_prefetch(&t->entries[next_free]);
 	if (entry_idx >= t->high_water)
 		t->high_water = entry_idx + 1;
 	t->n_flows++;

@@ -217,7 +217,9 @@ static void on_close(struct conn *conn, const struct error *reason, void *user)
 		q->err = *reason;
 }
 
-static const struct conn_handler question_handler = { .on_open = on_open, .on_message = on_message, .on_close = on_close };
+static const struct conn_handler question_handler = { .on_open = on_open,
+	                                                  .on_message = on_message,
+	                                                  .on_close = on_close };
 
 static void on_timeout(uv_timer_t *timer)
 {

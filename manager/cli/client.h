@@ -12,7 +12,7 @@ struct client;
 struct client_config {
 	uint32_t n_managers;
 	const char *managers[REPLICAS_MAX]; // ADDRESS:PORT
-	uint32_t timeout_ms;                // for each request
+	uint32_t timeout_ms; // for each request
 };
 
 NODISCARD int client_create(const struct client_config *config, struct client **ret_client, struct error *err);

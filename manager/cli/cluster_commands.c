@@ -7,7 +7,7 @@
 
 // One manager, as far as it is known.
 struct replica_view {
-	struct replica_info info;    // id 0 and no raft address: only its api address was given
+	struct replica_info info; // id 0 and no raft address: only its api address was given
 	bool has_answered;
 	struct cluster_reply reply;
 	struct error err; // why not
@@ -50,8 +50,8 @@ static int ask_from(struct cluster_view *v, uint32_t first, uint32_t timeout_ms)
 	struct error errs[2 * REPLICAS_MAX];
 	for (uint32_t i = first; i < v->n; i++)
 		addresses[i] = v->items[i].info.api;
-	int code =
-	    client_ask_all(v->n - first, addresses + first, timeout_ms, &request, replies + first, ok + first, errs + first);
+	int code = client_ask_all(v->n - first, addresses + first, timeout_ms, &request, replies + first, ok + first,
+	                          errs + first);
 	for (uint32_t i = first; code == 0 && i < v->n; i++) {
 		v->items[i].has_answered = ok[i] && replies[i].type == MESSAGE_CLUSTER_REPLY;
 		v->items[i].err = errs[i];
@@ -170,9 +170,9 @@ static void print_json(const struct cluster_view *v)
 	(void)text_format(cluster_id, sizeof cluster_id, "%016llx", (unsigned long long)best->cluster_id);
 	for (uint32_t i = 0; i < v->n; i++)
 		json_array_append_new(replicas, make_replica_json(&v->items[i]));
-	cli_print_json(json_pack("{s:s, s:I, s:I, s:i, s:o}", "cluster_id", cluster_id, "version", (json_int_t)best->version,
-	                         "leader", (json_int_t)(leader != NULL ? leader->info.id : 0), "subscribers",
-	                         (int)best->n_subscribers, "replicas", replicas));
+	cli_print_json(json_pack("{s:s, s:I, s:I, s:i, s:o}", "cluster_id", cluster_id, "version",
+	                         (json_int_t)best->version, "leader", (json_int_t)(leader != NULL ? leader->info.id : 0),
+	                         "subscribers", (int)best->n_subscribers, "replicas", replicas));
 }
 
 static enum status ask_all(const struct cli *cli, struct cluster_view *v)

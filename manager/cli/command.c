@@ -24,8 +24,7 @@ enum status cli_report(const struct error *err)
 	case ERR_INVALID:
 	case ERR_NOT_FOUND:
 	case ERR_CONFLICT:
-	case ERR_LIMIT:
-		return STATUS_REFUSED;
+	case ERR_LIMIT: return STATUS_REFUSED;
 	case ERR_OK:
 	case ERR_NO_MEMORY:
 	case ERR_TRUNCATED:
@@ -34,8 +33,7 @@ enum status cli_report(const struct error *err)
 	case ERR_NOT_LEADER:
 	case ERR_TIMEOUT:
 	case ERR_UNAVAILABLE:
-	case ERR_VERSION:
-		break;
+	case ERR_VERSION: break;
 	}
 	return STATUS_UNREACHABLE;
 }
@@ -146,8 +144,8 @@ json_t *cli_json_addr(const struct ip_addr *addr)
 
 // ---- the table ----
 
-static const struct command *const all_commands[] = { vip_commands, mux_commands, host_commands, dip_commands,
-	                                                  cluster_commands, NULL };
+static const struct command *const all_commands[] = { vip_commands, mux_commands,     host_commands,
+	                                                  dip_commands, cluster_commands, NULL };
 
 static bool is_noun(const char *noun)
 {
@@ -187,8 +185,8 @@ static enum status check_options(const struct command *c, const struct options *
 {
 	for (unsigned bit = 1; bit < 1u << OPTION_BITS; bit <<= 1) {
 		if ((c->required & bit) != 0 && (o->given & bit) == 0) {
-			cli_complain("%s %s: %s is missing; try `anantactl %s %s --help`", c->noun, c->verb, option_usage(bit), c->noun,
-			             c->verb);
+			cli_complain("%s %s: %s is missing; try `anantactl %s %s --help`", c->noun, c->verb, option_usage(bit),
+			             c->noun, c->verb);
 			return STATUS_USAGE;
 		}
 		if ((o->given & bit) != 0 && ((c->required | c->optional) & bit) == 0) {

@@ -10,8 +10,8 @@
 // Exit codes.
 enum status {
 	STATUS_DONE = 0,
-	STATUS_REFUSED = 1,     // by the cluster; the sentence says why
-	STATUS_USAGE = 2,       // wrong command line or input file
+	STATUS_REFUSED = 1, // by the cluster; the sentence says why
+	STATUS_USAGE = 2, // wrong command line or input file
 	STATUS_UNREACHABLE = 3, // no manager, no leader, no answer in time
 };
 
@@ -24,10 +24,10 @@ struct cli {
 };
 
 struct command {
-	const char *noun;    // "vip"
-	const char *verb;    // "apply"
+	const char *noun; // "vip"
+	const char *verb; // "apply"
 	const char *operand; // "VIP", or NULL
-	unsigned required;   // option bits
+	unsigned required; // option bits
 	unsigned optional;
 	const char *summary; // one line
 	const char *example; // what follows `anantactl `
@@ -60,7 +60,8 @@ NODISCARD enum status cli_connect(struct cli *cli);
 NODISCARD enum status cli_send_change(struct cli *cli, struct change *change, uint64_t *ret_version);
 
 NODISCARD enum status cli_get_state(struct cli *cli, struct store *ret_state);
-NODISCARD enum status cli_get_nodes(struct cli *cli, enum node_role role, const char *name, struct node_list *ret_nodes);
+NODISCARD enum status cli_get_nodes(struct cli *cli, enum node_role role, const char *name,
+                                    struct node_list *ret_nodes);
 
 // An address that the user typed; `what` names it in the complaint.
 NODISCARD enum status cli_parse_addr(const char *what, const char *text, struct ip_addr *ret_addr);

@@ -5,14 +5,15 @@
 #include "common/base/text.h"
 
 static const char global_options[] =
-    "options, which may stand anywhere:\n"
-    "  --managers A:P,B:P,...  where the managers are; also from the environment: ANANTA_MANAGERS\n"
-    "  -o text|json            for people (the default) or for programs\n"
-    "  --timeout SECONDS       how long to wait for an answer (default 5)\n"
-    "  --help                  of anantactl, of `anantactl NOUN`, of `anantactl NOUN VERB`\n"
-    "  --version               print the version\n";
+	"options, which may stand anywhere:\n"
+	"  --managers A:P,B:P,...  where the managers are; also from the environment: ANANTA_MANAGERS\n"
+	"  -o text|json            for people (the default) or for programs\n"
+	"  --timeout SECONDS       how long to wait for an answer (default 5)\n"
+	"  --help                  of anantactl, of `anantactl NOUN`, of `anantactl NOUN VERB`\n"
+	"  --version               print the version\n";
 
-static const char exit_codes[] = "exit codes: 0 done; 1 refused by the cluster; 2 wrong usage or input file; 3 no leader reached\n";
+static const char exit_codes[] =
+	"exit codes: 0 done; 1 refused by the cluster; 2 wrong usage or input file; 3 no leader reached\n";
 
 static void add_options(char *buf, size_t size, unsigned bits, const char *format)
 {
@@ -46,7 +47,8 @@ static void print_group(const struct command *group)
 
 void help_print_all(const struct command *const *groups)
 {
-	printf("usage: anantactl [options] NOUN VERB ...\n\nOperates an Ananta cluster through whichever manager leads.\n\n");
+	printf(
+		"usage: anantactl [options] NOUN VERB ...\n\nOperates an Ananta cluster through whichever manager leads.\n\n");
 	for (; *groups != NULL; groups++)
 		print_group(*groups);
 	printf("  %-26s %s\n\n%s\n%s", "help [NOUN [VERB]]", "print this text, or that of a command", global_options,

@@ -232,6 +232,7 @@ static enum status list_dips(struct cli *cli, const char *operand)
 }
 
 const struct command dip_commands[] = {
-	{ "dip", "list", NULL, 0, 0, "list the DIPs: where they are attached, and which VIPs hold them", "dip list", list_dips },
+	{ "dip", "list", NULL, 0, 0, "list the DIPs: where they are attached, and which VIPs hold them", "dip list",
+	  list_dips },
 	{ 0 },
 };

@@ -82,7 +82,8 @@ static void add_node(struct table *t, const struct store *state, const struct no
 	add_counter(t, node, sum_drops(node));
 }
 
-static void print_nodes(const struct cli *cli, enum node_role role, const struct store *state, const struct node_list *nodes)
+static void print_nodes(const struct cli *cli, enum node_role role, const struct store *state,
+                        const struct node_list *nodes)
 {
 	if (cli->options->is_json) {
 		json_t *list = json_array();

@@ -7,8 +7,8 @@
 
 enum { DEFAULT_TIMEOUT_MS = 5000, LONG_ONLY = 256 };
 
-static const char *const usages[OPTION_BITS] = { "-f FILE", "--name VM", "--dip ADDRESS", "--interface NAME",
-	                                             "--mac MAC", "--agent-socket PATH" };
+static const char *const usages[OPTION_BITS] = { "-f FILE",          "--name VM", "--dip ADDRESS",
+	                                             "--interface NAME", "--mac MAC", "--agent-socket PATH" };
 
 static unsigned bit_index(unsigned bit)
 {

@@ -25,7 +25,7 @@ struct options {
 	bool wants_help;
 	bool wants_version;
 	uint32_t timeout_ms;
-	unsigned given;                  // option bits
+	unsigned given; // option bits
 	const char *values[OPTION_BITS]; // of bit 1 << i
 	int n_operands;
 	const char *operands[OPERANDS_MAX];

@@ -65,7 +65,8 @@ static void read_endpoint_dips(struct json_reader *r, struct endpoint *e)
 	e->n_dips = (uint32_t)json_array_size(list);
 	int code = 0;
 	for (uint32_t i = 0; i < e->n_dips && code == 0; i++)
-		code = read_endpoint_dip(json_array_get(list, i), json_reader_path(r, "dips", (int)i, path), &e->dips[i], r->err);
+		code =
+			read_endpoint_dip(json_array_get(list, i), json_reader_path(r, "dips", (int)i, path), &e->dips[i], r->err);
 }
 
 static int read_endpoint(json_t *object, const char *path, struct endpoint *e, struct error *err)
@@ -99,8 +100,8 @@ static void read_endpoints(struct json_reader *r, struct vip_config *vip)
 	vip->n_endpoints = (uint32_t)json_array_size(list);
 	int code = 0;
 	for (uint32_t i = 0; i < vip->n_endpoints && code == 0; i++)
-		code = read_endpoint(json_array_get(list, i), json_reader_path(r, "endpoints", (int)i, path), &vip->endpoints[i],
-		                     r->err);
+		code = read_endpoint(json_array_get(list, i), json_reader_path(r, "endpoints", (int)i, path),
+		                     &vip->endpoints[i], r->err);
 }
 
 static void read_snat_dip(struct json_reader *r, json_t *element, uint32_t i, struct ip_addr *ret_addr)

@@ -27,7 +27,7 @@ struct change_log_entry {
 
 struct change_log {
 	uint64_t floor_version; // what changed after this version is here
-	uint32_t first;         // index of the oldest entry
+	uint32_t first; // index of the oldest entry
 	uint32_t n;
 	struct change_log_entry *entries; // CHANGE_LOG_CAPACITY
 };

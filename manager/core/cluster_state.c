@@ -205,7 +205,8 @@ int cluster_state_restore(struct cluster_state *s, uint64_t version, struct chan
 	return 0;
 }
 
-const struct vip_config *cluster_state_next_holder(const struct cluster_state *s, const struct ip_addr *dip, uint32_t *i)
+const struct vip_config *cluster_state_next_holder(const struct cluster_state *s, const struct ip_addr *dip,
+                                                   uint32_t *i)
 {
 	const struct addr_set *set = addr_index_lookup(&s->holders, addr_index_key_of_addr(dip));
 	while (set != NULL && *i < set->n) {

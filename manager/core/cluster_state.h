@@ -17,15 +17,15 @@
 #include "manager/core/change_log.h"
 
 struct cluster_state {
-	struct store store;         // store.version counts the commands that changed something
-	struct addr_index holders;  // of a DIP: the VIPs that hold it
+	struct store store; // store.version counts the commands that changed something
+	struct addr_index holders; // of a DIP: the VIPs that hold it
 	struct addr_index attached; // of a host's name: the DIPs attached there
 	struct change_log log;
 };
 
 struct apply_result {
 	uint64_t version; // of the state, after the command
-	bool is_changed;  // false: everything that it asked for was so already
+	bool is_changed; // false: everything that it asked for was so already
 };
 
 NODISCARD int cluster_state_init(struct cluster_state *s);
@@ -44,7 +44,8 @@ NODISCARD int cluster_state_get_snapshot(const struct cluster_state *s, struct c
 NODISCARD int cluster_state_restore(struct cluster_state *s, uint64_t version, struct change_list *objects);
 
 // The i-th VIP that holds the DIP, in ascending order from 0; NULL after the last.
-const struct vip_config *cluster_state_next_holder(const struct cluster_state *s, const struct ip_addr *dip, uint32_t *i);
+const struct vip_config *cluster_state_next_holder(const struct cluster_state *s, const struct ip_addr *dip,
+                                                   uint32_t *i);
 
 // The i-th DIP attached on the host, in ascending order from 0; NULL after the last.
 const struct dip_info *cluster_state_next_attached(const struct cluster_state *s, const char *host, uint32_t *i);

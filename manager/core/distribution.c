@@ -193,7 +193,8 @@ static int collect_snapshot(const struct distribution *d, const struct cluster_s
 	return code;
 }
 
-int distribution_take_update(struct distribution *d, const struct cluster_state *s, struct distribution_update *ret_update)
+int distribution_take_update(struct distribution *d, const struct cluster_state *s,
+                             struct distribution_update *ret_update)
 {
 	struct distribution_update u = { .to_version = s->store.version };
 	int code = ERR_NOT_FOUND;
@@ -220,7 +221,8 @@ int distribution_take_update(struct distribution *d, const struct cluster_state 
 int distribution_on_ack(struct distribution *d, uint64_t version, struct error *err)
 {
 	if (!d->is_in_flight || version != d->sent_version)
-		return error_set(err, ERR_INVALID, "version %llu is acknowledged, but was not sent", (unsigned long long)version);
+		return error_set(err, ERR_INVALID, "version %llu is acknowledged, but was not sent",
+		                 (unsigned long long)version);
 	d->is_in_flight = false;
 	d->acked_version = version;
 	return 0;

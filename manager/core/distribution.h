@@ -18,11 +18,11 @@ enum audience { AUDIENCE_MUX, AUDIENCE_AGENT };
 
 struct distribution {
 	enum audience audience;
-	char node[NAME_BYTES];  // of the mux or host
-	bool has_base;          // false: the subscriber holds nothing that a delta can build on
-	bool is_greeted;        // a first update was sent, which also tells it that it is subscribed
-	bool is_in_flight;      // sent_version is not acknowledged yet
-	uint64_t sent_version;  // what it holds, or will when the update under way has arrived
+	char node[NAME_BYTES]; // of the mux or host
+	bool has_base; // false: the subscriber holds nothing that a delta can build on
+	bool is_greeted; // a first update was sent, which also tells it that it is subscribed
+	bool is_in_flight; // sent_version is not acknowledged yet
+	uint64_t sent_version; // what it holds, or will when the update under way has arrived
 	uint64_t acked_version; // what it says that it holds
 };
 

@@ -135,7 +135,7 @@ static int check_node_put(const struct cluster_state *s, const struct change *c,
 	const struct store_array *nodes = is_mux ? &s->store.muxes : &s->store.hosts;
 	const struct ip_addr *addr = &c->node.addr;
 	bool is_new =
-	    (is_mux ? store_lookup_mux(&s->store, c->node.name) : store_lookup_host(&s->store, c->node.name)) == NULL;
+		(is_mux ? store_lookup_mux(&s->store, c->node.name) : store_lookup_host(&s->store, c->node.name)) == NULL;
 	if (!text_is_name(c->node.name))
 		return error_set(err, ERR_INVALID, "%s.name: must be 1 to 63 of A-Z a-z 0-9 . _ -", what);
 	if (!ip_addr_is_v4(addr))

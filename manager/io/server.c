@@ -57,7 +57,9 @@ void server_send_update(struct peer *p, uint64_t request_id, uint64_t from_versi
 	int code;
 	do {
 		uint32_t n = fit_changes(changes, first);
-		struct message m = { .type = MESSAGE_UPDATE, .request_id = request_id, .term = replica_term(p->server->replica) };
+		struct message m = { .type = MESSAGE_UPDATE,
+			                 .request_id = request_id,
+			                 .term = replica_term(p->server->replica) };
 		m.update.from_version = from_version;
 		m.update.to_version = to_version;
 		m.update.more = first + n < changes->n;
@@ -66,8 +68,8 @@ void server_send_update(struct peer *p, uint64_t request_id, uint64_t from_versi
 		first += n;
 	} while (code == 0 && first < changes->n);
 	if (code != 0 && code != ERR_UNAVAILABLE) {
-		log_error("update-not-sent", "peer=%s version=%llu error=%s", conn_peer(p->conn), (unsigned long long)to_version,
-		          error_code_name((enum error_code)code));
+		log_error("update-not-sent", "peer=%s version=%llu error=%s", conn_peer(p->conn),
+		          (unsigned long long)to_version, error_code_name((enum error_code)code));
 		server_close_peer(p, NULL);
 	}
 }
@@ -140,8 +142,8 @@ static void on_message(struct conn *c, struct message *m, void *user)
 	struct peer *p = user;
 	if (p == NULL || p->state == PEER_CLOSING)
 		return;
-	bool needs_leader = m->type == MESSAGE_COMMAND_REQUEST || m->type == MESSAGE_STATE_REQUEST ||
-	                    m->type == MESSAGE_NODES_REQUEST;
+	bool needs_leader =
+		m->type == MESSAGE_COMMAND_REQUEST || m->type == MESSAGE_STATE_REQUEST || m->type == MESSAGE_NODES_REQUEST;
 	if (needs_leader && !server_is_serving(p->server)) {
 		server_send_redirect(p, m->request_id);
 		return;
@@ -157,15 +159,13 @@ static void on_message(struct conn *c, struct message *m, void *user)
 		return;
 	case MESSAGE_CLUSTER_REQUEST: send_cluster(p, m->request_id); return;
 	case MESSAGE_PING:
-	case MESSAGE_ERROR:
-		return;
+	case MESSAGE_ERROR: return;
 	case MESSAGE_REDIRECT:
 	case MESSAGE_UPDATE:
 	case MESSAGE_STATUS_REQUEST:
 	case MESSAGE_COMMAND_REPLY:
 	case MESSAGE_NODES_REPLY:
-	case MESSAGE_CLUSTER_REPLY:
-		break;
+	case MESSAGE_CLUSTER_REPLY: break;
 	}
 	refuse_unexpected(p, m);
 }
@@ -340,7 +340,7 @@ static int start_replica(struct server *s, struct error *err)
 	config.machine.on_leadership = on_leadership;
 	for (uint32_t i = 0; i < s->config.n_replicas; i++)
 		config.members[i] =
-		    (struct replica_member){ .id = s->config.replicas[i].id, .address = s->config.replicas[i].raft };
+			(struct replica_member){ .id = s->config.replicas[i].id, .address = s->config.replicas[i].raft };
 	return replica_create(s->loop, &config, &s->replica, err);
 }
 

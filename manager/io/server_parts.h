@@ -33,12 +33,12 @@ struct server {
 	struct machine machine;
 	struct replica *replica;
 	struct conn_listener *listener;
-	uv_prepare_t pump;        // sends updates, once in each turn of the loop in which something has changed
-	bool has_news;            // for the pump
+	uv_prepare_t pump; // sends updates, once in each turn of the loop in which something has changed
+	bool has_news; // for the pump
 	bool is_stopping;
-	uint32_t n_open;          // what must be closed before the server is freed
+	uint32_t n_open; // what must be closed before the server is freed
 	struct peer *peers;
-	struct roster roster;     // of the subscribed ones
+	struct roster roster; // of the subscribed ones
 	struct nodes_query *queries;
 	uint32_t n_queries;
 	uint64_t next_request_id; // of status requests
@@ -68,8 +68,8 @@ void server_release(struct server *s);
 
 // A command's result comes to `on_done` unless the peer is gone by then. 0, or err says why it was not proposed.
 typedef void (*command_fn)(struct peer *p, uint64_t request_id, const struct error *err, uint64_t version);
-NODISCARD int commands_propose(struct peer *p, uint64_t request_id, const struct change_list *changes, command_fn on_done,
-                               struct error *err);
+NODISCARD int commands_propose(struct peer *p, uint64_t request_id, const struct change_list *changes,
+                               command_fn on_done, struct error *err);
 void commands_on_request(struct peer *p, uint64_t request_id, const struct change_list *changes);
 void commands_forget_peer(struct peer *p);
 

@@ -82,8 +82,8 @@ static void on_registered(struct peer *p, uint64_t request_id, const struct erro
 static bool is_registered(const struct server *s, const struct subscribe *sub)
 {
 	const struct store *store = &s->machine.state.store;
-	const struct node_info *node = sub->role == ROLE_MUX ? store_lookup_mux(store, sub->node.name)
-	                                                     : store_lookup_host(store, sub->node.name);
+	const struct node_info *node =
+		sub->role == ROLE_MUX ? store_lookup_mux(store, sub->node.name) : store_lookup_host(store, sub->node.name);
 	return node != NULL && ip_addr_equal(&node->addr, &sub->node.addr);
 }
 

@@ -44,14 +44,14 @@ struct replica {
 	struct raft_fsm fsm;
 	struct raft_uv_transport transport;
 	uv_prepare_t prepare; // sees changes of leadership and submits proposals, once in each turn of the loop
-	uint32_t n_open;      // of raft and prepare
+	uint32_t n_open; // of raft and prepare
 	bool is_stopping;
 	void (*on_stopped)(void *user);
 	void *on_stopped_user;
 
 	uint64_t led_term; // in which this replica was elected; 0: it is not leader
-	bool leads;        // its barrier was applied
-	bool has_barrier;  // under way
+	bool leads; // its barrier was applied
+	bool has_barrier; // under way
 	struct raft_barrier barrier;
 
 	struct proposal_queue waiting;
@@ -156,7 +156,8 @@ static int check_proposal(const struct replica *r, size_t n, struct error *err)
 		return error_set(err, ERR_LIMIT, "a change of %zu bytes is more than the limit of %u; divide it", n,
 		                 REPLICA_COMMAND_MAX_BYTES);
 	if (r->n_pending >= REPLICA_PENDING_MAX || r->n_pending_bytes + n > REPLICA_PENDING_MAX_BYTES)
-		return error_set(err, ERR_LIMIT, "%u changes wait to be made, which is the limit; try again later", r->n_pending);
+		return error_set(err, ERR_LIMIT, "%u changes wait to be made, which is the limit; try again later",
+		                 r->n_pending);
 	return 0;
 }
 
@@ -395,8 +396,8 @@ static void apply_settings(struct replica *r, const struct replica_config *confi
 	raft_set_heartbeat_timeout(&r->raft, config->heartbeat_ms);
 	raft_set_election_timeout(&r->raft, config->election_ms);
 	raft_set_pre_vote(&r->raft, true);
-	raft_set_snapshot_threshold(
-	    &r->raft, config->snapshot_threshold != 0 ? config->snapshot_threshold : DEFAULT_SNAPSHOT_THRESHOLD);
+	raft_set_snapshot_threshold(&r->raft, config->snapshot_threshold != 0 ? config->snapshot_threshold
+	                                                                      : DEFAULT_SNAPSHOT_THRESHOLD);
 	raft_set_snapshot_trailing(&r->raft,
 	                           config->snapshot_trailing != 0 ? config->snapshot_trailing : DEFAULT_SNAPSHOT_TRAILING);
 }
@@ -413,11 +414,9 @@ static int init_raft(struct replica *r, const struct replica_config *config, str
 		raft_uv_tcp_close(&r->transport);
 		return code;
 	}
-	r->fsm = (struct raft_fsm){ .version = 1,
-		                        .data = r,
-		                        .apply = fsm_apply,
-		                        .snapshot = fsm_snapshot,
-		                        .restore = fsm_restore };
+	r->fsm = (struct raft_fsm){
+		.version = 1, .data = r, .apply = fsm_apply, .snapshot = fsm_snapshot, .restore = fsm_restore
+	};
 	status = raft_init(&r->raft, &r->io, &r->fsm, r->id, r->address);
 	if (status != 0) {
 		int code = set_raft_error("data_dir", status, r->io.errmsg, err);
@@ -455,13 +454,14 @@ static int check_members(const struct replica *r, const struct replica_config *c
 		while (k < members->n && members->servers[k].id != want->id)
 			k++;
 		if (k == members->n || strcmp(members->servers[k].address, want->address) != 0)
-			return error_set(err, ERR_CONFLICT, "cluster: data_dir knows replica %llu at %s, not at %s; members cannot change",
+			return error_set(err, ERR_CONFLICT,
+			                 "cluster: data_dir knows replica %llu at %s, not at %s; members cannot change",
 			                 (unsigned long long)want->id, k == members->n ? "no address" : members->servers[k].address,
 			                 want->address);
 	}
 	if (members->n != config->n_members)
-		return error_set(err, ERR_CONFLICT, "cluster: data_dir knows %u replicas, not %u; members cannot change", members->n,
-		                 config->n_members);
+		return error_set(err, ERR_CONFLICT, "cluster: data_dir knows %u replicas, not %u; members cannot change",
+		                 members->n, config->n_members);
 	return 0;
 }
 
@@ -498,7 +498,8 @@ static struct replica *allocate(uv_loop_t *loop, const struct replica_config *co
 	return r;
 }
 
-int replica_create(uv_loop_t *loop, const struct replica_config *config, struct replica **ret_replica, struct error *err)
+int replica_create(uv_loop_t *loop, const struct replica_config *config, struct replica **ret_replica,
+                   struct error *err)
 {
 	struct replica *r = allocate(loop, config);
 	if (r == NULL)

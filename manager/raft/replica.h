@@ -27,7 +27,7 @@
 struct replica;
 
 struct replica_member {
-	uint64_t id;         // not 0
+	uint64_t id; // not 0
 	const char *address; // of its Raft port: IPv4 address or host name, colon, port
 };
 
@@ -48,9 +48,9 @@ struct replica_config {
 	uint32_t n_members;
 	struct replica_member members[REPLICA_MEMBERS_MAX]; // of the whole cluster, this one too
 	uint32_t heartbeat_ms;
-	uint32_t election_ms;        // at least 5 heartbeats
+	uint32_t election_ms; // at least 5 heartbeats
 	uint32_t snapshot_threshold; // entries between snapshots; 0: 8192
-	uint32_t snapshot_trailing;  // entries kept behind a snapshot, for followers that are late; 0: 4096
+	uint32_t snapshot_trailing; // entries kept behind a snapshot, for followers that are late; 0: 4096
 	struct replica_machine machine;
 };
 
@@ -70,8 +70,8 @@ typedef void (*replica_result_fn)(const struct error *err, uint64_t version, voi
 
 // Proposes a command (copied). On 0 the result follows, never from inside this call. ERR_NOT_LEADER, ERR_LIMIT,
 // ERR_NO_MEMORY: no result follows.
-NODISCARD int replica_propose(struct replica *r, const uint8_t *bytes, size_t n, replica_result_fn on_result, void *user,
-                              struct error *err);
+NODISCARD int replica_propose(struct replica *r, const uint8_t *bytes, size_t n, replica_result_fn on_result,
+                              void *user, struct error *err);
 
 // Does this replica lead, with all entries of earlier terms applied?
 bool replica_leads(const struct replica *r);

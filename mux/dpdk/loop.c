@@ -5,6 +5,8 @@
 #include <rte_launch.h>
 #include <rte_mbuf.h>
 
+#include "mux/dpdk/burst.h"
+
 #define TEND_US 100000 // between looks at the next hops; also the longest sleep
 
 static struct mono_time loop_now(const struct loop *l)
@@ -16,8 +18,6 @@ int loop_init(struct loop *l, const struct mux_settings *settings, const struct 
               const struct dpdk_port *tap, struct vip_counters *vips, struct error *err)
 {
 	*l = (struct loop){ .uplink = uplink->id, .tap = tap->id, .pool = uplink->pool };
-	l->to_uplink.port = uplink->id;
-	l->to_tap.port = tap->id;
 	l->tsc_per_us = rte_get_tsc_hz() / 1000000;
 	mux_worker_init(&l->worker, settings, vips, loop_now(l));
 	int code = dpdk_poller_init(&l->poller, err);
@@ -44,28 +44,26 @@ void loop_fini(struct loop *l)
 
 // ---- sending ----
 
-static uint16_t tx_flush(struct loop *l, struct tx_queue *q)
+// Takes the buffers over; what the port does not take is dropped.
+static uint16_t send_burst(struct loop *l, uint16_t port, struct rte_mbuf **mbufs, uint16_t n)
 {
-	if (q->n == 0)
-		return 0;
-	uint16_t n_sent = rte_eth_tx_burst(q->port, 0, q->packets, q->n);
-	if (n_sent < q->n) {
-		rte_pktmbuf_free_bulk(q->packets + n_sent, (unsigned)(q->n - n_sent));
-		l->worker.counters.drops[DROP_TX_FULL] += (uint64_t)(q->n - n_sent);
+	uint16_t n_sent = n == 0 ? 0 : rte_eth_tx_burst(port, 0, mbufs, n);
+	if (n_sent < n) {
+		rte_pktmbuf_free_bulk(mbufs + n_sent, (unsigned)(n - n_sent));
+		l->worker.counters.drops[DROP_TX_FULL] += (uint64_t)(n - n_sent);
 	}
-	q->n = 0;
 	return n_sent;
 }
 
-static void flush_uplink(struct loop *l)
+static void send_uplink(struct loop *l, struct rte_mbuf **mbufs, uint16_t n)
 {
-	l->worker.counters.tx_packets += tx_flush(l, &l->to_uplink);
-}
-
-static void put_uplink(struct loop *l, struct rte_mbuf *m)
-{
-	l->worker.counters.tx_bytes += m->pkt_len;
-	l->to_uplink.packets[l->to_uplink.n++] = m;
+	uint64_t n_bytes[LOOP_BURST + 1];
+	n_bytes[0] = 0;
+	for (uint16_t i = 0; i < n; i++)
+		n_bytes[i + 1] = n_bytes[i] + mbufs[i]->pkt_len; // before they are gone
+	uint16_t n_sent = send_burst(l, l->uplink, mbufs, n);
+	l->worker.counters.tx_packets += n_sent;
+	l->worker.counters.tx_bytes += n_bytes[n_sent];
 }
 
 // ---- bursts ----
@@ -88,46 +86,19 @@ static uint16_t drop_own_frames(const struct loop *l, struct rte_mbuf **mbufs, u
 	return n_kept;
 }
 
-static void frame_begin(struct mux_frame *f, struct rte_mbuf *m)
-{
-	f->data = rte_pktmbuf_mtod(m, uint8_t *);
-	f->len = m->data_len;
-}
-
-// The buffer follows what the core made of its frame.
-static void frame_end(struct loop *l, const struct mux_frame *f, struct rte_mbuf *m)
-{
-	if (f->verdict == MUX_DROP) {
-		rte_pktmbuf_free(m);
-		return;
-	}
-	m->data_off = (uint16_t)(f->data - (uint8_t *)m->buf_addr);
-	m->data_len = (uint16_t)f->len;
-	m->pkt_len = f->len;
-	if (f->verdict == MUX_TO_TAP)
-		l->to_tap.packets[l->to_tap.n++] = m;
-	else
-		put_uplink(l, m);
-}
-
 static uint16_t turn_uplink(struct loop *l, const struct mux_tables *tables)
 {
 	struct rte_mbuf *mbufs[LOOP_BURST];
-	struct mux_frame frames[LOOP_BURST];
+	struct burst_out out;
 	uint16_t n = rte_eth_rx_burst(l->uplink, 0, mbufs, LOOP_BURST);
 	if (l->sees_own_frames)
 		n = drop_own_frames(l, mbufs, n);
 	if (n == 0)
 		return 0;
-	for (uint16_t i = 0; i < n; i++) {
-		rte_prefetch0(rte_pktmbuf_mtod(mbufs[i], void *));
-		frame_begin(&frames[i], mbufs[i]);
-	}
-	mux_pipeline_burst(&l->worker, tables, frames, n);
-	for (uint16_t i = 0; i < n; i++)
-		frame_end(l, &frames[i], mbufs[i]);
-	(void)tx_flush(l, &l->to_tap);
-	flush_uplink(l);
+	burst_process(&l->worker, tables, mbufs, n, &out);
+	rte_pktmbuf_free_bulk(out.drop, out.n_drop);
+	(void)send_burst(l, l->tap, out.tap, out.n_tap);
+	send_uplink(l, out.uplink, out.n_uplink);
 	return n;
 }
 
@@ -136,10 +107,8 @@ static uint16_t turn_tap(struct loop *l)
 {
 	struct rte_mbuf *mbufs[LOOP_BURST];
 	uint16_t n = rte_eth_rx_burst(l->tap, 0, mbufs, LOOP_BURST);
-	for (uint16_t i = 0; i < n; i++)
-		put_uplink(l, mbufs[i]);
 	l->worker.counters.from_tap_packets += n;
-	flush_uplink(l);
+	send_uplink(l, mbufs, n);
 	return n;
 }
 
@@ -149,14 +118,13 @@ static void tend(struct loop *l, struct mono_time now)
 	if (mono_elapsed_us(l->tended, now) < TEND_US)
 		return;
 	l->tended = now;
-	while (l->to_uplink.n < LOOP_BURST && neighbor_table_step(&l->worker.neighbors, now, frame)) {
+	while (neighbor_table_step(&l->worker.neighbors, now, frame)) {
 		struct rte_mbuf *m = rte_pktmbuf_alloc(l->pool);
 		if (m == NULL)
 			break; // the next probe is due in a second
 		memcpy(rte_pktmbuf_append(m, ARP_FRAME_BYTES), frame, ARP_FRAME_BYTES);
-		put_uplink(l, m);
+		send_uplink(l, &m, 1);
 	}
-	flush_uplink(l);
 }
 
 static uint32_t turn(struct loop *l)

@@ -15,12 +15,6 @@
 #define LOOP_BURST 32
 #define LOOP_WORKER 0 // the only one, in `rcu`
 
-struct tx_queue {
-	uint16_t port;
-	uint16_t n;
-	struct rte_mbuf *packets[LOOP_BURST];
-};
-
 struct loop {
 	_Atomic(const struct mux_tables *) tables;
 	atomic_bool is_stopping;
@@ -34,8 +28,6 @@ struct loop {
 	struct rte_mempool *pool;
 	// Of the worker:
 	struct mux_worker worker;
-	struct tx_queue to_uplink;
-	struct tx_queue to_tap;
 	uint64_t tsc_per_us;
 	struct mono_time tended;
 };

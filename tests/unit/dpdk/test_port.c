@@ -31,11 +31,19 @@ static uint64_t now_us(void)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+// Until the peer's carrier has reached its queueing discipline, the kernel drops what is sent there.
+static void wait_carrier(void)
+{
+	netns_run("until grep -q up /sys/class/net/dv1/operstate; do sleep 0.005; done");
+}
+
 static void open_port(struct dpdk_port *port, enum dpdk_driver driver, const char *interface, uint32_t mtu)
 {
 	struct dpdk_port_config config = { .driver = driver, .interface = interface, .mtu = mtu, .pool = eal.pool };
 	struct error err = { 0 };
 	ck_assert_msg(dpdk_port_open(port, &config, &err) == 0, "%s", err.text);
+	if (driver != DPDK_TAP)
+		wait_carrier();
 }
 
 static void fill_frame(uint8_t *frame, uint8_t mark)
@@ -211,8 +219,8 @@ START_TEST(an_interface_that_vanishes_leaves_a_port_that_closes)
 		struct dpdk_port port;
 		open_port(&port, (enum dpdk_driver)driver, "dv0", 1600);
 		netns_run("ip link del dv0");
-		struct rte_mbuf *packets[32];
-		ck_assert_uint_eq(rte_eth_rx_burst(port.id, 0, packets, 32), 0);
+		struct rte_mbuf *packets[32]; // the kernel may have said something before
+		rte_pktmbuf_free_bulk(packets, rte_eth_rx_burst(port.id, 0, packets, 32));
 		dpdk_port_close(&port);
 	}
 	ck_assert_uint_eq(rte_mempool_avail_count(eal.pool), n_before);
@@ -355,7 +363,7 @@ static void check_sleep(enum dpdk_driver driver)
 	netns_run("ip link set dv1 up; ip link set dv0 down");
 	ck_assert_msg(idle_turns(&w) < IDLE_TURNS_MAX, "an interface that is down makes the worker spin");
 	netns_run("ip link set dv0 up");
-	usleep(20000);
+	wait_carrier();
 	(void)!send(fd, "", 0, 0); // reports that the interface was down
 	uint64_t before_down = atomic_load(&w.n_received);
 	send_raw(fd, 20, 5);
@@ -469,6 +477,8 @@ int main(void)
 	srunner_run_all(runner, CK_NORMAL);
 	int n_failed = srunner_ntests_failed(runner);
 	srunner_free(runner);
+	if (n_failed > 0)
+		_exit(EXIT_FAILURE); // the worker of a test that failed may still run
 	dpdk_eal_stop(&eal);
-	return n_failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+	return EXIT_SUCCESS;
 }

@@ -11,6 +11,7 @@
 
 #include "common/base/check.h"
 #include "common/base/memory.h"
+#include "common/io/log.h"
 #include "tests/unit/manager/objects.h"
 #include "tests/unit/manager/ports.h"
 
@@ -18,11 +19,11 @@ static void write_config(const struct cluster *c, uint32_t i, const uint16_t *po
 {
 	FILE *file = fopen(c->managers[i].config, "w");
 	CHECK(file != NULL);
-	fprintf(file, "{ \"id\": %u, \"data_dir\": \"%s/%u\", \"heartbeat_ms\": 20, \"election_ms\": 150, \"cluster\": [", i + 1,
-	        c->dir, i + 1);
+	fprintf(file, "{ \"id\": %u, \"data_dir\": \"%s/%u\", \"heartbeat_ms\": 40, \"election_ms\": 400, \"cluster\": [",
+	        i + 1, c->dir, i + 1);
 	for (uint32_t k = 0; k < c->n; k++)
-		fprintf(file, "%s { \"id\": %u, \"api\": \"127.0.0.1:%u\", \"raft\": \"127.0.0.1:%u\" }", k == 0 ? "" : ",", k + 1,
-		        ports[2 * k], ports[2 * k + 1]);
+		fprintf(file, "%s { \"id\": %u, \"api\": \"127.0.0.1:%u\", \"raft\": \"127.0.0.1:%u\" }", k == 0 ? "" : ",",
+		        k + 1, ports[2 * k], ports[2 * k + 1]);
 	fprintf(file, " ] }\n");
 	fclose(file);
 }
@@ -61,6 +62,7 @@ void cluster_begin(struct cluster *c, uint32_t n)
 	uint16_t ports[2 * CLUSTER_MAX];
 	memset(c, 0, sizeof *c);
 	signal(SIGPIPE, SIG_IGN);
+	log_set_level(LOG_ERROR);
 	c->n = n;
 	(void)text_copy(c->dir, sizeof c->dir, "/tmp/test-cluster-XXXXXX");
 	CHECK(mkdtemp(c->dir) != NULL);
@@ -206,8 +208,8 @@ static void on_state(bool is_up, const struct error *err, void *user)
 		n->down_reason = *err;
 }
 
-void test_node_begin(struct test_node *n, uv_loop_t *loop, const struct cluster *c, enum node_role role, const char *name,
-                     const char *addr)
+void test_node_begin(struct test_node *n, uv_loop_t *loop, const struct cluster *c, enum node_role role,
+                     const char *name, const char *addr)
 {
 	const char *managers[CLUSTER_MAX];
 	struct error err = { 0 };

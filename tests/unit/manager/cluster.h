@@ -49,8 +49,8 @@ struct test_node {
 	uint32_t n_snapshots;
 };
 
-void test_node_begin(struct test_node *n, uv_loop_t *loop, const struct cluster *c, enum node_role role, const char *name,
-                     const char *addr);
+void test_node_begin(struct test_node *n, uv_loop_t *loop, const struct cluster *c, enum node_role role,
+                     const char *name, const char *addr);
 void test_node_end(struct test_node *n);
 
 // Runs a loop until the condition holds.
@@ -60,11 +60,11 @@ struct wait {
 void wait_begin(struct wait *w, uv_loop_t *loop);
 void wait_end(struct wait *w);
 
-#define RUN_UNTIL(loop, condition)         \
-	do {                                   \
-		struct wait wait_;                 \
-		wait_begin(&wait_, loop);          \
-		while (!(condition))               \
-			uv_run(loop, UV_RUN_ONCE);     \
-		wait_end(&wait_);                  \
+#define RUN_UNTIL(loop, condition)     \
+	do {                               \
+		struct wait wait_;             \
+		wait_begin(&wait_, loop);      \
+		while (!(condition))           \
+			uv_run(loop, UV_RUN_ONCE); \
+		wait_end(&wait_);              \
 	} while (0)

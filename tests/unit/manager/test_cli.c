@@ -13,9 +13,9 @@
 static struct cluster cluster;
 static char output[1 << 16];
 
-static const char shop[] =
-    "{ \\\"vip\\\": \\\"203.0.113.10\\\", \\\"tenant\\\": \\\"shop\\\", \\\"endpoints\\\": [ { \\\"name\\\": \\\"web\\\","
-    " \\\"protocol\\\": \\\"tcp\\\", \\\"port\\\": 80, \\\"dips\\\": [ { \\\"dip\\\": \\\"10.1.1.11\\\", \\\"port\\\": 8080 } ] } ] }";
+static const char shop[] = "{ \"vip\": \"203.0.113.10\", \"tenant\": \"shop\", \"endpoints\": [ { \"name\": \"web\", "
+						   "\"protocol\": \"tcp\", \"port\": 80, "
+						   "\"dips\": [ { \"dip\": \"10.1.1.11\", \"port\": 8080 } ] } ] }";
 
 // Runs a shell command in which "ctl" stands for anantactl; its exit code. What it printed is in `output`.
 static int run(const char *command)
@@ -31,13 +31,13 @@ static int run(const char *command)
 	return WEXITSTATUS(status);
 }
 
-#define CHECK_RUN(command, code, ...)                                                            \
-	do {                                                                                         \
-		const char *const texts_[] = { __VA_ARGS__ };                                            \
-		int code_ = run(command);                                                                \
-		ck_assert_msg(code_ == (code), "%s: exit %d: %s", command, code_, output);               \
-		for (size_t i_ = 0; i_ < sizeof texts_ / sizeof *texts_; i_++)                           \
-			ck_assert_msg(strstr(output, texts_[i_]) != NULL, "%s: %s", command, output);        \
+#define CHECK_RUN(command, code, ...)                                                     \
+	do {                                                                                  \
+		const char *const texts_[] = { __VA_ARGS__ };                                     \
+		int code_ = run(command);                                                         \
+		ck_assert_msg(code_ == (code), "%s: exit %d: %s", command, code_, output);        \
+		for (size_t i_ = 0; i_ < sizeof texts_ / sizeof *texts_; i_++)                    \
+			ck_assert_msg(strstr(output, texts_[i_]) != NULL, "%s: %s", command, output); \
 	} while (0)
 
 static void begin(void)
@@ -50,7 +50,7 @@ static void begin(void)
 static void apply_shop(void)
 {
 	char command[1024];
-	(void)text_format(command, sizeof command, "echo \"%s\" | ctl vip apply -f -", shop);
+	(void)text_format(command, sizeof command, "echo '%s' | ctl vip apply -f -", shop);
 	CHECK_RUN(command, 0, "vip 203.0.113.10 applied (version ");
 }
 
@@ -61,8 +61,10 @@ START_TEST(a_vip_is_applied_listed_shown_and_deleted)
 	apply_shop();
 	CHECK_RUN("ctl vip list", 0, "203.0.113.10  shop    tcp/80        1     0\n");
 	CHECK_RUN("ctl vip list -o json", 0, "\"vip\": \"203.0.113.10\"");
-	CHECK_RUN("ctl vip show 203.0.113.10", 0, "tenant  shop", "web       tcp         80  10.1.1.11      8080       1  -     -");
-	CHECK_RUN("ctl vip show 203.0.113.10 -o json | ctl vip apply -o json -f -", 0, "\"result\": \"applied\"", "\"version\": 2");
+	CHECK_RUN("ctl vip show 203.0.113.10", 0, "tenant  shop",
+	          "web       tcp         80  10.1.1.11      8080       1  -     -");
+	CHECK_RUN("ctl vip show 203.0.113.10 -o json | ctl vip apply -o json -f -", 0, "\"result\": \"applied\"",
+	          "\"version\": 2");
 	CHECK_RUN("ctl vip delete 203.0.113.10", 0, "vip 203.0.113.10 deleted (version 3)");
 	CHECK_RUN("ctl vip delete 203.0.113.10", 1, "anantactl: vip: 203.0.113.10 is not configured\n");
 	CHECK_RUN("ctl vip show 203.0.113.10", 1, "vip: 203.0.113.10 is not configured");
@@ -97,12 +99,14 @@ START_TEST(a_vm_is_attached_and_detached)
 	          "dip 10.1.1.11 attached on host host1 (version ");
 	CHECK_RUN("ctl host attach host2 --name vm1 --dip 10.1.1.11 --interface if1 --mac 02:00:00:00:00:01", 1,
 	          "dip: 10.1.1.11 is attached on host \"host1\"");
-	CHECK_RUN("ctl dip list", 0, "10.1.1.11  host1  vm1  if1        02:00:00:00:00:01  host-unreachable  203.0.113.10\n");
+	CHECK_RUN("ctl dip list", 0,
+	          "10.1.1.11  host1  vm1  if1        02:00:00:00:00:01  host-unreachable  203.0.113.10\n");
 	CHECK_RUN("ctl dip list -o json", 0, "\"state\": \"host-unreachable\"", "\"vips\": [\n      \"203.0.113.10\"");
 	CHECK_RUN("ctl host list", 0, "host1  10.0.0.21  unreachable        -    1      -        -      -\n");
 	CHECK_RUN("ctl vip show 203.0.113.10", 0, "host1  vm1\n");
 	CHECK_RUN("ctl host remove host1", 1, "host: \"host1\" has DIP 10.1.1.11 attached");
-	CHECK_RUN("ctl host detach host2 --dip 10.1.1.11", 1, "dip: 10.1.1.11 is attached on host \"host1\", not on \"host2\"");
+	CHECK_RUN("ctl host detach host2 --dip 10.1.1.11", 1,
+	          "dip: 10.1.1.11 is attached on host \"host1\", not on \"host2\"");
 	CHECK_RUN("ctl host detach host1 --dip 10.1.1.11 -o json", 0, "\"result\": \"detached from\"");
 	CHECK_RUN("ctl host detach host1 --dip 10.1.1.11", 1, "dip: 10.1.1.11 is not attached");
 	CHECK_RUN("ctl host remove host1", 0, "host host1 removed (version ");
@@ -166,7 +170,8 @@ START_TEST(wrong_usage_is_explained_and_exits_with_2)
 		{ "ctl host attach h --name v --dip 10.1.1.1 --interface i", "host attach: --mac MAC is missing" },
 		{ "ctl host attach h --name v --dip x --interface i --mac 02:00:00:00:00:01", "--dip: \"x\" is no IP address" },
 		{ "ctl host attach h --name v --dip 10.1.1.1 --interface i --mac 02", "--mac: \"02\" is no MAC address" },
-		{ "ctl host attach h --name 'v v' --dip 10.1.1.1 --interface i --mac 02:00:00:00:00:01", "--name: \"v v\" is not" },
+		{ "ctl host attach h --name 'v v' --dip 10.1.1.1 --interface i --mac 02:00:00:00:00:01",
+		  "--name: \"v v\" is not" },
 		{ "ctl host detach h --dip 10.1.1.1 --agent-socket agent.sock", "--agent-socket: must be an absolute path" },
 		{ "ctl help nothing", "there is no command \"nothing\"" },
 	};
@@ -180,7 +185,8 @@ END_TEST
 
 START_TEST(help_is_there_at_every_level)
 {
-	CHECK_RUN("ctl --help", 0, "usage: anantactl", "vip apply -f FILE", "host attach HOST", "cluster status", "exit codes");
+	CHECK_RUN("ctl --help", 0, "usage: anantactl", "vip apply -f FILE", "host attach HOST", "cluster status",
+	          "exit codes");
 	CHECK_RUN("ctl help", 0, "usage: anantactl");
 	CHECK_RUN("ctl vip --help", 0, "usage: anantactl [options] vip VERB", "vip delete VIP");
 	CHECK_RUN("ctl help vip apply", 0, "usage: anantactl [options] vip apply -f FILE", "example:");
@@ -222,11 +228,9 @@ static void serve_agent_socket(const char *path, int n)
 	struct conn_listener *listener;
 	struct error err = { 0 };
 	int n_closed = 0;
-	struct conn_listener_config config = { .address = path,
-		                                   .max_conns = 4,
-		                                   .handler = &agent_handler,
-		                                   .on_accept = on_agent_accept,
-		                                   .user = &n_closed };
+	struct conn_listener_config config = {
+		.address = path, .max_conns = 4, .handler = &agent_handler, .on_accept = on_agent_accept, .user = &n_closed
+	};
 	uv_loop_init(&loop);
 	if (conn_listener_create(&loop, &config, &listener, &err) != 0)
 		_exit(1);
@@ -246,8 +250,9 @@ START_TEST(attach_and_detach_go_to_the_agent_when_its_socket_is_named)
 		serve_agent_socket(path, 2);
 	while (access(path, F_OK) != 0)
 		ck_assert_int_eq(waitpid(agent, &status, WNOHANG), 0);
-	(void)text_format(command, sizeof command,
-	                  "ctl host attach h1 --name v --dip 10.1.1.1 --interface i --mac 02:00:00:00:00:01 --agent-socket %s", path);
+	(void)text_format(
+		command, sizeof command,
+		"ctl host attach h1 --name v --dip 10.1.1.1 --interface i --mac 02:00:00:00:00:01 --agent-socket %s", path);
 	CHECK_RUN(command, 0, "dip 10.1.1.1 attached on host h1 (version 77)");
 	(void)text_format(command, sizeof command, "ctl host detach h1 --dip 10.1.1.1 --agent-socket %s", path);
 	CHECK_RUN(command, 1, "anantactl: agent at ", ".sock: dip: not today\n");

@@ -35,7 +35,8 @@ static struct store get_state(void)
 START_TEST(a_command_is_answered_by_its_version_and_comes_to_every_replica)
 {
 	begin(3);
-	ck_assert_uint_eq(cluster_must(&cluster, "vip 203.0.113.10 shop web tcp 80 10.1.1.11:80"), 2); // 1: the cluster itself
+	ck_assert_uint_eq(cluster_must(&cluster, "vip 203.0.113.10 shop web tcp 80 10.1.1.11:80"),
+	                  2); // 1: the cluster itself
 	for (uint32_t i = 0; i < 3; i++)
 		cluster_wait_version(&cluster, i, 2);
 	struct store state = get_state();
@@ -134,7 +135,8 @@ START_TEST(subscribers_follow_every_change_and_every_leader)
 	begin(3);
 	test_node_begin(&mux, &loop, &cluster, ROLE_MUX, "mux1", "10.0.0.31");
 	test_node_begin(&agent, &loop, &cluster, ROLE_AGENT, "host1", "10.0.0.21");
-	RUN_UNTIL(&loop, store_lookup_mux(&agent.store, "mux1") != NULL && store_lookup_host(&agent.store, "host1") != NULL);
+	RUN_UNTIL(&loop,
+	          store_lookup_mux(&agent.store, "mux1") != NULL && store_lookup_host(&agent.store, "host1") != NULL);
 	uint64_t version = 0;
 	for (unsigned round = 0; round < 3; round++) {
 		(void)text_format(command, sizeof command, "vip 203.0.113.%u shop web tcp 80 10.1.1.11:80", round + 1);
@@ -319,10 +321,12 @@ START_TEST(a_signal_to_stop_ends_a_manager_with_0)
 }
 END_TEST
 
-SUITE_MAIN("cluster", a_command_is_answered_by_its_version_and_comes_to_every_replica, a_refusal_comes_back_with_its_sentence,
+SUITE_MAIN("cluster", a_command_is_answered_by_its_version_and_comes_to_every_replica,
+           a_refusal_comes_back_with_its_sentence,
            when_the_leader_is_killed_another_leads_with_everything_and_it_catches_up,
            all_killed_and_started_again_hold_what_was_acknowledged, without_a_majority_a_command_is_not_acknowledged,
            subscribers_follow_every_change_and_every_leader, a_newer_subscription_of_the_same_node_wins,
-           a_node_with_the_address_of_another_is_not_subscribed, nodes_answer_for_themselves_and_who_is_gone_is_unreachable,
+           a_node_with_the_address_of_another_is_not_subscribed,
+           nodes_answer_for_themselves_and_who_is_gone_is_unreachable,
            a_node_that_does_not_answer_is_unreachable_after_a_second, a_connected_node_is_not_removed,
            a_large_state_comes_in_parts_and_takes_effect_as_a_whole, a_signal_to_stop_ends_a_manager_with_0)

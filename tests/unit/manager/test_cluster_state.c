@@ -53,7 +53,8 @@ START_TEST(what_breaks_a_rule_is_refused_with_the_field_and_changes_nothing)
 		{ "cluster 0", ERR_INVALID, "cluster.cluster_id" },
 		{ "-cluster", ERR_INVALID, "cluster: cannot be deleted" },
 
-		{ "vip 203.0.113.10 bank web tcp 80 10.1.1.11:80", ERR_CONFLICT, "belongs to tenant \"shop\", not to \"bank\"" },
+		{ "vip 203.0.113.10 bank web tcp 80 10.1.1.11:80", ERR_CONFLICT,
+		  "belongs to tenant \"shop\", not to \"bank\"" },
 		{ "vip 203.0.113.11 shop web tcp 0 10.1.1.11:80", ERR_INVALID, "endpoints[0].port: must be 1 to 65535" },
 		{ "vip 203.0.113.11 shop web tcp 80", ERR_INVALID, "endpoints[0].dips: must hold at least one" },
 		{ "vip 203.0.113.11 shop", ERR_INVALID, "endpoints: must hold at least one" },
@@ -64,7 +65,8 @@ START_TEST(what_breaks_a_rule_is_refused_with_the_field_and_changes_nothing)
 		{ "vip 10.1.2.11 shop web tcp 80 10.1.1.12:80", ERR_CONFLICT, "is a DIP of VIP 203.0.113.10" },
 		{ "vip 10.0.0.31 shop web tcp 80 10.1.1.12:80", ERR_CONFLICT, "vip: 10.0.0.31 is the address of mux \"mux1\"" },
 		{ "vip 10.0.0.22 shop web tcp 80 10.1.1.12:80", ERR_CONFLICT, "address of host \"host2\"" },
-		{ "vip 203.0.113.11 shop web tcp 80 203.0.113.10:80", ERR_CONFLICT, "endpoint \"web\": dips: 203.0.113.10 is a VIP" },
+		{ "vip 203.0.113.11 shop web tcp 80 203.0.113.10:80", ERR_CONFLICT,
+		  "endpoint \"web\": dips: 203.0.113.10 is a VIP" },
 		{ "vip 203.0.113.11 shop snat 203.0.113.10", ERR_CONFLICT, "snat.dips: 203.0.113.10 is a VIP" },
 		{ "vip 2001:db8::1 shop web tcp 80 10.1.1.12:80", ERR_INVALID, "IPv6 VIPs are not supported yet" },
 		{ "vip 224.0.0.1 shop web tcp 80 10.1.1.12:80", ERR_INVALID, "vip: 224.0.0.1" },
@@ -85,8 +87,10 @@ START_TEST(what_breaks_a_rule_is_refused_with_the_field_and_changes_nothing)
 		{ "-host host1", ERR_CONFLICT, "host: \"host1\" has DIP 10.1.1.11 attached" },
 
 		{ "dip 10.1.1.12 host9 vm2 if2 02:00:00:00:00:02", ERR_NOT_FOUND, "host: no host \"host9\"" },
-		{ "dip 10.1.1.11 host2 vm1 if1 02:00:00:00:00:01", ERR_CONFLICT, "is attached on host \"host1\" as VM \"vm1\"" },
-		{ "dip 10.1.1.12 host1 vm2 if1 02:00:00:00:00:02", ERR_CONFLICT, "interface: \"if1\" of host \"host1\" has DIP 10.1.1.11" },
+		{ "dip 10.1.1.11 host2 vm1 if1 02:00:00:00:00:01", ERR_CONFLICT,
+		  "is attached on host \"host1\" as VM \"vm1\"" },
+		{ "dip 10.1.1.12 host1 vm2 if1 02:00:00:00:00:02", ERR_CONFLICT,
+		  "interface: \"if1\" of host \"host1\" has DIP 10.1.1.11" },
 		{ "dip 203.0.113.10 host1 vm2 if2 02:00:00:00:00:02", ERR_CONFLICT, "dip: 203.0.113.10 is a VIP" },
 		{ "dip 10.0.0.21 host1 vm2 if2 02:00:00:00:00:02", ERR_CONFLICT, "dip: 10.0.0.21 is the address of host" },
 		{ "dip 10.1.1.12 host1 vm2 a-far-too-long-name 02:00:00:00:00:02", ERR_INVALID, "interface: must be 1 to 15" },
@@ -165,8 +169,9 @@ START_TEST(a_vip_written_in_another_order_is_the_same_vip)
 	struct error err;
 	begin();
 	must_apply(&state, "vip 203.0.113.11 shop b tcp 81 10.1.1.12:1 10.1.1.11:1 , a tcp 80 10.1.1.11:1");
-	ck_assert_int_eq(
-	    apply_text(&state, "vip 203.0.113.11 shop a tcp 80 10.1.1.11:1 , b tcp 81 10.1.1.11:1 10.1.1.12:1", &result, &err), 0);
+	ck_assert_int_eq(apply_text(&state, "vip 203.0.113.11 shop a tcp 80 10.1.1.11:1 , b tcp 81 10.1.1.11:1 10.1.1.12:1",
+	                            &result, &err),
+	                 0);
 	ck_assert(!result.is_changed);
 	end();
 }
@@ -250,7 +255,7 @@ START_TEST(a_failed_restore_leaves_the_state_as_it_was)
 	copy_state(&before);
 	for (uint64_t n = 0;; n++) {
 		struct change_list objects = changes_of("cluster 9 ; host h 10.0.0.5 ; dip 10.1.1.1 h v i 02:00:00:00:00:01 ; "
-		                                          "vip 203.0.113.77 shop web tcp 80 10.1.1.1:1");
+		                                        "vip 203.0.113.77 shop web tcp 80 10.1.1.1:1");
 		memory_fail_after(n);
 		int code = cluster_state_restore(&state, 44, &objects);
 		memory_fail_after(UINT64_MAX);
@@ -272,7 +277,7 @@ START_TEST(short_memory_is_reported_and_never_crashes)
 	for (uint64_t n = 0;; n++) {
 		begin();
 		struct change_list changes = changes_of("vip 203.0.113.77 shop web tcp 80 10.1.1.1:1 ; -vip 203.0.113.10 ; "
-		                                          "dip 10.1.1.1 host1 v i 02:00:00:00:00:01");
+		                                        "dip 10.1.1.1 host1 v i 02:00:00:00:00:01");
 		struct apply_result result;
 		struct error err = { 0 };
 		memory_fail_after(n);

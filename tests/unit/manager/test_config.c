@@ -24,7 +24,8 @@ START_TEST(a_complete_configuration_is_read)
 {
 	struct manager_config c;
 	struct error err;
-	ck_assert_msg(read_text("{" HEAD "," THREE ",\"heartbeat_ms\":20,\"election_ms\":200}", &c, &err) == 0, "%s", err.text);
+	ck_assert_msg(read_text("{" HEAD "," THREE ",\"heartbeat_ms\":20,\"election_ms\":200}", &c, &err) == 0, "%s",
+	              err.text);
 	ck_assert_uint_eq(c.id, 1);
 	ck_assert_uint_eq(c.n_replicas, 3);
 	ck_assert_str_eq(c.data_dir, "/var/lib/ananta");
@@ -60,17 +61,22 @@ START_TEST(what_is_wrong_is_named)
 		{ "{" HEAD ",\"cluster\":[]}", "cluster: must hold 1 to 9 replicas" },
 		{ "{" HEAD ",\"cluster\":[7]}", "cluster[0]: must be an object" },
 		{ "{" HEAD ",\"cluster\":[{\"id\":1}]}", "cluster[0].api: is missing" },
-		{ "{" HEAD ",\"cluster\":[{\"id\":1,\"api\":\"x\",\"raft\":\"10.0.0.1:1\"}]}", "cluster[0].api: \"x\" is not of the form" },
-		{ "{" HEAD ",\"cluster\":[{\"id\":1,\"api\":\"10.0.0.1:1\",\"raft\":\"[::1]:2\"}]}", "cluster[0].raft: must be an IPv4" },
-		{ "{" HEAD ",\"cluster\":[{\"id\":1,\"api\":\"10.0.0.1:1\",\"raft\":\"10.0.0.1:1\"}]}", "cluster[0].raft: is the same as" },
+		{ "{" HEAD ",\"cluster\":[{\"id\":1,\"api\":\"x\",\"raft\":\"10.0.0.1:1\"}]}",
+		  "cluster[0].api: \"x\" is not of the form" },
+		{ "{" HEAD ",\"cluster\":[{\"id\":1,\"api\":\"10.0.0.1:1\",\"raft\":\"[::1]:2\"}]}",
+		  "cluster[0].raft: must be an IPv4" },
+		{ "{" HEAD ",\"cluster\":[{\"id\":1,\"api\":\"10.0.0.1:1\",\"raft\":\"10.0.0.1:1\"}]}",
+		  "cluster[0].raft: is the same as" },
 		{ "{" HEAD ",\"cluster\":[" R(1, 1, 2) "," R(1, 3, 4) "]}", "cluster[1].id: 1 is that of another replica too" },
 		{ "{" HEAD ",\"cluster\":[{\"id\":1,\"api\":\"10.0.0.12:5\",\"raft\":\"10.0.0.11:2\"}," R(2, 5, 6) "]}",
 		  "cluster[1].api: an address of this replica is that of replica 1 too" },
 		{ "{\"id\":4,\"data_dir\":\"/d\"," THREE "}", "id: 4 is not among the replicas" },
-		{ "{" HEAD "," THREE ",\"heartbeat_ms\":100,\"election_ms\":400}", "election_ms: must be at least 5 times heartbeat_ms, got 400" },
+		{ "{" HEAD "," THREE ",\"heartbeat_ms\":100,\"election_ms\":400}",
+		  "election_ms: must be at least 5 times heartbeat_ms, got 400" },
 		{ "{" HEAD "," THREE ",\"heartbeat_ms\":1}", "heartbeat_ms: must be 5 to 10000, got 1" },
 		{ "{" HEAD "," THREE ",\"tls\":{}}", "tls: is not a field" },
-		{ "{" HEAD ",\"cluster\":[{\"id\":1,\"api\":\"10.0.0.1:1\",\"raft\":\"10.0.0.1:2\",\"x\":1}]}", "cluster[0].x: is not a field" },
+		{ "{" HEAD ",\"cluster\":[{\"id\":1,\"api\":\"10.0.0.1:1\",\"raft\":\"10.0.0.1:2\",\"x\":1}]}",
+		  "cluster[0].x: is not a field" },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct manager_config c;

@@ -82,7 +82,8 @@ static void node_receive(struct node *n)
 static bool host_holds(const char *host, const struct vip_config *vip)
 {
 	for (uint32_t i = 0; i < state.store.dips.n; i++)
-		if (strcmp(store_dip(&state.store, i)->host, host) == 0 && vip_config_has_dip(vip, &store_dip(&state.store, i)->dip))
+		if (strcmp(store_dip(&state.store, i)->host, host) == 0 &&
+		    vip_config_has_dip(vip, &store_dip(&state.store, i)->dip))
 			return true;
 	return false;
 }
@@ -264,7 +265,8 @@ static void random_command(unsigned *seed)
 	case 3: (void)text_format(text, sizeof text, "-dip 10.1.1.%u", a + 1); break;
 	case 4: (void)text_format(text, sizeof text, "mux mux%u 10.0.0.%u", pick(seed, 3), pick(seed, 100) + 100); break;
 	default:
-		(void)text_format(text, sizeof text, "dip 10.1.1.%u host%u vm if%u 02:00:00:00:00:01", a + 1, host, pick(seed, 9));
+		(void)text_format(text, sizeof text, "dip 10.1.1.%u host%u vm if%u 02:00:00:00:00:01", a + 1, host,
+		                  pick(seed, 9));
 		break;
 	}
 	(void)apply_text(&state, text, &result, &err);
@@ -326,4 +328,5 @@ SUITE_MAIN("distribution", an_agent_learns_of_a_vip_when_one_of_its_dips_is_atta
            changes_while_an_update_is_under_way_go_together_into_the_next,
            a_subscriber_that_holds_the_present_version_is_greeted_without_changes,
            the_version_of_another_cluster_or_of_the_future_is_worth_nothing,
-           an_acknowledgement_of_what_was_not_sent_is_refused, whatever_happens_a_subscriber_comes_to_hold_what_is_its_own)
+           an_acknowledgement_of_what_was_not_sent_is_refused,
+           whatever_happens_a_subscriber_comes_to_hold_what_is_its_own)

@@ -8,8 +8,17 @@
 
 #include "common/base/memory.h"
 #include "common/base/text.h"
+#include "common/io/log.h"
 #include "manager/raft/replica.h"
 #include "tests/unit/manager/ports.h"
+
+// The Raft library (0.22.1) forgets some 150 bytes of members at each snapshot; ASan's leak check is not about that.
+const char *__lsan_default_suppressions(void);
+
+const char *__lsan_default_suppressions(void)
+{
+	return "leak:libraft.so\n";
+}
 
 enum { N = 3, WAIT_MS = 20000 };
 
@@ -75,8 +84,8 @@ static struct replica_config config_of(unsigned i)
 		.id = i + 1,
 		.data_dir = members[i].dir,
 		.n_members = N,
-		.heartbeat_ms = 20,
-		.election_ms = 150,
+		.heartbeat_ms = 40,
+		.election_ms = 400,
 		.snapshot_threshold = snapshot_threshold,
 		.snapshot_trailing = snapshot_threshold / 2,
 		.machine = { .apply = machine_apply,
@@ -132,6 +141,7 @@ static void begin(void)
 {
 	uint16_t ports[N];
 	signal(SIGPIPE, SIG_IGN);
+	log_set_level(LOG_ERROR);
 	uv_loop_init(&loop);
 	uv_timer_init(&loop, &deadline);
 	ck_assert_ptr_nonnull(mkdtemp(top));
@@ -180,7 +190,8 @@ static struct outcome propose(struct member *m, uint64_t value)
 {
 	struct outcome o = { 0 };
 	struct error err = { 0 };
-	ck_assert_msg(replica_propose(m->replica, (uint8_t *)&value, sizeof value, on_result, &o, &err) == 0, "%s", err.text);
+	ck_assert_msg(replica_propose(m->replica, (uint8_t *)&value, sizeof value, on_result, &o, &err) == 0, "%s",
+	              err.text);
 	ck_assert(!o.is_done);
 	RUN_UNTIL(o.is_done);
 	return o;
@@ -317,7 +328,8 @@ START_TEST(a_leader_without_a_majority_stops_to_lead)
 	RUN_UNTIL(o.is_done);
 	ck_assert_int_eq(o.code, ERR_TIMEOUT); // nobody can know
 	RUN_UNTIL(!alone->machine.leads);
-	ck_assert_int_eq(replica_propose(alone->replica, (uint8_t *)&value, sizeof value, on_result, &o, &err), ERR_NOT_LEADER);
+	ck_assert_int_eq(replica_propose(alone->replica, (uint8_t *)&value, sizeof value, on_result, &o, &err),
+	                 ERR_NOT_LEADER);
 	end();
 }
 END_TEST

@@ -13,11 +13,11 @@ enum { N_ADDRS = 9, N_NAMES = 3, N_INTERFACES = 3, N_TENANTS = 2, MAX_CHANGES = 
 struct op {
 	enum object_kind kind;
 	bool is_delete;
-	unsigned addr;      // of a VIP, DIP, mux, host
-	unsigned name;      // of a mux, host; a DIP's host; a VIP's tenant
+	unsigned addr; // of a VIP, DIP, mux, host
+	unsigned name; // of a mux, host; a DIP's host; a VIP's tenant
 	unsigned interface; // of a DIP
 	unsigned mac;
-	unsigned dips;      // of a VIP's endpoint, and of its SNAT list: a bit for each address
+	unsigned dips; // of a VIP's endpoint, and of its SNAT list: a bit for each address
 	unsigned snat;
 };
 
@@ -42,7 +42,8 @@ static bool node_has(const struct model *m, unsigned addr, int except_kind, unsi
 {
 	for (int kind = 0; kind < 2; kind++)
 		for (unsigned i = 0; i < N_NAMES; i++)
-			if (m->nodes[kind][i].is_used && m->nodes[kind][i].addr == addr && !(kind == except_kind && i == except_name))
+			if (m->nodes[kind][i].is_used && m->nodes[kind][i].addr == addr &&
+			    !(kind == except_kind && i == except_name))
 				return true;
 	return false;
 }
@@ -140,7 +141,8 @@ static struct op random_op(unsigned *seed, bool has_cluster)
 		.name = pick(seed, N_NAMES),
 		.interface = pick(seed, N_INTERFACES),
 		.mac = pick(seed, 2),
-		.dips = pick(seed, 3) == 0 ? 0 : pick(seed, 1u << N_ADDRS) & pick(seed, 1u << N_ADDRS) & pick(seed, 1u << N_ADDRS),
+		.dips =
+			pick(seed, 3) == 0 ? 0 : pick(seed, 1u << N_ADDRS) & pick(seed, 1u << N_ADDRS) & pick(seed, 1u << N_ADDRS),
 		.snat = pick(seed, 3) != 0 ? 0 : 1u << pick(seed, N_ADDRS),
 	};
 	if (op.kind == OBJECT_CLUSTER && !has_cluster)

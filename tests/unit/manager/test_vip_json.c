@@ -41,9 +41,12 @@ START_TEST(a_bad_document_is_refused_in_one_sentence_that_names_the_field)
 		{ "{" HEAD ",\"endpoints\":[7]}", "endpoints[0]: must be an object" },
 		{ "{" HEAD ",\"endpoints\":[" WEB "],\"probe\":{}}", "probe: is not a field that is known here" },
 		{ "{\"vip\":\"203.0.113.10\",\"tenant\":\"a b\",\"endpoints\":[" WEB "]}", "tenant: must be 1 to 63 of" },
-		{ "{\"vip\":\"127.0.0.1\",\"tenant\":\"shop\",\"endpoints\":[" WEB "]}", "vip: 127.0.0.1 is not an address that" },
-		{ "{\"vip\":\"2001:db8::1\",\"tenant\":\"shop\",\"endpoints\":[" WEB "]}", "vip: 2001:db8::1: IPv6 VIPs are not" },
-		{ "{\"vip\":\"10.1.1.11\",\"tenant\":\"shop\",\"endpoints\":[" WEB "]}", "endpoints[0].dips[0].dip: 10.1.1.11 is the VIP" },
+		{ "{\"vip\":\"127.0.0.1\",\"tenant\":\"shop\",\"endpoints\":[" WEB "]}",
+		  "vip: 127.0.0.1 is not an address that" },
+		{ "{\"vip\":\"2001:db8::1\",\"tenant\":\"shop\",\"endpoints\":[" WEB "]}",
+		  "vip: 2001:db8::1: IPv6 VIPs are not" },
+		{ "{\"vip\":\"10.1.1.11\",\"tenant\":\"shop\",\"endpoints\":[" WEB "]}",
+		  "endpoints[0].dips[0].dip: 10.1.1.11 is the VIP" },
 		{ ENDPOINT(""), "endpoints[0].name: is missing" },
 		{ ENDPOINT("\"name\":\"web\""), "endpoints[0].protocol: is missing" },
 		{ ENDPOINT("\"name\":\"web\",\"protocol\":\"sctp\",\"port\":80,\"dips\":[" DIP "]"),
@@ -64,7 +67,8 @@ START_TEST(a_bad_document_is_refused_in_one_sentence_that_names_the_field)
 		{ DIPS("[{\"dip\":\"10.1.1.011\",\"port\":80}]"), "endpoints[0].dips[0].dip: \"10.1.1.011\" is no IP address" },
 		{ DIPS("[{\"dip\":\"10.1.1.11\"}]"), "endpoints[0].dips[0].port: is missing" },
 		{ DIPS("[{\"dip\":\"10.1.1.11\",\"port\":0}]"), "endpoints[0].dips[0].port: must be 1 to 65535, got 0" },
-		{ DIPS("[{\"dip\":\"10.1.1.11\",\"port\":80,\"weight\":0}]"), "endpoints[0].dips[0].weight: must be 1 to 1000, got 0" },
+		{ DIPS("[{\"dip\":\"10.1.1.11\",\"port\":80,\"weight\":0}]"),
+		  "endpoints[0].dips[0].weight: must be 1 to 1000, got 0" },
 		{ DIPS("[{\"dip\":\"10.1.1.11\",\"port\":80,\"weight\":1001}]"), "weight: must be 1 to 1000, got 1001" },
 		{ DIPS("[{\"dip\":\"10.1.1.11\",\"port\":80,\"weight\":1.5}]"), "weight: must be a whole number" },
 		{ DIPS("[{\"dip\":\"10.1.1.11\",\"port\":99999999999999999999}]"), "too big integer" },
@@ -79,7 +83,8 @@ START_TEST(a_bad_document_is_refused_in_one_sentence_that_names_the_field)
 		{ "{" HEAD ",\"snat\":{\"dips\":[\"x\"]}}", "snat.dips[0]: \"x\" is no IP address" },
 		{ "{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.1\",\"10.1.1.1\"]}}", "snat.dips: 10.1.1.1 is listed twice" },
 		{ "{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.1\"],\"ports\":8}}", "snat.ports: is not a field" },
-		{ "{" HEAD ",\"endpoints\":[],\"snat\":{\"dips\":[\"10.1.1.1\"]}}", "endpoints: must hold at least one endpoint" },
+		{ "{" HEAD ",\"endpoints\":[],\"snat\":{\"dips\":[\"10.1.1.1\"]}}",
+		  "endpoints: must hold at least one endpoint" },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct vip_config *vip = NULL;
@@ -112,7 +117,8 @@ START_TEST(what_is_printed_parses_back)
 	static const char *const rows[] = {
 		"{" HEAD ",\"endpoints\":[" WEB "]}",
 		"{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.2\",\"10.1.1.1\"]}}",
-		"{" HEAD ",\"endpoints\":[{\"name\":\"b\",\"protocol\":\"udp\",\"port\":53,\"dips\":[{\"dip\":\"10.1.2.2\",\"port\":5353,"
+		"{" HEAD ",\"endpoints\":[{\"name\":\"b\",\"protocol\":\"udp\",\"port\":53,\"dips\":[{\"dip\":\"10.1.2.2\","
+		"\"port\":5353,"
 		"\"weight\":1000}," DIP "]}," WEB "],\"snat\":{\"dips\":[\"10.1.1.11\"]}}",
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -135,7 +141,8 @@ END_TEST
 static char *make_large(uint32_t n)
 {
 	char *text = malloc(200 + n * 64u);
-	char *at = text + sprintf(text, "{" HEAD ",\"endpoints\":[{\"name\":\"web\",\"protocol\":\"tcp\",\"port\":80,\"dips\":[");
+	char *at =
+		text + sprintf(text, "{" HEAD ",\"endpoints\":[{\"name\":\"web\",\"protocol\":\"tcp\",\"port\":80,\"dips\":[");
 	for (uint32_t i = 0; i < n; i++)
 		at += sprintf(at, "%s{\"dip\":\"10.%u.%u.%u\",\"port\":80}", i == 0 ? "" : ",", i >> 16, i >> 8 & 255, i & 255);
 	strcpy(at, "]}]}");
@@ -191,6 +198,6 @@ START_TEST(short_memory_is_reported)
 }
 END_TEST
 
-SUITE_MAIN("vip_json", a_bad_document_is_refused_in_one_sentence_that_names_the_field, what_may_be_left_out_may_be_left_out,
-           what_is_printed_parses_back, ten_thousand_dips_are_refused_by_the_limit, a_file_of_100_MB_is_refused_at_once,
-           short_memory_is_reported)
+SUITE_MAIN("vip_json", a_bad_document_is_refused_in_one_sentence_that_names_the_field,
+           what_may_be_left_out_may_be_left_out, what_is_printed_parses_back,
+           ten_thousand_dips_are_refused_by_the_limit, a_file_of_100_MB_is_refused_at_once, short_memory_is_reported)

@@ -1,0 +1,47 @@
+// A burst of packet buffers through the pipeline: what the worker does between receiving and sending, and what the
+// benchmark measures.
+#pragma once
+
+#include <rte_mbuf.h>
+
+#include "mux/core/pipeline.h"
+
+#define BURST_MAX MUX_BURST_MAX
+
+struct burst_out {
+	uint16_t n_uplink;
+	uint16_t n_tap;
+	uint16_t n_drop;
+	struct rte_mbuf *uplink[BURST_MAX];
+	struct rte_mbuf *tap[BURST_MAX];
+	struct rte_mbuf *drop[BURST_MAX];
+};
+
+// Sorts n buffers (single-segment, up to BURST_MAX) by verdict; their data follows what the core made of the frames. The
+// caller sends or frees every one of them.
+static inline void burst_process(struct mux_worker *w, const struct mux_tables *tables, struct rte_mbuf **mbufs,
+                                 uint16_t n, struct burst_out *out)
+{
+	struct mux_frame frames[BURST_MAX];
+	for (uint16_t i = 0; i < n; i++) {
+		frames[i].data = rte_pktmbuf_mtod(mbufs[i], uint8_t *);
+		frames[i].len = mbufs[i]->data_len;
+		__builtin_prefetch(frames[i].data);
+	}
+	mux_pipeline_burst(w, tables, frames, n);
+	out->n_uplink = out->n_tap = out->n_drop = 0;
+	for (uint16_t i = 0; i < n; i++) {
+		struct rte_mbuf *m = mbufs[i];
+		if (__builtin_expect(frames[i].verdict == MUX_DROP, 0)) {
+			out->drop[out->n_drop++] = m;
+			continue;
+		}
+		m->data_off = (uint16_t)(frames[i].data - (uint8_t *)m->buf_addr);
+		m->data_len = (uint16_t)frames[i].len;
+		m->pkt_len = frames[i].len;
+		if (__builtin_expect(frames[i].verdict == MUX_TO_UPLINK, 1))
+			out->uplink[out->n_uplink++] = m;
+		else
+			out->tap[out->n_tap++] = m;
+	}
+}

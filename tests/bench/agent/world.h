@@ -1,0 +1,35 @@
+// What agent-bench measures on: an agent with VMs, VIPs and many flows, and frames of random ones of these flows.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "hostagent/core/agent.h"
+
+#define BENCH_FRAME_BYTES 256 // room for one frame, and for its headroom
+#define BENCH_FRAMES AGENT_BURST
+
+enum bench_path { BENCH_INBOUND, BENCH_REPLY, BENCH_NEW };
+
+struct bench_world {
+	uint32_t n_flows;
+	uint32_t n_vms;
+	struct agent agent;
+	struct store store;
+	struct agent_config *config;
+	void *block;
+	size_t block_bytes;
+	uint64_t random;
+	uint32_t next_new; // number of the flow that comes next in BENCH_NEW
+	uint8_t (*frames)[BENCH_FRAME_BYTES];
+};
+
+// Aborts when memory is short. `huge`: the entries on huge pages, too (the index always is).
+void bench_world_init(struct bench_world *w, uint32_t n_flows, uint32_t n_vms, bool huge);
+void bench_world_fini(struct bench_world *w);
+
+// Fills packets[0..n) with frames of random flows (BENCH_NEW: of flows that do not exist) as they come in on that path.
+void bench_world_fill(struct bench_world *w, enum bench_path path, struct agent_packet *packets, uint32_t n);
+
+// After a burst of BENCH_NEW: as many old flows go, so that their number stays.
+void bench_world_retire(struct bench_world *w, uint32_t n);

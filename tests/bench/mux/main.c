@@ -1,0 +1,178 @@
+// mux-bench: cycles per packet of the mux's packet path, beside the floor of the same run.
+//
+// What is measured is burst_process (mux/dpdk/burst.h), the very code between receiving and sending in a mux: from packet
+// buffers to packet buffers ready to send. The floor is the least a packet program can do: parse the packet and swap its
+// MAC addresses. Bursts of both alternate, and each burst is a sample; buffers are filled between them, outside the time.
+#include <rte_cycles.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "mux/dpdk/burst.h"
+#include "tests/bench/mux/setup.h"
+
+__attribute__((noipa)) void bench_measured(struct bench *b, struct burst_out *out);
+__attribute__((noipa)) void bench_floor(struct bench *b);
+
+void bench_measured(struct bench *b, struct burst_out *out)
+{
+	burst_process(&b->worker, b->tables, b->pipeline_mbufs, (uint16_t)b->options.burst, out);
+}
+
+void bench_floor(struct bench *b)
+{
+	uint32_t n = b->options.burst;
+	for (uint32_t i = 0; i < n; i++) {
+		struct parsed p;
+		uint8_t *frame = rte_pktmbuf_mtod(b->floor_mbufs[i], uint8_t *);
+		if (frame_ether_type(frame) != be16_from(ETHER_IP4) ||
+		    parse_ip4(frame, b->floor_mbufs[i]->data_len, ETH_BYTES, &p) != DROP_NONE)
+			continue;
+		struct eth_header *eth = (struct eth_header *)frame;
+		struct mac mac = eth->dst;
+		eth->dst = eth->src;
+		eth->src = mac;
+		b->worker.now.us += p.l3_bytes; // a use of what was parsed
+	}
+}
+
+// ---- samples ----
+
+struct samples {
+	uint32_t n;
+	double *cycles; // per packet
+};
+
+static int compare_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a;
+	double y = *(const double *)b;
+	return x < y ? -1 : x > y;
+}
+
+static double quantile(const struct samples *s, double q)
+{
+	return s->cycles[(uint32_t)((s->n - 1) * q)];
+}
+
+static struct samples samples_create(uint32_t n)
+{
+	struct samples s = { .n = n, .cycles = calloc(n, sizeof *s.cycles) };
+	if (s.cycles == NULL)
+		exit(1);
+	return s;
+}
+
+static void measure(struct bench *b, struct samples *pipeline, struct samples *floor)
+{
+	struct burst_out out;
+	uint32_t n_warm_up = b->options.n_bursts / 10;
+	for (uint32_t i = 0; i < n_warm_up + b->options.n_bursts; i++) {
+		bench_fill(b, b->floor_mbufs, b->options.burst);
+		uint64_t t0 = rte_rdtsc_precise();
+		bench_floor(b);
+		uint64_t t1 = rte_rdtsc_precise();
+		bench_fill(b, b->pipeline_mbufs, b->options.burst);
+		// Echo replies are limited by time; here time goes on so that none is refused.
+		b->worker.now.us += 1000000;
+		uint64_t t2 = rte_rdtsc_precise();
+		bench_measured(b, &out);
+		uint64_t t3 = rte_rdtsc_precise();
+		if (i < n_warm_up)
+			continue;
+		floor->cycles[i - n_warm_up] = (double)(t1 - t0) / b->options.burst;
+		pipeline->cycles[i - n_warm_up] = (double)(t3 - t2) / b->options.burst;
+	}
+	qsort(pipeline->cycles, pipeline->n, sizeof *pipeline->cycles, compare_doubles);
+	qsort(floor->cycles, floor->n, sizeof *floor->cycles, compare_doubles);
+}
+
+// That the packets took the path whose name is printed.
+static void check_path(const struct bench *b)
+{
+	const struct mux_counters *c = &b->worker.counters;
+	uint64_t want = c->rx_packets;
+	uint64_t got = 0;
+	switch (b->options.path) {
+	case PATH_INBOUND:
+	case PATH_UDP: got = c->forwarded_packets; break;
+	case PATH_ICMP_ECHO: got = c->icmp_echo_replies; break;
+	case PATH_GARBAGE: got = c->drops[DROP_L4_LENGTH]; break;
+	}
+	if (got == want && want > 0)
+		return;
+	fprintf(stderr, "mux-bench: only %llu of %llu packets took the path\n", (unsigned long long)got,
+	        (unsigned long long)want);
+	exit(1);
+}
+
+// ---- report ----
+
+static void read_cpu(char *buf, size_t size)
+{
+	char line[256];
+	FILE *file = fopen("/proc/cpuinfo", "re");
+	snprintf(buf, size, "unknown");
+	while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+		char *colon = strstr(line, ": ");
+		if (strncmp(line, "model name", 10) != 0 || colon == NULL)
+			continue;
+		snprintf(buf, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+		break;
+	}
+	if (file != NULL)
+		fclose(file);
+}
+
+static void report(const struct bench *b, const struct samples *pipeline, const struct samples *floor)
+{
+	const struct bench_options *o = &b->options;
+	char cpu[200];
+	read_cpu(cpu, sizeof cpu);
+	double median = quantile(pipeline, 0.5);
+	double floor_median = quantile(floor, 0.5);
+	double ghz = (double)rte_get_tsc_hz() / 1e9;
+	if (o->is_json) {
+		printf(
+			"{ \"path\": \"%s\", \"flows\": %u, \"vips\": %u, \"dips\": %u, \"burst\": %u, \"bursts\": %u,\n"
+			"  \"cycles_per_packet_median\": %.2f, \"cycles_per_packet_p10\": %.2f, \"cycles_per_packet_p90\": %.2f,\n"
+			"  \"floor_cycles_median\": %.2f, \"floor_cycles_p10\": %.2f, \"ratio_to_floor\": %.2f,\n"
+			"  \"mpps_per_core\": %.1f, \"hugepages\": %s, \"tsc_ghz\": %.3f, \"cpu\": \"%s\" }\n",
+			bench_path_name(o->path), o->n_flows, o->n_vips, o->n_dips, o->burst, o->n_bursts, median,
+			quantile(pipeline, 0.1), quantile(pipeline, 0.9), floor_median, quantile(floor, 0.1), median / floor_median,
+			ghz * 1000 / median, b->has_hugepages ? "true" : "false", ghz, cpu);
+		return;
+	}
+	printf("path %s: %u flows, %u VIPs of %u DIPs, bursts of %u (%u measured)\n", bench_path_name(o->path), o->n_flows,
+	       o->n_vips, o->n_dips, o->burst, o->n_bursts);
+	printf("%s, TSC %.3f GHz, packet buffers in %s\n\n", cpu, ghz, b->has_hugepages ? "hugepages" : "4 KiB pages");
+	printf("cycles per packet        p10  median     p90\n");
+	printf("pipeline             %7.1f %7.1f %7.1f\n", quantile(pipeline, 0.1), median, quantile(pipeline, 0.9));
+	printf("floor                %7.1f %7.1f %7.1f\n", quantile(floor, 0.1), floor_median, quantile(floor, 0.9));
+	printf("\n%.2f x the floor, %.1f million packets a second on one core\n", median / floor_median,
+	       ghz * 1000 / median);
+}
+
+int main(int argc, char **argv)
+{
+	static struct bench b;
+	struct bench_options options = bench_options_read(argc, argv);
+	bench_setup(&b, &options);
+	if (options.counts_instructions) {
+		struct burst_out out;
+		for (uint32_t i = 0; i < options.n_bursts; i++) {
+			bench_fill(&b, b.pipeline_mbufs, options.burst);
+			b.worker.now.us += 1000000;
+			bench_measured(&b, &out);
+		}
+		check_path(&b);
+		printf("%llu packets\n", (unsigned long long)b.worker.counters.rx_packets);
+		return 0;
+	}
+	struct samples pipeline = samples_create(options.n_bursts);
+	struct samples floor = samples_create(options.n_bursts);
+	measure(&b, &pipeline, &floor);
+	check_path(&b);
+	report(&b, &pipeline, &floor);
+	return 0;
+}

@@ -1,0 +1,23 @@
+// The command line of mux-bench.
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum bench_path { PATH_INBOUND, PATH_UDP, PATH_ICMP_ECHO, PATH_GARBAGE };
+
+struct bench_options {
+	enum bench_path path;
+	uint32_t n_flows;
+	uint32_t n_vips;
+	uint32_t n_dips; // of each endpoint
+	uint32_t burst; // packets
+	uint32_t n_bursts; // measured, of the pipeline and of the floor each
+	bool is_json;
+	bool counts_instructions; // run bench_measured only: for callgrind
+};
+
+const char *bench_path_name(enum bench_path path);
+
+// Reads the command line; prints what is wrong, or the help, and ends the program.
+struct bench_options bench_options_read(int argc, char **argv);

@@ -1,0 +1,192 @@
+#include "tests/bench/mux/setup.h"
+
+#include <rte_eal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "common/base/memory.h"
+#include "tests/support/packet_builder.h"
+
+#define POOL_MB 64
+#define OWN_ADDRESS "10.0.0.31"
+#define GATEWAY "10.0.0.1"
+
+static void die(const char *what)
+{
+	fprintf(stderr, "mux-bench: %s\n", what);
+	exit(1);
+}
+
+static void *must(void *p)
+{
+	if (p == NULL)
+		die("out of memory");
+	return p;
+}
+
+// ---- buffers ----
+
+static bool hugepages_are_free(void)
+{
+	char line[128];
+	unsigned long n_free = 0;
+	FILE *file = fopen("/proc/meminfo", "re");
+	while (file != NULL && fgets(line, sizeof line, file) != NULL)
+		if (sscanf(line, "HugePages_Free: %lu", &n_free) == 1)
+			break;
+	if (file != NULL)
+		fclose(file);
+	return n_free * 2 >= POOL_MB * 2;
+}
+
+static void start_eal(struct bench *b)
+{
+	char megabytes[16];
+	snprintf(megabytes, sizeof megabytes, "%d", POOL_MB);
+	b->has_hugepages = !b->options.counts_instructions && hugepages_are_free();
+	char *huge[] = { "mux-bench", "--in-memory", "--no-pci", "-m", megabytes, "--log-level=4", "-l", "0" };
+	char *small[] = { "mux-bench", "--no-huge",     "--no-shconf", "--no-pci", "-m",
+		              megabytes,   "--log-level=4", "-l",          "0",        "--file-prefix=mux-bench" };
+	int n = b->has_hugepages ? rte_eal_init(sizeof huge / sizeof *huge, huge)
+	                         : rte_eal_init(sizeof small / sizeof *small, small);
+	if (n < 0)
+		die("DPDK does not start");
+}
+
+static void make_buffers(struct bench *b)
+{
+	struct rte_mempool *pool = rte_pktmbuf_pool_create("bench", 1023, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	if (pool == NULL || rte_pktmbuf_alloc_bulk(pool, b->pipeline_mbufs, MUX_BURST_MAX) != 0 ||
+	    rte_pktmbuf_alloc_bulk(pool, b->floor_mbufs, MUX_BURST_MAX) != 0)
+		die("no packet buffers");
+	b->data_off = b->pipeline_mbufs[0]->data_off;
+}
+
+// ---- tables ----
+
+static be32 vip_number(uint32_t i)
+{
+	return be32_from(0xcb000000u + i); // 203.0.0.0/8
+}
+
+static struct vip_config *make_vip(uint32_t i, const struct bench_options *o)
+{
+	struct vip_config *vip = must(memory_array(1, sizeof *vip));
+	vip->vip = ip_addr_from_v4(vip_number(i));
+	strcpy(vip->tenant, "bench");
+	vip->n_endpoints = 1;
+	vip->endpoints = must(memory_array(1, sizeof *vip->endpoints));
+	vip->snat_dips = must(memory_array(0, sizeof *vip->snat_dips));
+	struct endpoint *e = &vip->endpoints[0];
+	strcpy(e->name, "web");
+	e->protocol = o->path == PATH_UDP ? IP_PROTO_UDP : IP_PROTO_TCP;
+	e->port = 80;
+	e->n_dips = o->n_dips;
+	e->dips = must(memory_array(o->n_dips, sizeof *e->dips));
+	for (uint32_t k = 0; k < o->n_dips; k++)
+		e->dips[k] = (struct endpoint_dip){ .dip = ip_addr_from_v4(be32_from(0x0a000000u + i * 101 + k * 7 + 1)),
+			                                .port = 8080,
+			                                .weight = 1 };
+	if (vip_config_validate(vip, NULL) != 0)
+		die("the configuration is not valid");
+	return vip;
+}
+
+static void make_tables(struct bench *b)
+{
+	struct store store;
+	struct vip_slots *slots = must(memory_array(1, sizeof *slots));
+	store_init(&store);
+	struct change cluster = { .key = { .kind = OBJECT_CLUSTER }, .cluster = { .cluster_id = 1, .hash_seed = 0x5eed } };
+	if (store_apply(&store, &cluster) != 0)
+		die("out of memory");
+	for (uint32_t i = 0; i < b->options.n_vips; i++) {
+		struct vip_config *vip = make_vip(i, &b->options);
+		struct change put = { .key = object_key_of_addr(OBJECT_VIP, &vip->vip), .vip = vip };
+		if (store_apply(&store, &put) != 0)
+			die("out of memory");
+	}
+	vip_slots_init(slots);
+	if (vip_slots_update(slots, &store, NULL) != 0 ||
+	    mux_tables_create(&store, test_ip4(OWN_ADDRESS), slots, NULL, &b->tables) != 0)
+		die("no tables");
+	memory_free(slots);
+	store_fini(&store);
+}
+
+static void make_worker(struct bench *b)
+{
+	struct mux_settings settings = { .mac = TEST_MAC_B, .address = test_ip4(OWN_ADDRESS), .mtu = 1600 };
+	struct vip_counters *vips = must(memory_aligned(64, VIP_SLOTS_MAX * sizeof *vips));
+	mux_worker_init(&b->worker, &settings, vips, mono_from_us(0));
+	(void)neighbor_table_insert(&b->worker.neighbors, test_ip4(GATEWAY));
+	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = test_ip4(GATEWAY) };
+	neighbor_table_on_arp(&b->worker.neighbors, &arp, mono_from_us(0));
+}
+
+// ---- packets ----
+
+static uint64_t draw(struct bench *b)
+{
+	b->random += 0x9e3779b97f4a7c15ULL;
+	return hash_mix64(b->random);
+}
+
+static void make_flows(struct bench *b)
+{
+	b->flows = must(memory_array(b->options.n_flows, sizeof *b->flows));
+	for (uint32_t i = 0; i < b->options.n_flows; i++) {
+		uint64_t r = draw(b);
+		b->flows[i] = (struct bench_flow){ .src = be32_from(0x20000000u | ((uint32_t)r & 0x1fffffffu)),
+			                               .dst = vip_number(i % b->options.n_vips),
+			                               .src_port = be16_from((uint16_t)(1024 + (r >> 32) % 64000)) };
+	}
+}
+
+static void make_frame(struct bench *b)
+{
+	struct test_tuple t = { .src = "198.51.100.7", .dst = "203.0.113.10", .src_port = 40000, .dst_port = 80 };
+	struct test_frame f = { 0 };
+	switch (b->options.path) {
+	case PATH_INBOUND: f = test_tcp(&t, TCP_ACK, NULL, 6); break; // 60 bytes: with the FCS a frame of 64
+	case PATH_UDP: f = test_udp(&t, NULL, 18); break;
+	case PATH_ICMP_ECHO: f = test_icmp(&t, ICMP_ECHO, 0, 1, 1, NULL, 18); break;
+	case PATH_GARBAGE:
+		f = test_tcp(&t, TCP_ACK, NULL, 6);
+		test_data(&f)[46] = 0x10; // a data offset below the header
+		break;
+	}
+	b->frame_len = f.len;
+	memcpy(b->frame, test_data(&f), f.len);
+}
+
+void bench_setup(struct bench *b, const struct bench_options *options)
+{
+	memset(b, 0, sizeof *b);
+	b->options = *options;
+	b->random = 42;
+	start_eal(b);
+	make_buffers(b);
+	make_tables(b);
+	make_worker(b);
+	make_flows(b);
+	make_frame(b);
+}
+
+void bench_fill(struct bench *b, struct rte_mbuf **mbufs, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct rte_mbuf *m = mbufs[i];
+		const struct bench_flow *flow = &b->flows[hash_reduce(draw(b), b->options.n_flows)];
+		m->data_off = b->data_off;
+		m->data_len = (uint16_t)b->frame_len;
+		m->pkt_len = b->frame_len;
+		uint8_t *data = rte_pktmbuf_mtod(m, uint8_t *);
+		memcpy(data, b->frame, b->frame_len);
+		store32(data + 26, flow->src);
+		store32(data + 30, flow->dst);
+		if (b->options.path != PATH_ICMP_ECHO)
+			store16(data + 34, flow->src_port);
+	}
+}

@@ -1,0 +1,34 @@
+// What mux-bench runs on: tables made as a mux makes them, packet buffers, and flows to draw packets from.
+#pragma once
+
+#include <rte_mbuf.h>
+#include <stdbool.h>
+
+#include "mux/core/pipeline.h"
+#include "tests/bench/mux/options.h"
+
+struct bench_flow {
+	be32 src;
+	be32 dst;
+	be16 src_port;
+};
+
+struct bench {
+	struct bench_options options;
+	bool has_hugepages;
+	struct mux_worker worker;
+	struct mux_tables *tables;
+	struct bench_flow *flows;
+	uint64_t random; // state of the draw
+	uint32_t frame_len;
+	uint8_t frame[256]; // what every packet begins as
+	struct rte_mbuf *pipeline_mbufs[MUX_BURST_MAX];
+	struct rte_mbuf *floor_mbufs[MUX_BURST_MAX];
+	uint16_t data_off; // of a fresh buffer
+};
+
+// Ends the program with a sentence when something fails.
+void bench_setup(struct bench *b, const struct bench_options *options);
+
+// Puts fresh packets of random flows into n buffers. Not measured.
+void bench_fill(struct bench *b, struct rte_mbuf **mbufs, uint32_t n);
