@@ -1,5 +1,4 @@
 // ananta-manager: reads its configuration, starts the server, waits for a signal.
-#include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,61 +7,9 @@
 #include <uv.h>
 
 #include "common/io/log.h"
+#include "common/io/program.h"
 #include "manager/io/config.h"
 #include "manager/io/server.h"
-
-enum { EXIT_CONFIG = 2 };
-
-static const char help[] = "usage: ananta-manager --config FILE [--check-config]\n"
-						   "\n"
-						   "The control plane of Ananta: one of the 3 or 5 replicas that hold the configuration.\n"
-						   "\n"
-						   "  --config FILE    the configuration (JSON); see ananta-manager(8)\n"
-						   "  --check-config   check the configuration and exit: 0 when it is right, 1 when not\n"
-						   "  --version        print the version\n"
-						   "  --help           print this text\n";
-
-struct options {
-	const char *config;
-	bool checks_only;
-};
-
-static int usage_error(void)
-{
-	fprintf(stderr, "try `ananta-manager --help`\n");
-	return EXIT_CONFIG;
-}
-
-// 0 to go on; else the program ends with *ret_status.
-static bool parse_options(int argc, char **argv, struct options *o, int *ret_status)
-{
-	static const struct option table[] = { { "config", required_argument, NULL, 'c' },
-		                                   { "check-config", no_argument, NULL, 'k' },
-		                                   { "version", no_argument, NULL, 'v' },
-		                                   { "help", no_argument, NULL, 'h' },
-		                                   { 0 } };
-	for (int c; (c = getopt_long(argc, argv, "", table, NULL)) != -1;) {
-		switch (c) {
-		case 'c': o->config = optarg; break;
-		case 'k': o->checks_only = true; break;
-		case 'v':
-			printf("ananta-manager %s\n", ANANTA_VERSION);
-			*ret_status = EXIT_SUCCESS;
-			return false;
-		case 'h':
-			fputs(help, stdout);
-			*ret_status = EXIT_SUCCESS;
-			return false;
-		default: *ret_status = usage_error(); return false;
-		}
-	}
-	if (o->config != NULL && optind == argc)
-		return true;
-	fprintf(stderr,
-	        o->config == NULL ? "ananta-manager: --config FILE is missing\n" : "ananta-manager: too many arguments\n");
-	*ret_status = usage_error();
-	return false;
-}
 
 struct program {
 	uv_loop_t loop;
@@ -112,7 +59,7 @@ static int fail(struct program *p, int code, const struct error *err)
 	close_signals(p);
 	uv_run(&p->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&p->loop);
-	return code == ERR_CONFLICT || code == ERR_INVALID ? EXIT_CONFIG : EXIT_FAILURE;
+	return code == ERR_CONFLICT || code == ERR_INVALID ? PROGRAM_EXIT_CONFIG : EXIT_FAILURE;
 }
 
 static int run(const struct manager_config *config)
@@ -135,15 +82,17 @@ static int run(const struct manager_config *config)
 
 int main(int argc, char **argv)
 {
-	struct options o = { 0 };
+	struct program_options o;
 	struct error err = { 0 };
 	static struct manager_config config;
 	int status;
-	if (!parse_options(argc, argv, &o, &status))
+	if (!program_parse_options(argc, argv, "ananta-manager",
+	                           "The control plane of Ananta: one of the 3 or 5 replicas that hold the configuration.",
+	                           &o, &status))
 		return status;
 	if (manager_config_read_file(o.config, &config, &err) != 0) {
 		fprintf(stderr, "ananta-manager: %s\n", err.text);
-		return o.checks_only ? EXIT_FAILURE : EXIT_CONFIG;
+		return o.checks_only ? EXIT_FAILURE : PROGRAM_EXIT_CONFIG;
 	}
 	if (o.checks_only)
 		return EXIT_SUCCESS;

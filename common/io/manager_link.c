@@ -58,12 +58,15 @@ static void set_up(struct manager_link *l, bool is_up, const struct error *why)
 	if (l->is_up == is_up)
 		return;
 	l->is_up = is_up;
-	if (is_up) {
-		l->backoff_ms = BACKOFF_MIN_MS;
-		l->n_redirects = 0;
-	}
 	if (l->config.handler.on_state != NULL)
 		l->config.handler.on_state(is_up, why, l->config.user);
+}
+
+// An answer shows that a leader is there: the next search for one begins without waiting.
+static void note_leader(struct manager_link *l)
+{
+	l->backoff_ms = BACKOFF_MIN_MS;
+	l->n_redirects = 0;
 }
 
 static void drop_update(struct manager_link *l)
@@ -187,6 +190,7 @@ static void on_reply(struct manager_link *l, struct message *m)
 	}
 	if (p == NULL)
 		return; // its deadline has passed
+	note_leader(l);
 	if (m->type == MESSAGE_ERROR)
 		p->on_reply(NULL, &m->error, p->user);
 	else
@@ -273,8 +277,8 @@ static void finish_update(struct manager_link *l)
 	}
 	note_cluster(l, &u->changes);
 	uint64_t version = u->to_version;
-	bool is_empty = !is_snapshot && u->changes.n == 0;
-	int code = is_empty ? 0 : l->config.handler.on_update(&u->changes, is_snapshot, version, l->config.user);
+	bool is_news = is_snapshot || version != l->config.subscribe.have_version;
+	int code = is_news ? l->config.handler.on_update(&u->changes, is_snapshot, version, l->config.user) : 0;
 	drop_update(l);
 	if (code != 0) {
 		log_warn("update-failed", "manager=%s version=%llu error=%s", l->target, (unsigned long long)version,
@@ -283,6 +287,7 @@ static void finish_update(struct manager_link *l)
 		return;
 	}
 	l->config.subscribe.have_version = version;
+	note_leader(l);
 	set_up(l, true, NULL);
 	(void)conn_send(l->conn, &(struct message){ .type = MESSAGE_ACK, .version = version });
 	send_pending(l);

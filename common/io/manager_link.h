@@ -15,7 +15,8 @@
 struct manager_link;
 
 struct manager_link_handler {
-	// A whole update took place: apply it, all of it. is_snapshot: it replaces everything. It is acknowledged afterwards,
+	// A whole update took place: apply it, all of it. is_snapshot: it replaces everything. A delta may be empty: then only
+	// the version went on (what changed does not concern this node). It is acknowledged afterwards,
 	// when the handler returned 0; otherwise the link is closed and begins anew with a snapshot. May be NULL without
 	// subscription.
 	int (*on_update)(struct change_list *changes, bool is_snapshot, uint64_t version, void *user);

@@ -56,6 +56,7 @@ struct agent_packet {
 	struct parsed ip; // of the packet that is delivered: the inner one
 	struct flow_key key;
 	uint64_t hash;
+	uint32_t candidate; // of the flow table's second stage
 	be32 dip; // inbound: the outer destination, or the plain one
 };
 

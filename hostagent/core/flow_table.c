@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "hostagent/core/rewrite.h"
 
 #define FLOW_TABLE_MAGIC 0x31574f4c46544e41ULL // "ANTFLOW1"
 #define PAGE_BYTES 4096u
@@ -114,12 +115,26 @@ void flow_table_init(struct flow_table *t, void *block, uint32_t capacity, uint6
 
 struct flow_key flow_entry_key(const struct flow_entry *e, enum flow_direction direction)
 {
+	bool is_inbound = direction == FLOW_INBOUND;
 	return (struct flow_key){
-		.remote = e->remote,
-		.local = direction == FLOW_INBOUND ? e->vip : e->dip,
-		.remote_port = e->remote_port,
-		.local_port = direction == FLOW_INBOUND ? e->vip_port : e->dip_port,
+		.src = is_inbound ? e->remote : e->dip,
+		.dst = is_inbound ? e->vip : e->remote,
+		.src_port = is_inbound ? e->remote_port : e->dip_port,
+		.dst_port = is_inbound ? e->vip_port : e->remote_port,
 		.protocol = e->protocol,
+		.direction = (uint8_t)direction,
+	};
+}
+
+struct flow_key flow_tuple_key(const struct flow_tuple *t, enum flow_direction direction)
+{
+	bool is_inbound = direction == FLOW_INBOUND;
+	return (struct flow_key){
+		.src = is_inbound ? t->remote : t->dip,
+		.dst = is_inbound ? t->vip : t->remote,
+		.src_port = is_inbound ? t->remote_port : t->dip_port,
+		.dst_port = is_inbound ? t->vip_port : t->remote_port,
+		.protocol = t->protocol,
 		.direction = (uint8_t)direction,
 	};
 }
@@ -245,6 +260,7 @@ struct flow_entry *flow_table_insert(struct flow_table *t, const struct flow_tup
 	if (!index_put_both(t, entry_idx, inbound_hash, reply_hash))
 		return NULL;
 	e->check = entry_check(inbound_hash, reply_hash);
+	flow_entry_set_deltas(e);
 	e->seen_s = t->now_s;
 	t->free_head = next_free;
 	if (next_free != NO_ENTRY)
@@ -375,7 +391,10 @@ int flow_table_attach(struct flow_table *t, void *block, size_t n_bytes, uint32_
 	rebuild_free_list(&found);
 	for (uint32_t i = 0; i < found.high_water; i++) {
 		struct flow_entry *e = &found.entries[i];
-		if (e->state != FLOW_FREE && e->seen_s > found.now_s)
+		if (e->state == FLOW_FREE)
+			continue;
+		flow_entry_set_deltas(e);
+		if (e->seen_s > found.now_s)
 			e->seen_s = found.now_s; // a clock that went back must not keep a flow for ever
 	}
 	flow_table_expire(&found, now, found.high_water);

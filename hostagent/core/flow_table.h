@@ -33,7 +33,8 @@
 
 #include "common/base/error.h"
 #include "common/base/mono.h"
-#include "common/model/flow_hash.h"
+#include "common/base/bytes.h"
+#include "common/base/hash.h"
 #include "hostagent/core/flow_state.h"
 
 #define FLOW_TABLE_CAPACITY_MIN 16u
@@ -52,6 +53,8 @@ struct flow_tuple {
 	uint8_t protocol;
 };
 
+// The order of the fields makes both keys of a flow lie in it as they lie in a packet, source before destination:
+// remote, VIP and their ports inbound; DIP, remote and their ports in a reply.
 struct flow_entry {
 	be32 dip;
 	be32 remote;
@@ -65,15 +68,17 @@ struct flow_entry {
 		uint32_t seen_s;    // when the last packet came, seconds of the edge's clock
 		uint32_t next_free; // while the state is FLOW_FREE
 	};
-	uint32_t check;       // of the addresses and ports
-	uint32_t reserved[1]; // 0; for pins and generations
+	uint32_t check;   // of the addresses and ports
+	uint16_t ip_delta; // what rewriting does to a checksum (rewrite.h): of the addresses,
+	uint16_t l4_delta; // and of addresses and ports
 };
 
+// A packet's addresses and ports as it has them. Inbound: remote, VIP. Reply: DIP, remote.
 struct flow_key {
-	be32 remote;
-	be32 local; // the VIP inbound, the DIP for a reply
-	be16 remote_port;
-	be16 local_port;
+	be32 src;
+	be32 dst;
+	be16 src_port;
+	be16 dst_port;
 	uint8_t protocol;
 	uint8_t direction; // enum flow_direction
 };
@@ -87,6 +92,11 @@ struct flow_bucket {
 } __attribute__((aligned(64)));
 
 _Static_assert(sizeof(struct flow_entry) == 32, "two entries fill a cache line");
+_Static_assert(offsetof(struct flow_entry, vip) == offsetof(struct flow_entry, remote) + 4 &&
+                   offsetof(struct flow_entry, remote) == offsetof(struct flow_entry, dip) + 4 &&
+                   offsetof(struct flow_entry, vip_port) == offsetof(struct flow_entry, remote_port) + 2 &&
+                   offsetof(struct flow_entry, remote_port) == offsetof(struct flow_entry, dip_port) + 2,
+               "the keys lie in the entry as in a packet");
 _Static_assert(sizeof(struct flow_bucket) == 64, "a bucket is a cache line");
 
 struct flow_table_header;
@@ -138,6 +148,7 @@ uint32_t flow_table_expire(struct flow_table *t, struct mono_time now, uint32_t 
 
 // The key, in that direction, of a flow.
 struct flow_key flow_entry_key(const struct flow_entry *e, enum flow_direction direction);
+struct flow_key flow_tuple_key(const struct flow_tuple *t, enum flow_direction direction);
 
 // ---- Lookup, inline because it is the packet path ----
 
@@ -147,10 +158,18 @@ static inline void cache_prefetch(const void *p)
 	__asm__ volatile("prefetcht0 %0" : : "m"(*(const char *)p));
 }
 
+// Multiplies and folds: every bit of both words reaches every bit of the result (Wang Yi's wyhash).
+static inline uint64_t flow_mix(uint64_t a, uint64_t b)
+{
+	unsigned __int128 product = (unsigned __int128)a * b;
+	return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
 static inline uint64_t flow_table_hash(const struct flow_table *t, const struct flow_key *k)
 {
-	return flow_hash_v4(k->remote, k->local, k->remote_port, k->local_port,
-	                    (uint8_t)(k->protocol ^ (k->direction << 7)), t->seed);
+	uint64_t addrs = load64(&k->src);
+	uint64_t rest = load32(&k->src_port) | (uint64_t)k->protocol << 32 | (uint64_t)k->direction << 40;
+	return flow_mix(flow_mix(addrs ^ t->seed, rest ^ 0xa0761d6478bd642fULL), t->seed ^ 0xe7037ed1a0b428dbULL);
 }
 
 static inline uint16_t flow_signature(uint64_t hash)
@@ -189,23 +208,25 @@ static inline uint32_t flow_match_next(uint32_t match)
 	return match & (match - 1);
 }
 
-// Stage 2: what will most likely be the entry is on its way. False: it is not in its primary bucket.
-static inline bool flow_table_prefetch_entry(const struct flow_table *t, uint64_t hash)
+#define FLOW_NO_CANDIDATE UINT32_MAX
+
+// Stage 2: what will most likely be the entry is on its way. FLOW_NO_CANDIDATE: the flow is not in its primary bucket.
+static inline uint32_t flow_table_prefetch_entry(const struct flow_table *t, uint64_t hash)
 {
 	const struct flow_bucket *b = flow_table_bucket(t, hash);
 	uint32_t match = flow_bucket_match(b, flow_signature(hash));
 	if (match == 0)
-		return false;
-	cache_prefetch(&t->entries[b->refs[flow_match_slot(match)] >> 2]);
-	return true;
+		return FLOW_NO_CANDIDATE;
+	uint32_t candidate = b->refs[flow_match_slot(match)] >> 2;
+	cache_prefetch(&t->entries[candidate]);
+	return candidate;
 }
 
 static inline bool flow_entry_has_key(const struct flow_entry *e, const struct flow_key *k)
 {
-	be32 local = k->direction == FLOW_INBOUND ? e->vip : e->dip;
-	be16 local_port = k->direction == FLOW_INBOUND ? e->vip_port : e->dip_port;
-	return e->remote == k->remote && local == k->local && e->remote_port == k->remote_port &&
-	       local_port == k->local_port && e->protocol == k->protocol;
+	const uint8_t *addrs = (const uint8_t *)(k->direction == FLOW_INBOUND ? &e->remote : &e->dip);
+	const uint8_t *ports = (const uint8_t *)(k->direction == FLOW_INBOUND ? &e->remote_port : &e->dip_port);
+	return load64(addrs) == load64(&k->src) && load32(ports) == load32(&k->src_port) && e->protocol == k->protocol;
 }
 
 static inline struct flow_entry *flow_bucket_find(const struct flow_table *t, const struct flow_bucket *b,
@@ -227,7 +248,7 @@ static inline uint32_t flow_table_alternative(const struct flow_table *t, uint32
 	return turn >= bucket_idx ? turn - bucket_idx : turn + t->n_buckets - bucket_idx;
 }
 
-// Stage 3: the flow, or NULL.
+// The flow, or NULL.
 static inline struct flow_entry *flow_table_lookup(const struct flow_table *t, const struct flow_key *k, uint64_t hash)
 {
 	const struct flow_bucket *b = flow_table_bucket(t, hash);
@@ -237,6 +258,18 @@ static inline struct flow_entry *flow_table_lookup(const struct flow_table *t, c
 		return e;
 	uint32_t alternative = flow_table_alternative(t, (uint32_t)(b - t->buckets), signature);
 	return flow_bucket_find(t, &t->buckets[alternative], k, signature);
+}
+
+// Stage 3: the flow, or NULL, when stage 2 gave this candidate (which may have gone since).
+static inline struct flow_entry *flow_table_lookup_staged(const struct flow_table *t, const struct flow_key *k,
+                                                          uint64_t hash, uint32_t candidate)
+{
+	if (__builtin_expect(candidate != FLOW_NO_CANDIDATE, 1)) {
+		struct flow_entry *e = &t->entries[candidate];
+		if (__builtin_expect(flow_entry_has_key(e, k) && e->state != FLOW_FREE, 1))
+			return e;
+	}
+	return flow_table_lookup(t, k, hash);
 }
 
 // A packet of the flow came: its idle time begins anew, its state moves on.

@@ -1,6 +1,7 @@
 // From the uplink to the VMs, top to bottom: stage_parse sees every frame, stage_deliver those that wait for their flow.
 #include "common/packet/nat.h"
 #include "hostagent/core/agent.h"
+#include "hostagent/core/rewrite.h"
 #include "hostagent/core/verdict.h"
 
 // ---- Stage 1: what is it, and for whom ----
@@ -128,15 +129,7 @@ static void stage_parse(struct agent *a, struct agent_packet *p)
 	on_ip4(a, p);
 	if (p->wait == WAIT_NOTHING)
 		return;
-	p->key = (struct flow_key){
-		.remote = p->ip.src,
-		.local = p->ip.dst,
-		.remote_port = p->ip.src_port,
-		.local_port = p->ip.dst_port,
-		.protocol = p->ip.protocol,
-		.direction = FLOW_INBOUND,
-	};
-	p->hash = flow_table_hash(&a->flows, &p->key);
+	packet_hash(a, p, FLOW_INBOUND);
 	flow_table_prefetch(&a->flows, p->hash);
 }
 
@@ -146,14 +139,7 @@ static void stage_parse(struct agent *a, struct agent_packet *p)
 // or only guessed, gives way; UDP has no connections, so the latest speaks. Returns false when the old one stays.
 static bool make_way(struct agent *a, const struct flow_tuple *tuple)
 {
-	struct flow_key reply = {
-		.remote = tuple->remote,
-		.local = tuple->dip,
-		.remote_port = tuple->remote_port,
-		.local_port = tuple->dip_port,
-		.protocol = tuple->protocol,
-		.direction = FLOW_REPLY,
-	};
+	struct flow_key reply = flow_tuple_key(tuple, FLOW_REPLY);
 	struct flow_entry *old = flow_table_lookup(&a->flows, &reply, flow_table_hash(&a->flows, &reply));
 	if (old == NULL)
 		return true;
@@ -199,7 +185,7 @@ static struct flow_tuple tuple_of(const struct agent_packet *p, be16 dip_port)
 // and one whose VM has left this host to whoever serves the endpoint now.
 static struct flow_entry *known_flow(struct agent *a, struct agent_packet *p)
 {
-	struct flow_entry *flow = flow_table_lookup(&a->flows, &p->key, p->hash);
+	struct flow_entry *flow = flow_table_lookup_staged(&a->flows, &p->key, p->hash, p->candidate);
 	if (flow == NULL)
 		return NULL;
 	if (flow->dip != p->dip)
@@ -213,9 +199,9 @@ static struct flow_entry *known_flow(struct agent *a, struct agent_packet *p)
 	return NULL;
 }
 
-static void deliver(struct agent *a, struct agent_packet *p, be32 dip, be16 dip_port)
+// The packet is the VM's by now, addresses and checksums.
+static void deliver(struct agent *a, struct agent_packet *p)
 {
-	nat_rewrite_dst(p->frame, &p->ip, dip, dip_port);
 	if (__builtin_expect(p->ip.tcp_flags & TCP_SYN, 0) && nat_clamp_mss(p->frame, &p->ip, a->settings.mss))
 		counter_add(&a->counters.mss_clamped, 1);
 	verdict_to_vm(a, p, p->port);
@@ -243,21 +229,10 @@ static void withdraw_guess(struct agent *a, struct agent_packet *p, struct flow_
 	verdict_drop(a, p, DROP_FLOW_NOT_SYN);
 }
 
-// A known flow goes to its own DIP, whatever the endpoint's DIPs are by now and whichever of this host's DIPs the mux
-// chose. What is not known must be for an endpoint that the DIP serves. A packet from the middle of a connection is
-// adopted: no other host can know it (design section 4 will ask the older owners first); only a RST makes no flow.
-static void deliver_inbound(struct agent *a, struct agent_packet *p)
+// What is not known must be for an endpoint that the DIP serves. A packet from the middle of a connection is adopted: no
+// other host can know it (design section 4 will ask the older owners first); only a RST makes no flow.
+static void deliver_unknown(struct agent *a, struct agent_packet *p)
 {
-	struct flow_entry *flow = known_flow(a, p);
-	if (__builtin_expect(flow != NULL, 1)) {
-		if (__builtin_expect((p->ip.tcp_flags & TCP_RST) != 0, 0) && flow_state_is_guess(flow->state)) {
-			withdraw_guess(a, p, flow);
-			return;
-		}
-		flow_entry_touch(&a->flows, flow, FLOW_INBOUND, p->ip.tcp_flags);
-		deliver(a, p, flow->dip, flow->dip_port);
-		return;
-	}
 	const struct agent_endpoint *endpoint =
 	    agent_config_lookup_endpoint(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol, p->dip);
 	if (endpoint == NULL) {
@@ -272,14 +247,33 @@ static void deliver_inbound(struct agent *a, struct agent_packet *p)
 			return;
 		}
 	}
-	deliver(a, p, p->dip, endpoint->dip_port);
+	nat_rewrite_dst(p->frame, &p->ip, p->dip, endpoint->dip_port);
+	deliver(a, p);
+}
+
+// A known flow goes to its own DIP, whatever the endpoint's DIPs are by now and whichever of this host's DIPs the mux
+// chose.
+static void deliver_inbound(struct agent *a, struct agent_packet *p)
+{
+	struct flow_entry *flow = known_flow(a, p);
+	if (__builtin_expect(flow == NULL, 0)) {
+		deliver_unknown(a, p);
+		return;
+	}
+	if (__builtin_expect((p->ip.tcp_flags & TCP_RST) != 0, 0) && flow_state_is_guess(flow->state)) {
+		withdraw_guess(a, p, flow);
+		return;
+	}
+	flow_entry_touch(&a->flows, flow, FLOW_INBOUND, p->ip.tcp_flags);
+	rewrite_inbound(p->frame, &p->ip, flow);
+	deliver(a, p);
 }
 
 // A plain connection to an endpoint's port: a flow that is not rewritten. It is delivered in any case; if the table is full,
 // or if the client has a connection through the VIP with the same ports, it is just not remembered.
 static void deliver_plain(struct agent *a, struct agent_packet *p)
 {
-	struct flow_entry *flow = flow_table_lookup(&a->flows, &p->key, p->hash);
+	struct flow_entry *flow = flow_table_lookup_staged(&a->flows, &p->key, p->hash, p->candidate);
 	bool is_over = flow != NULL && tcp_is_syn(p->ip.tcp_flags) && flow_state_is_over((enum flow_state)flow->state);
 	if (is_over)
 		flow_table_remove(&a->flows, flow);
@@ -307,7 +301,7 @@ void agent_inbound(struct agent *a, struct agent_packet *packets, uint32_t n)
 		stage_parse(a, &packets[i]);
 	for (uint32_t i = 0; i < n; i++) // Stage 2
 		if (packets[i].wait != WAIT_NOTHING)
-			(void)flow_table_prefetch_entry(&a->flows, packets[i].hash);
+			packets[i].candidate = flow_table_prefetch_entry(&a->flows, packets[i].hash);
 	for (uint32_t i = 0; i < n; i++)
 		stage_deliver(a, &packets[i]);
 }

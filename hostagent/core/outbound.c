@@ -1,6 +1,7 @@
 // From the VMs to the world, top to bottom: stage_parse checks every frame of a VM, stage_forward sends it on its way.
 #include "common/packet/nat.h"
 #include "hostagent/core/agent.h"
+#include "hostagent/core/rewrite.h"
 #include "hostagent/core/verdict.h"
 
 // ---- Stage 1: is it the VM's to send? ----
@@ -72,15 +73,7 @@ static void on_ip4(struct agent *a, struct agent_packet *p)
 		verdict_drop(a, p, DROP_VM_ENCAP);
 		return;
 	}
-	p->key = (struct flow_key){
-		.remote = p->ip.dst,
-		.local = p->ip.src,
-		.remote_port = p->ip.dst_port,
-		.local_port = p->ip.src_port,
-		.protocol = p->ip.protocol,
-		.direction = FLOW_REPLY,
-	};
-	p->hash = flow_table_hash(&a->flows, &p->key);
+	packet_hash(a, p, FLOW_REPLY);
 	if (!has_ports) {
 		forward_plain(a, p);
 		return;
@@ -145,14 +138,7 @@ static struct flow_entry *adopt_reply(struct agent *a, const struct agent_packet
 		.dip_port = e->dip_port,
 		.protocol = e->protocol,
 	};
-	struct flow_key inbound = {
-		.remote = tuple.remote,
-		.local = tuple.vip,
-		.remote_port = tuple.remote_port,
-		.local_port = tuple.vip_port,
-		.protocol = tuple.protocol,
-		.direction = FLOW_INBOUND,
-	};
+	struct flow_key inbound = flow_tuple_key(&tuple, FLOW_INBOUND);
 	if (flow_table_lookup(&a->flows, &inbound, flow_table_hash(&a->flows, &inbound)) != NULL)
 		return NULL; // the client's connection to the VIP is another VM's by now
 	struct flow_entry *flow =
@@ -164,7 +150,7 @@ static struct flow_entry *adopt_reply(struct agent *a, const struct agent_packet
 
 static struct flow_entry *reply_flow(struct agent *a, const struct agent_packet *p)
 {
-	struct flow_entry *flow = flow_table_lookup(&a->flows, &p->key, p->hash);
+	struct flow_entry *flow = flow_table_lookup_staged(&a->flows, &p->key, p->hash, p->candidate);
 	if (flow == NULL)
 		return adopt_reply(a, p);
 	bool is_new_connection = tcp_is_syn(p->ip.tcp_flags) && flow_state_is_over((enum flow_state)flow->state);
@@ -189,7 +175,7 @@ static void stage_forward(struct agent *a, struct agent_packet *p)
 		forward_plain(a, p);
 		return;
 	}
-	nat_rewrite_src(p->frame, &p->ip, flow->vip, flow->vip_port);
+	rewrite_reply(p->frame, &p->ip, flow);
 	if (__builtin_expect(p->ip.tcp_flags & TCP_SYN, 0) && nat_clamp_mss(p->frame, &p->ip, a->settings.mss))
 		counter_add(&a->counters.mss_clamped, 1);
 	forward(a, p);
@@ -205,7 +191,7 @@ void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n)
 		stage_parse(a, &packets[i]);
 	for (uint32_t i = 0; i < n; i++) // Stage 2
 		if (packets[i].wait != WAIT_NOTHING)
-			(void)flow_table_prefetch_entry(&a->flows, packets[i].hash);
+			packets[i].candidate = flow_table_prefetch_entry(&a->flows, packets[i].hash);
 	for (uint32_t i = 0; i < n; i++)
 		stage_forward(a, &packets[i]);
 }

@@ -55,3 +55,17 @@ static inline enum drop_reason parse_carried(struct agent_packet *p, bool *ret_h
 	*ret_has_ports = reason == DROP_NONE && (p->ip.protocol == IP_PROTO_TCP || p->ip.protocol == IP_PROTO_UDP);
 	return reason == DROP_FRAGMENT || reason == DROP_L4_LENGTH ? DROP_NONE : reason;
 }
+
+// The packet's key in the flow table, and its hash.
+static inline void packet_hash(const struct agent *a, struct agent_packet *p, enum flow_direction direction)
+{
+	p->key = (struct flow_key){
+		.src = p->ip.src,
+		.dst = p->ip.dst,
+		.src_port = p->ip.src_port,
+		.dst_port = p->ip.dst_port,
+		.protocol = p->ip.protocol,
+		.direction = (uint8_t)direction,
+	};
+	p->hash = flow_table_hash(&a->flows, &p->key);
+}

@@ -187,7 +187,6 @@ int mux_tables_create(const struct store *store, be32 own_addr, const struct vip
 	if (t == NULL)
 		return ERR_NO_MEMORY;
 	t->hash_seed = store->cluster.hash_seed;
-	t->version = store->version;
 	int code = fill_tables(t, store, own_addr, slots, before);
 	if (code != 0) {
 		mux_tables_destroy(t);

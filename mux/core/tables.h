@@ -42,7 +42,6 @@ struct endpoint_table;
 
 struct mux_tables {
 	uint64_t hash_seed;
-	uint64_t version; // of the state that it was made from
 	uint32_t line_mask;
 	struct vip_line *lines;
 	uint32_t n_endpoints;

@@ -116,17 +116,19 @@ static int swap_tables(struct control *c)
 static int on_update(struct change_list *changes, bool is_snapshot, uint64_t version, void *user)
 {
 	struct control *c = user;
+	bool is_empty = !is_snapshot && changes->n == 0;
 	int code = change_store(c, changes, is_snapshot, version);
-	if (code == 0)
+	if (code == 0 && !is_empty)
 		code = swap_tables(c);
 	if (code != 0) {
 		log_error("config-failed", "version=%llu error=%s", (unsigned long long)version,
 		          error_code_name((enum error_code)code));
 		return code;
 	}
-	log_info("config-applied", "version=%llu snapshot=%d vips=%u tables_rebuilt=%u announced=%u",
-	         (unsigned long long)version, is_snapshot, c->store.vips.n, c->tables->n_rebuilt,
-	         c->parts.routes->n_announced);
+	if (!is_empty)
+		log_info("config-applied", "version=%llu snapshot=%d vips=%u tables_rebuilt=%u announced=%u",
+		         (unsigned long long)version, is_snapshot, c->store.vips.n, c->tables->n_rebuilt,
+		         c->parts.routes->n_announced);
 	return 0;
 }
 
@@ -157,7 +159,7 @@ static void fill_status(struct node_status *s, void *user)
 	const struct mux_counters *counters = &c->parts.loop->worker.counters;
 	const char *state = c->tables == NULL ? "no-config" : c->is_withdrawn ? "withdrawn" : "announcing";
 	(void)text_copy(s->state, sizeof s->state, state);
-	s->version = c->tables != NULL ? c->tables->version : 0;
+	s->version = c->store.version;
 	s->counters = memory_array(BASE_COUNTERS_MAX + 2 * STATUS_VIPS_MAX, sizeof *s->counters);
 	if (s->counters == NULL)
 		return;

@@ -30,9 +30,11 @@ struct samples {
 
 static const char *const path_names[] = { [BENCH_INBOUND] = "inbound", [BENCH_REPLY] = "reply", [BENCH_NEW] = "new" };
 
+// Nothing before is under way any more, nothing after has begun.
 static uint64_t cycles_now(void)
 {
 	unsigned aux;
+	_mm_mfence(); // frames were just written: they are in the cache, not in the store buffer
 	_mm_lfence();
 	uint64_t now = __rdtscp(&aux);
 	_mm_lfence();

@@ -9,7 +9,8 @@
 #include "tests/support/packet_builder.h"
 
 #define HUGE_PAGE_BYTES ((size_t)2 << 20)
-#define MUX "10.0.0.31"
+
+static const be32 mux_address = 0x1f00000a; // 10.0.0.31
 
 static uint64_t random_next(struct bench_world *w)
 {
@@ -67,7 +68,7 @@ static void put_vm(struct store *s, uint32_t vm)
 static void make_config(struct bench_world *w)
 {
 	store_init(&w->store);
-	put_node(&w->store, OBJECT_MUX, "mux1", test_ip4(MUX));
+	put_node(&w->store, OBJECT_MUX, "mux1", mux_address);
 	put_node(&w->store, OBJECT_HOST, "host1", test_ip4("10.0.0.21"));
 	for (uint32_t vm = 0; vm < w->n_vms; vm++)
 		put_vm(&w->store, vm);
@@ -104,7 +105,7 @@ static void write_tcp(uint8_t *at, be32 src, be32 dst, be16 src_port, be16 dst_p
 static uint32_t write_inbound(uint8_t *frame, const struct bench_flow *f, uint8_t flags)
 {
 	struct encap_template t;
-	encap_template_init(&t, test_ip4(MUX), dip_of(f->vm));
+	encap_template_init(&t, mux_address, dip_of(f->vm));
 	eth_write_ip4(frame, &TEST_MAC_B, &TEST_MAC_A);
 	encap_write_ip4(frame + ETH_BYTES, &t, 40, 0);
 	write_tcp(frame + ETH_BYTES + IP4_BYTES, f->client, vip_of(f->vm), f->client_port, be16_from(80), flags);
@@ -152,10 +153,10 @@ void bench_world_retire(struct bench_world *w, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++) {
 		struct bench_flow f = flow_number(w, w->next_new - w->n_flows - n + i);
-		struct flow_key key = { .remote = f.client,
-			                    .local = vip_of(f.vm),
-			                    .remote_port = f.client_port,
-			                    .local_port = be16_from(80),
+		struct flow_key key = { .src = f.client,
+			                    .dst = vip_of(f.vm),
+			                    .src_port = f.client_port,
+			                    .dst_port = be16_from(80),
 			                    .protocol = IP_PROTO_TCP,
 			                    .direction = FLOW_INBOUND };
 		struct flow_entry *e = flow_table_lookup(&w->agent.flows, &key, flow_table_hash(&w->agent.flows, &key));

@@ -52,21 +52,9 @@ static inline struct flow_tuple flow_number(uint32_t n)
 	};
 }
 
-static inline struct flow_key key_of(const struct flow_tuple *t, enum flow_direction direction)
-{
-	return (struct flow_key){
-		.remote = t->remote,
-		.local = direction == FLOW_INBOUND ? t->vip : t->dip,
-		.remote_port = t->remote_port,
-		.local_port = direction == FLOW_INBOUND ? t->vip_port : t->dip_port,
-		.protocol = t->protocol,
-		.direction = (uint8_t)direction,
-	};
-}
-
 static inline struct flow_entry *find_flow(const struct flow_table *t, const struct flow_tuple *tuple,
                                            enum flow_direction direction)
 {
-	struct flow_key key = key_of(tuple, direction);
+	struct flow_key key = flow_tuple_key(tuple, direction);
 	return flow_table_lookup(t, &key, flow_table_hash(t, &key));
 }

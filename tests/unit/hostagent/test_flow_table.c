@@ -23,10 +23,10 @@ START_TEST(a_flow_is_found_from_both_directions)
 	ck_assert_ptr_nonnull(e);
 	ck_assert_ptr_eq(find_flow(&t, &tuple, FLOW_INBOUND), e);
 	ck_assert_ptr_eq(find_flow(&t, &tuple, FLOW_REPLY), e);
-	struct flow_key inbound = key_of(&tuple, FLOW_INBOUND);
+	struct flow_key inbound = flow_tuple_key(&tuple, FLOW_INBOUND);
 	inbound.direction = FLOW_REPLY; // the same bytes, but not the same key
 	ck_assert_ptr_null(flow_table_lookup(&t, &inbound, flow_table_hash(&t, &inbound)));
-	inbound = key_of(&tuple, FLOW_INBOUND);
+	inbound = flow_tuple_key(&tuple, FLOW_INBOUND);
 	inbound.protocol = IP_PROTO_UDP;
 	ck_assert_ptr_null(flow_table_lookup(&t, &inbound, flow_table_hash(&t, &inbound)));
 	flow_table_remove(&t, e);

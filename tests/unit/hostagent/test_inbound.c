@@ -204,10 +204,10 @@ END_TEST
 
 static uint8_t state_of(struct agent_fixture *f, const char *local, uint16_t port, uint16_t client_port)
 {
-	struct flow_key key = { .remote = test_ip4(CLIENT),
-		                    .local = test_ip4(local),
-		                    .remote_port = be16_from(client_port),
-		                    .local_port = be16_from(port),
+	struct flow_key key = { .src = test_ip4(CLIENT),
+		                    .dst = test_ip4(local),
+		                    .src_port = be16_from(client_port),
+		                    .dst_port = be16_from(port),
 		                    .protocol = IP_PROTO_TCP,
 		                    .direction = FLOW_INBOUND };
 	struct flow_entry *e = flow_table_lookup(&f->agent.flows, &key, flow_table_hash(&f->agent.flows, &key));

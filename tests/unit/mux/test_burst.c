@@ -1,0 +1,133 @@
+// A burst does to its frames what the same frames do one by one: random bursts over random VIPs, damaged packets among them.
+#include "tests/support/suite.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "tests/unit/mux/fixture.h"
+
+enum { N_VIPS = 30, N_BURSTS = 3000, INET_TEXT = 16 };
+
+static unsigned pick(unsigned *seed, unsigned n)
+{
+	return (unsigned)rand_r(seed) % n;
+}
+
+static struct test_frame random_frame(unsigned *seed)
+{
+	char src[INET_TEXT], dst[INET_TEXT];
+	snprintf(src, sizeof src, "198.51.100.%u", 1 + pick(seed, 254));
+	snprintf(dst, sizeof dst, "203.0.113.%u", pick(seed, N_VIPS + 3)); // some are no VIPs
+	struct test_tuple t = {
+		.src = src,
+		.dst = pick(seed, 20) == 0 ? MUX_ADDRESS : dst,
+		.src_port = (uint16_t)pick(seed, 65536),
+		.dst_port = (uint16_t)(80 + pick(seed, 5)),
+		.ip_options_bytes = pick(seed, 10) == 0 ? 4 * pick(seed, 11) : 0,
+	};
+	uint32_t n = pick(seed, 40) == 0 ? 1520 + pick(seed, 60) : pick(seed, 200);
+	switch (pick(seed, 12)) {
+	case 0: return test_icmp(&t, pick(seed, 3) == 0 ? ICMP_UNREACHABLE : ICMP_ECHO, 0, 1, 1, NULL, n);
+	case 1: return test_arp((uint16_t)(1 + pick(seed, 2)), &TEST_MAC_A, src, NULL, MUX_ADDRESS, &MUX_MAC);
+	case 2:
+	case 3:
+	case 4:
+	case 5: return test_udp(&t, NULL, n);
+	default: return test_tcp(&t, (uint8_t)pick(seed, 64), NULL, n);
+	}
+}
+
+// Cuts, flips or fragments one frame in four.
+static void damage(struct test_frame *f, unsigned *seed)
+{
+	switch (pick(seed, 16)) {
+	case 0:
+		f->len = pick(seed, f->len + 1);
+		return;
+	case 1:
+	case 2:
+		test_data(f)[pick(seed, f->len < 60 ? f->len : 60)] ^= (uint8_t)(1u << pick(seed, 8));
+		return;
+	case 3:
+		test_set_fragment(f, (uint16_t)pick(seed, 50), pick(seed, 2) == 0);
+		return;
+	default:
+		return;
+	}
+}
+
+static struct fixture *with_vips(unsigned seed)
+{
+	struct fixture *f = fixture_create(MUX_ADDRESS);
+	neighbor_table_insert(&f->worker.neighbors, test_ip4("10.0.0.2"));
+	for (unsigned i = 0; i < N_VIPS; i++)
+		fixture_put_vip(f, test_random_vip(&seed, i + 1));
+	return f;
+}
+
+static void compare_frames(const struct mux_frame *a, const struct mux_frame *b, unsigned seed)
+{
+	ck_assert_msg(a->verdict == b->verdict && a->reason == b->reason, "seed %u: %d/%s against %d/%s", seed, a->verdict,
+	              drop_reason_name(a->reason), b->verdict, drop_reason_name(b->reason));
+	if (a->verdict == MUX_DROP)
+		return;
+	ck_assert_uint_eq(a->len, b->len);
+	ck_assert_mem_eq(a->data, b->data, a->len);
+}
+
+static void run_burst(struct fixture *staged, struct fixture *scalar, unsigned *seed, unsigned burst_seed)
+{
+	static struct test_frame originals[MUX_BURST_MAX], copies[MUX_BURST_MAX];
+	struct mux_frame frames[MUX_BURST_MAX];
+	uint32_t n = pick(seed, MUX_BURST_MAX + 1);
+	for (uint32_t i = 0; i < n; i++) {
+		originals[i] = random_frame(seed);
+		damage(&originals[i], seed);
+		copies[i] = originals[i];
+		frames[i] = (struct mux_frame){ .data = test_data(&originals[i]), .len = originals[i].len };
+	}
+	mux_pipeline_burst(&staged->worker, staged->tables, frames, n);
+	for (uint32_t i = 0; i < n; i++) {
+		struct mux_frame one = { .data = test_data(&copies[i]), .len = copies[i].len };
+		mux_pipeline_one(&scalar->worker, scalar->tables, &one);
+		compare_frames(&frames[i], &one, burst_seed);
+	}
+}
+
+START_TEST(a_burst_equals_its_frames_one_by_one)
+{
+	unsigned seed = (unsigned)time(NULL);
+	struct fixture *staged = with_vips(seed);
+	struct fixture *scalar = with_vips(seed);
+	for (int i = 0; i < N_BURSTS; i++) {
+		unsigned burst_seed = seed + (unsigned)i;
+		if (i == N_BURSTS / 2) { // a second gateway answers from here on
+			fixture_resolve(staged, "10.0.0.2", &MUX_MAC);
+			fixture_resolve(scalar, "10.0.0.2", &MUX_MAC);
+		}
+		unsigned s = burst_seed;
+		run_burst(staged, scalar, &s, burst_seed);
+	}
+	ck_assert_mem_eq(&staged->worker.counters, &scalar->worker.counters, sizeof staged->worker.counters);
+	ck_assert_mem_eq(staged->vips, scalar->vips, sizeof staged->vips);
+	ck_assert_uint_gt(staged->worker.counters.forwarded_packets, N_BURSTS); // the test does test something
+	for (int reason = DROP_RUNT; reason <= DROP_ICMP_IGNORED; reason++)
+		ck_assert_msg(reason == DROP_NO_CONFIG || staged->worker.counters.drops[reason] > 0, "no %s among the frames",
+		              drop_reason_name((enum drop_reason)reason));
+	fixture_destroy(staged);
+	fixture_destroy(scalar);
+}
+END_TEST
+
+START_TEST(an_empty_burst_does_nothing)
+{
+	struct fixture *f = with_vips(1);
+	struct mux_counters before = f->worker.counters;
+	mux_pipeline_burst(&f->worker, f->tables, NULL, 0);
+	ck_assert_mem_eq(&f->worker.counters, &before, sizeof before);
+	fixture_destroy(f);
+}
+END_TEST
+
+SUITE_MAIN("mux burst", a_burst_equals_its_frames_one_by_one, an_empty_burst_does_nothing)
