@@ -53,6 +53,11 @@ static inline void store16(void *p, uint16_t v)
 	memcpy(p, &v, sizeof v);
 }
 
+static inline void store64(void *p, uint64_t v)
+{
+	memcpy(p, &v, sizeof v);
+}
+
 static inline void store32(void *p, uint32_t v)
 {
 	memcpy(p, &v, sizeof v);

@@ -152,9 +152,10 @@ static int collect_workers(uint32_t n_workers, struct dpdk_eal *eal, struct erro
 	return 0;
 }
 
-// As rte_pktmbuf_pool_create, but without hugepages it would lay one buffer in each page of 4 KB, for the sake of devices that
-// do DMA, which cannot be had without hugepages anyway.
-static struct rte_mempool *create_pool(uint32_t n)
+// As rte_pktmbuf_pool_create, but that would lay one buffer into each page of 4 KB where there are no hugepages, for the sake
+// of devices that do DMA, which cannot be had without hugepages anyway: twice the memory, and buffers that all compete for
+// the same few sets of the cache (20 cycles a packet in bursts of 32).
+struct rte_mempool *dpdk_pool_create(uint32_t n)
 {
 	struct rte_pktmbuf_pool_private priv = { .mbuf_data_room_size = DPDK_BUFFER_DATA_BYTES + RTE_PKTMBUF_HEADROOM };
 	unsigned flags = rte_eal_has_hugepages() ? 0 : RTE_MEMPOOL_F_NO_IOVA_CONTIG;
@@ -188,7 +189,7 @@ int dpdk_eal_start(const struct dpdk_eal_config *config, struct dpdk_eal *ret_ea
 		rte_eal_cleanup();
 		return code;
 	}
-	ret_eal->pool = create_pool(pool_buffers(config));
+	ret_eal->pool = dpdk_pool_create(pool_buffers(config));
 	if (ret_eal->pool == NULL) {
 		rte_eal_cleanup();
 		return error_set(err, ERR_NO_MEMORY, "no memory for %u packet buffers (%u MB are needed; see -m of \"eal\")",

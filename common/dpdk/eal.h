@@ -38,5 +38,9 @@ struct dpdk_eal {
 // ERR_IO or ERR_INVALID with what EAL refused.
 NODISCARD int dpdk_eal_start(const struct dpdk_eal_config *config, struct dpdk_eal *ret_eal, struct error *err);
 
+// A pool of n packet buffers, as dpdk_eal_start makes it; for programs that start the EAL themselves (benchmarks). NULL when
+// memory is short.
+struct rte_mempool *dpdk_pool_create(uint32_t n);
+
 // After all workers returned and all ports are closed.
 void dpdk_eal_stop(struct dpdk_eal *eal);

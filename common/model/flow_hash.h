@@ -9,12 +9,18 @@
 #include "common/base/bytes.h"
 #include "common/base/hash.h"
 
+// Of the 5-tuple as two words: source << 32 | destination, and protocol << 32 | source port << 16 | destination port.
+static inline uint64_t flow_hash_words(uint64_t addrs, uint64_t rest, uint64_t seed)
+{
+	return hash_mix64(hash_mix64(addrs ^ seed) ^ rest);
+}
+
 // Ports are 0 for protocols that have none. Addresses and ports as the wire has them.
 static inline uint64_t flow_hash_v4(be32 src, be32 dst, be16 src_port, be16 dst_port, uint8_t protocol, uint64_t seed)
 {
 	uint64_t addrs = ((uint64_t)src << 32) | dst;
 	uint64_t rest = ((uint64_t)protocol << 32) | ((uint64_t)src_port << 16) | dst_port;
-	return hash_mix64(hash_mix64(addrs ^ seed) ^ rest);
+	return flow_hash_words(addrs, rest, seed);
 }
 
 static inline uint32_t flow_bucket(uint64_t hash, uint32_t n_slots)

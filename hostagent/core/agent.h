@@ -27,21 +27,26 @@
 
 // What every VM sees as its gateway, on every host, so that a VM that moves finds the same one. Locally administered;
 // the rest spells "anant".
-#define AGENT_GATEWAY_MAC { { 0x02, 0x61, 0x6e, 0x61, 0x6e, 0x74 } }
+#define AGENT_GATEWAY_MAC                      \
+	{                                          \
+		{                                      \
+			0x02, 0x61, 0x6e, 0x61, 0x6e, 0x74 \
+		}                                      \
+	}
 
 enum agent_verdict {
-	AGENT_DROP,      // reason says why; counted already
+	AGENT_DROP, // reason says why; counted already
 	AGENT_TO_UPLINK,
-	AGENT_TO_TAP,    // the host's own traffic, unchanged
-	AGENT_TO_VM,     // port says which
+	AGENT_TO_TAP, // the host's own traffic, unchanged
+	AGENT_TO_VM, // port says which
 };
 
 // What waits for the flow lookup between the stages.
 enum agent_wait {
-	WAIT_NOTHING,   // the verdict is there
-	WAIT_INBOUND,   // an encapsulated packet to a VIP
-	WAIT_PLAIN,     // a plain TCP packet to a DIP:port that an endpoint uses
-	WAIT_REPLY,     // a TCP or UDP packet of a VM
+	WAIT_NOTHING, // the verdict is there
+	WAIT_INBOUND, // an encapsulated packet to a VIP
+	WAIT_PLAIN, // a plain TCP packet to a DIP:port that an endpoint uses
+	WAIT_REPLY, // a TCP or UDP packet of a VM
 };
 
 struct agent_packet {
@@ -54,17 +59,18 @@ struct agent_packet {
 	// Between the stages.
 	enum agent_wait wait;
 	struct parsed ip; // of the packet that is delivered: the inner one
-	struct flow_key key;
-	uint64_t hash;
 	uint32_t candidate; // of the flow table's second stage
+	uint64_t hash;
 	be32 dip; // inbound: the outer destination, or the plain one
+	const struct agent_endpoint *endpoint; // inbound, of what will be a new flow; and the hash of its reply key
+	uint64_t reply_hash;
 };
 
 struct agent_settings {
 	struct mac uplink_mac; // of the uplink port; the tap has the same
-	be32 address;          // the host's own
-	uint16_t mss;          // what TCP handshakes are clamped to
-	bool proxy_arp;        // answer ARP on the uplink for local DIPs (a shared segment without routes per host)
+	be32 address; // the host's own
+	uint16_t mss; // what TCP handshakes are clamped to
+	bool proxy_arp; // answer ARP on the uplink for local DIPs (a shared segment without routes per host)
 };
 
 struct agent {

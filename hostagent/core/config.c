@@ -72,8 +72,10 @@ static size_t lay_out(struct agent_config *c, const struct sizes *s, uint16_t ma
 	carve(base, &at, sizeof *c);
 	c->ports = carve(base, &at, max_ports * sizeof *c->ports);
 	c->dips = carve(base, &at, s->n_dips * sizeof *c->dips);
-	c->local_dips = (struct addr_map){ s->local_slots - 1, carve(base, &at, s->local_slots * sizeof(struct addr_slot)) };
-	c->encap_sources = (struct addr_map){ s->source_slots - 1, carve(base, &at, s->source_slots * sizeof(struct addr_slot)) };
+	c->local_dips =
+		(struct addr_map){ s->local_slots - 1, carve(base, &at, s->local_slots * sizeof(struct addr_slot)) };
+	c->encap_sources =
+		(struct addr_map){ s->source_slots - 1, carve(base, &at, s->source_slots * sizeof(struct addr_slot)) };
 	c->known = (struct addr_map){ s->known_slots - 1, carve(base, &at, s->known_slots * sizeof(struct addr_slot)) };
 	size_t endpoint_bytes = s->endpoint_slots * sizeof(struct agent_endpoint);
 	c->by_vip = (struct endpoint_map){ s->endpoint_slots - 1, carve(base, &at, endpoint_bytes) };
@@ -109,7 +111,8 @@ const struct agent_endpoint *agent_config_lookup_endpoint(const struct agent_con
                                                           uint8_t protocol, be32 dip)
 {
 	const struct endpoint_map *m = &c->by_vip;
-	for (uint32_t i = by_vip_start(vip, vip_port, protocol, dip) & m->mask; m->slots[i].is_used; i = (i + 1) & m->mask) {
+	for (uint32_t i = by_vip_start(vip, vip_port, protocol, dip) & m->mask; m->slots[i].is_used;
+	     i = (i + 1) & m->mask) {
 		const struct agent_endpoint *e = &m->slots[i];
 		if (e->vip == vip && e->vip_port == vip_port && e->protocol == protocol && e->dip == dip)
 			return e;
@@ -137,7 +140,7 @@ static void endpoint_insert(struct agent_config *c, const struct agent_endpoint 
 	c->by_vip.slots[i] = *e;
 
 	struct agent_endpoint *service =
-	    (struct agent_endpoint *)agent_config_lookup_service(c, e->dip, e->dip_port, e->protocol);
+		(struct agent_endpoint *)agent_config_lookup_service(c, e->dip, e->dip_port, e->protocol);
 	if (service != NULL) {
 		service->is_ambiguous = true;
 		return;
@@ -230,8 +233,8 @@ static void add_addresses(struct agent_config *c, const struct store *store)
 		addr_map_insert(&c->known, &store_dip(store, i)->dip, 0);
 }
 
-static void add_endpoint(struct agent_config *c, const struct store *store, const char *host,
-                         const struct ip_addr *vip, const struct endpoint *endpoint)
+static void add_endpoint(struct agent_config *c, const struct store *store, const char *host, const struct ip_addr *vip,
+                         const struct endpoint *endpoint)
 {
 	for (uint32_t i = 0; i < endpoint->n_dips; i++) {
 		const struct endpoint_dip *dip = &endpoint->dips[i];

@@ -27,7 +27,7 @@ enum dip_problem { DIP_OK = 0, DIP_NO_PORT_LEFT, DIP_MAC_CONFLICT, DIP_BAD_INTER
 
 struct agent_vm_port {
 	char interface[INTERFACE_BYTES]; // "": the slot is unused
-	struct mac mac;                  // of the VM
+	struct mac mac; // of the VM
 };
 
 struct agent_dip {
@@ -69,12 +69,12 @@ struct agent_config {
 	uint16_t n_ports; // size of ports[], used or not
 	uint32_t n_dips;
 	struct agent_vm_port *ports;
-	struct agent_dip *dips;            // by address
-	struct addr_map local_dips;        // DIP -> port
-	struct addr_map encap_sources;     // muxes and hosts
-	struct addr_map known;             // muxes, hosts, and all DIPs that the store names
-	struct endpoint_map by_vip;        // (VIP, port, protocol, DIP)
-	struct endpoint_map by_dip;        // (DIP, port, protocol)
+	struct agent_dip *dips; // by address
+	struct addr_map local_dips; // DIP -> port
+	struct addr_map encap_sources; // muxes and hosts
+	struct addr_map known; // muxes, hosts, and all DIPs that the store names
+	struct endpoint_map by_vip; // (VIP, port, protocol, DIP)
+	struct endpoint_map by_dip; // (DIP, port, protocol)
 };
 
 // Builds the snapshot for `host`. `previous` (or NULL) is the one in use: its interfaces keep their slots.

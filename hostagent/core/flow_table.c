@@ -11,7 +11,7 @@
 #define PAGE_BYTES 4096u
 #define NO_ENTRY UINT32_MAX
 #define LOAD_PER_BUCKET 5 // references per bucket when the table is full; half of the slots
-#define FULL_BUDGET 64    // entries that an insert into a full table looks at
+#define FULL_BUDGET 64 // entries that an insert into a full table looks at
 
 struct flow_table_header {
 	uint64_t magic;
@@ -115,28 +115,16 @@ void flow_table_init(struct flow_table *t, void *block, uint32_t capacity, uint6
 
 struct flow_key flow_entry_key(const struct flow_entry *e, enum flow_direction direction)
 {
-	bool is_inbound = direction == FLOW_INBOUND;
-	return (struct flow_key){
-		.src = is_inbound ? e->remote : e->dip,
-		.dst = is_inbound ? e->vip : e->remote,
-		.src_port = is_inbound ? e->remote_port : e->dip_port,
-		.dst_port = is_inbound ? e->vip_port : e->remote_port,
-		.protocol = e->protocol,
-		.direction = (uint8_t)direction,
-	};
+	if (direction == FLOW_INBOUND)
+		return flow_key_make(e->remote, e->vip, e->remote_port, e->vip_port, e->protocol, direction);
+	return flow_key_make(e->dip, e->remote, e->dip_port, e->remote_port, e->protocol, direction);
 }
 
 struct flow_key flow_tuple_key(const struct flow_tuple *t, enum flow_direction direction)
 {
-	bool is_inbound = direction == FLOW_INBOUND;
-	return (struct flow_key){
-		.src = is_inbound ? t->remote : t->dip,
-		.dst = is_inbound ? t->vip : t->remote,
-		.src_port = is_inbound ? t->remote_port : t->dip_port,
-		.dst_port = is_inbound ? t->vip_port : t->remote_port,
-		.protocol = t->protocol,
-		.direction = (uint8_t)direction,
-	};
+	if (direction == FLOW_INBOUND)
+		return flow_key_make(t->remote, t->vip, t->remote_port, t->vip_port, t->protocol, direction);
+	return flow_key_make(t->dip, t->remote, t->dip_port, t->remote_port, t->protocol, direction);
 }
 
 static uint64_t entry_hash(const struct flow_table *t, const struct flow_entry *e, enum flow_direction direction)
@@ -238,7 +226,20 @@ static bool index_put_both(struct flow_table *t, uint32_t entry_idx, uint64_t in
 
 // ---- Flows ----
 
+static uint64_t tuple_hash(const struct flow_table *t, const struct flow_tuple *tuple, enum flow_direction direction)
+{
+	struct flow_key key = flow_tuple_key(tuple, direction);
+	return flow_table_hash(t, &key);
+}
+
 struct flow_entry *flow_table_insert(struct flow_table *t, const struct flow_tuple *tuple, enum flow_state state)
+{
+	return flow_table_insert_hashed(t, tuple, state, tuple_hash(t, tuple, FLOW_INBOUND),
+	                                tuple_hash(t, tuple, FLOW_REPLY));
+}
+
+struct flow_entry *flow_table_insert_hashed(struct flow_table *t, const struct flow_tuple *tuple, enum flow_state state,
+                                            uint64_t inbound_hash, uint64_t reply_hash)
 {
 	CHECK(state > FLOW_FREE && state < FLOW_STATE_COUNT);
 	if (t->free_head == NO_ENTRY)
@@ -246,8 +247,12 @@ struct flow_entry *flow_table_insert(struct flow_table *t, const struct flow_tup
 	if (t->free_head == NO_ENTRY)
 		return NULL;
 	uint32_t entry_idx = t->free_head;
+	if (!index_put_both(t, entry_idx, inbound_hash, reply_hash))
+		return NULL;
 	struct flow_entry *e = &t->entries[entry_idx];
-	uint32_t next_free = e->next_free;
+	t->free_head = e->next_free;
+	if (t->free_head != NO_ENTRY)
+		cache_prefetch(&t->entries[t->free_head]);
 	e->dip = tuple->dip;
 	e->remote = tuple->remote;
 	e->vip = tuple->vip;
@@ -255,16 +260,9 @@ struct flow_entry *flow_table_insert(struct flow_table *t, const struct flow_tup
 	e->remote_port = tuple->remote_port;
 	e->vip_port = tuple->vip_port;
 	e->protocol = tuple->protocol;
-	uint64_t inbound_hash = entry_hash(t, e, FLOW_INBOUND);
-	uint64_t reply_hash = entry_hash(t, e, FLOW_REPLY);
-	if (!index_put_both(t, entry_idx, inbound_hash, reply_hash))
-		return NULL;
+	e->seen_s = t->now_s;
 	e->check = entry_check(inbound_hash, reply_hash);
 	flow_entry_set_deltas(e);
-	e->seen_s = t->now_s;
-	t->free_head = next_free;
-	if (next_free != NO_ENTRY)
-		cache_prefetch(&t->entries[next_free]);
 	if (entry_idx >= t->high_water)
 		t->high_water = entry_idx + 1;
 	t->n_flows++;

@@ -65,20 +65,19 @@ struct flow_entry {
 	uint8_t protocol;
 	uint8_t state; // enum flow_state; written last when a flow begins, first when it ends
 	union {
-		uint32_t seen_s;    // when the last packet came, seconds of the edge's clock
+		uint32_t seen_s; // when the last packet came, seconds of the edge's clock
 		uint32_t next_free; // while the state is FLOW_FREE
 	};
-	uint32_t check;   // of the addresses and ports
+	uint32_t check; // of the addresses and ports
 	uint16_t ip_delta; // what rewriting does to a checksum (rewrite.h): of the addresses,
 	uint16_t l4_delta; // and of addresses and ports
 };
 
-// A packet's addresses and ports as it has them. Inbound: remote, VIP. Reply: DIP, remote.
+// A packet's addresses and ports as it has them, source before destination, as words (so that they stay in registers).
+// Inbound: from the remote to the VIP. Reply: from the DIP to the remote.
 struct flow_key {
-	be32 src;
-	be32 dst;
-	be16 src_port;
-	be16 dst_port;
+	uint64_t addrs;
+	uint32_t ports;
 	uint8_t protocol;
 	uint8_t direction; // enum flow_direction
 };
@@ -87,8 +86,8 @@ struct flow_key {
 
 struct flow_bucket {
 	uint16_t signatures[FLOW_BUCKET_SLOTS]; // 0: the slot is empty
-	uint32_t n_elsewhere;                   // references that belong here but live in their alternative
-	uint32_t refs[FLOW_BUCKET_SLOTS];       // entry << 2 | is_alternative << 1 | direction
+	uint32_t n_elsewhere; // references that belong here but live in their alternative
+	uint32_t refs[FLOW_BUCKET_SLOTS]; // entry << 2 | is_alternative << 1 | direction
 } __attribute__((aligned(64)));
 
 _Static_assert(sizeof(struct flow_entry) == 32, "two entries fill a cache line");
@@ -110,7 +109,7 @@ struct flow_table {
 	uint32_t n_flows;
 	uint32_t free_head;
 	uint32_t high_water; // no entry from here on was ever used: expiry need not look
-	uint32_t cursor;     // where expiry goes on
+	uint32_t cursor; // where expiry goes on
 	uint32_t now_s;
 };
 
@@ -140,6 +139,10 @@ void flow_table_set_now(struct flow_table *t, struct mono_time now);
 // A new flow. The caller has looked up both of its keys and found neither. NULL when the table is full.
 struct flow_entry *flow_table_insert(struct flow_table *t, const struct flow_tuple *tuple, enum flow_state state);
 
+// The same, when the hashes of its keys are known already.
+struct flow_entry *flow_table_insert_hashed(struct flow_table *t, const struct flow_tuple *tuple, enum flow_state state,
+                                            uint64_t inbound_hash, uint64_t reply_hash);
+
 void flow_table_remove(struct flow_table *t, struct flow_entry *entry);
 
 // Looks at up to `budget` entries, going on where it stopped, and removes those that were silent for too long. Returns
@@ -151,6 +154,17 @@ struct flow_key flow_entry_key(const struct flow_entry *e, enum flow_direction d
 struct flow_key flow_tuple_key(const struct flow_tuple *t, enum flow_direction direction);
 
 // ---- Lookup, inline because it is the packet path ----
+
+static inline struct flow_key flow_key_make(be32 src, be32 dst, be16 src_port, be16 dst_port, uint8_t protocol,
+                                            enum flow_direction direction)
+{
+	return (struct flow_key){
+		.addrs = src | (uint64_t)dst << 32,
+		.ports = src_port | (uint32_t)dst_port << 16,
+		.protocol = protocol,
+		.direction = (uint8_t)direction,
+	};
+}
 
 // Not __builtin_prefetch: GCC 12 takes a function that only prefetches for one without effect, and drops its calls.
 static inline void cache_prefetch(const void *p)
@@ -167,9 +181,8 @@ static inline uint64_t flow_mix(uint64_t a, uint64_t b)
 
 static inline uint64_t flow_table_hash(const struct flow_table *t, const struct flow_key *k)
 {
-	uint64_t addrs = load64(&k->src);
-	uint64_t rest = load32(&k->src_port) | (uint64_t)k->protocol << 32 | (uint64_t)k->direction << 40;
-	return flow_mix(flow_mix(addrs ^ t->seed, rest ^ 0xa0761d6478bd642fULL), t->seed ^ 0xe7037ed1a0b428dbULL);
+	uint64_t rest = k->ports | (uint64_t)k->protocol << 32 | (uint64_t)k->direction << 40;
+	return flow_mix(flow_mix(k->addrs ^ t->seed, rest ^ 0xa0761d6478bd642fULL), t->seed ^ 0xe7037ed1a0b428dbULL);
 }
 
 static inline uint16_t flow_signature(uint64_t hash)
@@ -226,7 +239,7 @@ static inline bool flow_entry_has_key(const struct flow_entry *e, const struct f
 {
 	const uint8_t *addrs = (const uint8_t *)(k->direction == FLOW_INBOUND ? &e->remote : &e->dip);
 	const uint8_t *ports = (const uint8_t *)(k->direction == FLOW_INBOUND ? &e->remote_port : &e->dip_port);
-	return load64(addrs) == load64(&k->src) && load32(ports) == load32(&k->src_port) && e->protocol == k->protocol;
+	return load64(addrs) == k->addrs && load32(ports) == k->ports && e->protocol == k->protocol;
 }
 
 static inline struct flow_entry *flow_bucket_find(const struct flow_table *t, const struct flow_bucket *b,

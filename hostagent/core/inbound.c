@@ -33,23 +33,20 @@ static void on_arp(struct agent *a, struct agent_packet *p)
 }
 
 // A packet to a VIP inside one to the DIP (RFC 2003).
-static void on_encapsulated(struct agent *a, struct agent_packet *p)
+static inline void on_encapsulated(struct agent *a, struct agent_packet *p, const struct parsed *outer)
 {
-	struct parsed outer = p->ip;
-	if (!agent_config_is_encap_source(a->config, outer.src)) {
+	struct parsed ip;
+	if (!agent_config_is_encap_source(a->config, outer->src)) {
 		verdict_drop(a, p, DROP_ENCAP_SOURCE);
 		return;
 	}
-	enum drop_reason reason = parse_ip4(p->frame, (uint32_t)outer.l3_off + outer.l3_bytes, outer.l4_off, &p->ip);
-	if (reason != DROP_NONE) {
+	enum drop_reason reason = parse_ip4(p->frame, (uint32_t)outer->l3_off + outer->l3_bytes, outer->l4_off, &ip);
+	if (reason != DROP_NONE)
 		verdict_drop(a, p, reason == DROP_FRAGMENT ? reason : DROP_ENCAP_MALFORMED);
-		return;
-	}
-	if (p->ip.protocol != IP_PROTO_TCP && p->ip.protocol != IP_PROTO_UDP) {
+	else if (ip.protocol != IP_PROTO_TCP && ip.protocol != IP_PROTO_UDP)
 		verdict_drop(a, p, DROP_ENCAP_NO_ENDPOINT);
-		return;
-	}
-	p->wait = WAIT_INBOUND;
+	else
+		packet_wait(a, p, &ip, WAIT_INBOUND);
 }
 
 static void give_plain(struct agent *a, struct agent_packet *p)
@@ -61,25 +58,26 @@ static void give_plain(struct agent *a, struct agent_packet *p)
 
 // A packet to the DIP itself goes to the VM as it is. TCP to a port that an endpoint uses is remembered, so that the VM's
 // replies are known not to be those of a VIP's lost flow (outbound.c).
-static void on_plain(struct agent *a, struct agent_packet *p, bool has_ports)
+static void on_plain(struct agent *a, struct agent_packet *p, const struct parsed *ip, bool is_whole)
 {
-	if (has_ports && p->ip.protocol == IP_PROTO_TCP &&
-	    agent_config_lookup_service(a->config, p->ip.dst, p->ip.dst_port, IP_PROTO_TCP) != NULL) {
-		p->wait = WAIT_PLAIN;
+	if (is_whole && ip->protocol == IP_PROTO_TCP &&
+	    agent_config_lookup_service(a->config, ip->dst, ip->dst_port, IP_PROTO_TCP) != NULL) {
+		packet_wait(a, p, ip, WAIT_PLAIN);
 		return;
 	}
+	p->ip = *ip;
 	give_plain(a, p);
 }
 
-static void on_ip4(struct agent *a, struct agent_packet *p)
+static inline void on_ip4(struct agent *a, struct agent_packet *p)
 {
-	bool has_ports;
-	enum drop_reason reason = parse_carried(p, &has_ports);
-	if (reason != DROP_NONE) {
+	struct parsed ip;
+	enum drop_reason reason = parse_ip4(p->frame, p->len, ETH_BYTES, &ip);
+	if (!reason_is_carried(reason)) {
 		verdict_drop(a, p, reason);
 		return;
 	}
-	if (p->ip.dst == a->settings.address) {
+	if (ip.dst == a->settings.address) {
 		p->verdict = AGENT_TO_TAP;
 		return;
 	}
@@ -87,25 +85,19 @@ static void on_ip4(struct agent *a, struct agent_packet *p)
 		verdict_drop(a, p, DROP_NO_CONFIG);
 		return;
 	}
-	p->dip = p->ip.dst;
-	p->port = agent_config_lookup_dip(a->config, p->dip);
-	if (p->port == AGENT_NO_PORT) {
+	p->dip = ip.dst;
+	p->port = agent_config_lookup_dip(a->config, ip.dst);
+	if (p->port == AGENT_NO_PORT)
 		verdict_drop(a, p, DROP_NOT_FOR_US);
-		return;
-	}
-	if (p->ip.protocol != IP_PROTO_IPIP) {
-		on_plain(a, p, has_ports);
-		return;
-	}
-	// A piece of an encapsulated packet is nothing that a VM may see.
-	const struct ip4_header *ip = (const struct ip4_header *)(p->frame + p->ip.l3_off);
-	if ((ip->fragment & be16_from(IP4_MORE_FRAGMENTS | IP4_OFFSET_MASK)) != 0)
-		verdict_drop(a, p, DROP_FRAGMENT);
+	else if (ip.protocol != IP_PROTO_IPIP)
+		on_plain(a, p, &ip, reason == DROP_NONE);
+	else if (reason == DROP_FRAGMENT)
+		verdict_drop(a, p, DROP_FRAGMENT); // a piece of an encapsulated packet is nothing that a VM may see
 	else
-		on_encapsulated(a, p);
+		on_encapsulated(a, p, &ip);
 }
 
-static void stage_parse(struct agent *a, struct agent_packet *p)
+static inline void stage_parse(struct agent *a, struct agent_packet *p)
 {
 	p->wait = WAIT_NOTHING;
 	p->reason = DROP_NONE;
@@ -114,33 +106,51 @@ static void stage_parse(struct agent *a, struct agent_packet *p)
 		return;
 	}
 	be16 type = frame_ether_type(p->frame);
-	if (type == be16_from(ETHER_ARP)) {
+	if (type == be16_from(ETHER_ARP))
 		on_arp(a, p);
-		return;
-	}
-	if (!mac_equal(&((const struct eth_header *)p->frame)->dst, &a->settings.uplink_mac)) {
+	else if (!mac_equal(&((const struct eth_header *)p->frame)->dst, &a->settings.uplink_mac))
 		verdict_drop(a, p, DROP_NOT_FOR_US);
-		return;
-	}
-	if (type != be16_from(ETHER_IP4)) {
+	else if (type != be16_from(ETHER_IP4))
 		verdict_drop(a, p, DROP_ETHER_TYPE);
+	else
+		on_ip4(a, p);
+}
+
+// ---- Stage 2: the flow is on its way, or, when it will be a new one, the place where its reply key must be looked up ----
+
+static struct flow_key reply_key(const struct agent_packet *p, be16 dip_port)
+{
+	return flow_key_make(p->dip, p->ip.src, dip_port, p->ip.src_port, p->ip.protocol, FLOW_REPLY);
+}
+
+static void find_endpoint(struct agent *a, struct agent_packet *p)
+{
+	p->endpoint = agent_config_lookup_endpoint(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol, p->dip);
+	if (p->endpoint == NULL)
 		return;
-	}
-	on_ip4(a, p);
-	if (p->wait == WAIT_NOTHING)
+	struct flow_key key = reply_key(p, p->endpoint->dip_port);
+	p->reply_hash = flow_table_hash(&a->flows, &key);
+}
+
+static inline void stage_prefetch(struct agent *a, struct agent_packet *p)
+{
+	if (__builtin_expect(p->wait == WAIT_NOTHING, 0))
 		return;
-	packet_hash(a, p, FLOW_INBOUND);
-	flow_table_prefetch(&a->flows, p->hash);
+	p->candidate = flow_table_prefetch_entry(&a->flows, p->hash);
+	if (__builtin_expect(p->candidate != FLOW_NO_CANDIDATE || p->wait != WAIT_INBOUND, 1))
+		return;
+	find_endpoint(a, p);
+	if (p->endpoint != NULL)
+		flow_table_prefetch(&a->flows, p->reply_hash);
 }
 
 // ---- Stage 3: the flow is known, or begins ----
 
 // The VM cannot tell two connections of one client address and port to one port of its own apart. The one that is over,
 // or only guessed, gives way; UDP has no connections, so the latest speaks. Returns false when the old one stays.
-static bool make_way(struct agent *a, const struct flow_tuple *tuple)
+static bool make_way(struct agent *a, const struct flow_key *reply, uint64_t reply_hash)
 {
-	struct flow_key reply = flow_tuple_key(tuple, FLOW_REPLY);
-	struct flow_entry *old = flow_table_lookup(&a->flows, &reply, flow_table_hash(&a->flows, &reply));
+	struct flow_entry *old = flow_table_lookup(&a->flows, reply, reply_hash);
 	if (old == NULL)
 		return true;
 	if (!flow_state_is_over(old->state) && !flow_state_is_guess(old->state) && old->state != FLOW_UDP)
@@ -150,15 +160,25 @@ static bool make_way(struct agent *a, const struct flow_tuple *tuple)
 	return true;
 }
 
-static struct flow_entry *open_flow(struct agent *a, const struct agent_packet *p, const struct flow_tuple *tuple,
+static struct flow_entry *open_flow(struct agent *a, const struct agent_packet *p, be16 dip_port, uint64_t reply_hash,
                                     enum drop_reason *ret_reason)
 {
-	if (!make_way(a, tuple)) {
+	struct flow_key reply = reply_key(p, dip_port);
+	if (!make_way(a, &reply, reply_hash)) {
 		*ret_reason = DROP_FLOW_CONFLICT;
 		return NULL;
 	}
-	enum flow_state state = flow_state_first(tuple->protocol, FLOW_INBOUND, p->ip.tcp_flags);
-	struct flow_entry *flow = flow_table_insert(&a->flows, tuple, state);
+	struct flow_tuple tuple = {
+		.remote = p->ip.src,
+		.vip = p->ip.dst,
+		.dip = p->dip,
+		.remote_port = p->ip.src_port,
+		.vip_port = p->ip.dst_port,
+		.dip_port = dip_port,
+		.protocol = p->ip.protocol,
+	};
+	enum flow_state state = flow_state_first(tuple.protocol, FLOW_INBOUND, p->ip.tcp_flags);
+	struct flow_entry *flow = flow_table_insert_hashed(&a->flows, &tuple, state, p->hash, reply_hash);
 	if (flow == NULL) {
 		*ret_reason = DROP_FLOW_TABLE_FULL;
 		return NULL;
@@ -168,24 +188,11 @@ static struct flow_entry *open_flow(struct agent *a, const struct agent_packet *
 	return flow;
 }
 
-static struct flow_tuple tuple_of(const struct agent_packet *p, be16 dip_port)
-{
-	return (struct flow_tuple){
-		.remote = p->ip.src,
-		.vip = p->ip.dst,
-		.dip = p->dip,
-		.remote_port = p->ip.src_port,
-		.vip_port = p->ip.dst_port,
-		.dip_port = dip_port,
-		.protocol = p->ip.protocol,
-	};
-}
-
 // The flow of an inbound packet, if it is known and goes on; one that is over gives way to a new SYN (TIME_WAIT reuse),
 // and one whose VM has left this host to whoever serves the endpoint now.
 static struct flow_entry *known_flow(struct agent *a, struct agent_packet *p)
 {
-	struct flow_entry *flow = flow_table_lookup_staged(&a->flows, &p->key, p->hash, p->candidate);
+	struct flow_entry *flow = packet_flow(a, p, FLOW_INBOUND);
 	if (flow == NULL)
 		return NULL;
 	if (flow->dip != p->dip)
@@ -233,21 +240,25 @@ static void withdraw_guess(struct agent *a, struct agent_packet *p, struct flow_
 // other host can know it (design section 4 will ask the older owners first); only a RST makes no flow.
 static void deliver_unknown(struct agent *a, struct agent_packet *p)
 {
-	const struct agent_endpoint *endpoint =
-	    agent_config_lookup_endpoint(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol, p->dip);
-	if (endpoint == NULL) {
+	if (p->candidate != FLOW_NO_CANDIDATE) // stage 2 expected to find it
+		find_endpoint(a, p);
+	if (p->endpoint == NULL) {
 		verdict_drop(a, p, DROP_ENCAP_NO_ENDPOINT);
 		return;
 	}
-	if ((p->ip.tcp_flags & TCP_RST) == 0) {
-		struct flow_tuple tuple = tuple_of(p, endpoint->dip_port);
-		enum drop_reason reason = DROP_NONE;
-		if (open_flow(a, p, &tuple, &reason) == NULL) {
-			verdict_drop(a, p, reason);
-			return;
-		}
+	be16 dip_port = p->endpoint->dip_port;
+	if ((p->ip.tcp_flags & TCP_RST) != 0) {
+		nat_rewrite_dst(p->frame, &p->ip, p->dip, dip_port);
+		deliver(a, p);
+		return;
 	}
-	nat_rewrite_dst(p->frame, &p->ip, p->dip, endpoint->dip_port);
+	enum drop_reason reason = DROP_NONE;
+	struct flow_entry *flow = open_flow(a, p, dip_port, p->reply_hash, &reason);
+	if (flow == NULL) {
+		verdict_drop(a, p, reason);
+		return;
+	}
+	rewrite_inbound(p->frame, &p->ip, flow);
 	deliver(a, p);
 }
 
@@ -273,16 +284,16 @@ static void deliver_inbound(struct agent *a, struct agent_packet *p)
 // or if the client has a connection through the VIP with the same ports, it is just not remembered.
 static void deliver_plain(struct agent *a, struct agent_packet *p)
 {
-	struct flow_entry *flow = flow_table_lookup_staged(&a->flows, &p->key, p->hash, p->candidate);
+	struct flow_entry *flow = packet_flow(a, p, FLOW_INBOUND);
 	bool is_over = flow != NULL && tcp_is_syn(p->ip.tcp_flags) && flow_state_is_over((enum flow_state)flow->state);
 	if (is_over)
 		flow_table_remove(&a->flows, flow);
 	if (flow != NULL && !is_over) {
 		flow_entry_touch(&a->flows, flow, FLOW_INBOUND, p->ip.tcp_flags);
 	} else if ((p->ip.tcp_flags & TCP_RST) == 0) {
-		struct flow_tuple tuple = tuple_of(p, p->ip.dst_port);
+		struct flow_key reply = reply_key(p, p->ip.dst_port);
 		enum drop_reason ignored = DROP_NONE;
-		(void)open_flow(a, p, &tuple, &ignored);
+		(void)open_flow(a, p, p->ip.dst_port, flow_table_hash(&a->flows, &reply), &ignored);
 	}
 	give_plain(a, p);
 }
@@ -299,9 +310,8 @@ void agent_inbound(struct agent *a, struct agent_packet *packets, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
 		stage_parse(a, &packets[i]);
-	for (uint32_t i = 0; i < n; i++) // Stage 2
-		if (packets[i].wait != WAIT_NOTHING)
-			packets[i].candidate = flow_table_prefetch_entry(&a->flows, packets[i].hash);
+	for (uint32_t i = 0; i < n; i++)
+		stage_prefetch(a, &packets[i]);
 	for (uint32_t i = 0; i < n; i++)
 		stage_deliver(a, &packets[i]);
 }

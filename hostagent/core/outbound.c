@@ -57,32 +57,33 @@ static void forward_plain(struct agent *a, struct agent_packet *p)
 		counter_add(&a->counters.outbound_plain_packets, 1);
 }
 
-static void on_ip4(struct agent *a, struct agent_packet *p)
+static inline void on_ip4(struct agent *a, struct agent_packet *p)
 {
-	bool has_ports;
-	enum drop_reason reason = parse_carried(p, &has_ports);
-	if (reason != DROP_NONE) {
+	struct parsed ip;
+	enum drop_reason reason = parse_ip4(p->frame, p->len, ETH_BYTES, &ip);
+	if (!reason_is_carried(reason)) {
 		verdict_drop(a, p, reason);
 		return;
 	}
-	if (agent_config_lookup_dip(a->config, p->ip.src) != p->port) {
+	if (agent_config_lookup_dip(a->config, ip.src) != p->port) {
 		verdict_drop(a, p, DROP_SPOOFED_SOURCE);
 		return;
 	}
-	if (p->ip.protocol == IP_PROTO_IPIP) {
+	if (ip.protocol == IP_PROTO_IPIP) {
 		verdict_drop(a, p, DROP_VM_ENCAP);
 		return;
 	}
-	packet_hash(a, p, FLOW_REPLY);
-	if (!has_ports) {
-		forward_plain(a, p);
+	if (reason == DROP_NONE && (ip.protocol == IP_PROTO_TCP || ip.protocol == IP_PROTO_UDP)) {
+		packet_wait(a, p, &ip, WAIT_REPLY);
 		return;
 	}
-	p->wait = WAIT_REPLY;
-	flow_table_prefetch(&a->flows, p->hash);
+	struct flow_key key = packet_key(&ip, FLOW_REPLY);
+	p->ip = ip;
+	p->hash = flow_table_hash(&a->flows, &key); // chooses among several gateways
+	forward_plain(a, p);
 }
 
-static void stage_parse(struct agent *a, struct agent_packet *p)
+static inline void stage_parse(struct agent *a, struct agent_packet *p)
 {
 	p->wait = WAIT_NOTHING;
 	p->reason = DROP_NONE;
@@ -125,8 +126,7 @@ static struct flow_entry *adopt_reply(struct agent *a, const struct agent_packet
 {
 	if (p->ip.protocol != IP_PROTO_TCP || tcp_is_syn(p->ip.tcp_flags))
 		return NULL;
-	const struct agent_endpoint *e =
-	    agent_config_lookup_service(a->config, p->ip.src, p->ip.src_port, p->ip.protocol);
+	const struct agent_endpoint *e = agent_config_lookup_service(a->config, p->ip.src, p->ip.src_port, p->ip.protocol);
 	if (e == NULL || e->is_ambiguous || agent_config_is_known(a->config, p->ip.dst))
 		return NULL;
 	struct flow_tuple tuple = {
@@ -142,7 +142,7 @@ static struct flow_entry *adopt_reply(struct agent *a, const struct agent_packet
 	if (flow_table_lookup(&a->flows, &inbound, flow_table_hash(&a->flows, &inbound)) != NULL)
 		return NULL; // the client's connection to the VIP is another VM's by now
 	struct flow_entry *flow =
-	    flow_table_insert(&a->flows, &tuple, flow_state_first(tuple.protocol, FLOW_REPLY, p->ip.tcp_flags));
+		flow_table_insert(&a->flows, &tuple, flow_state_first(tuple.protocol, FLOW_REPLY, p->ip.tcp_flags));
 	if (flow != NULL)
 		counter_add(&a->counters.flows_adopted, 1);
 	return flow;
@@ -150,7 +150,7 @@ static struct flow_entry *adopt_reply(struct agent *a, const struct agent_packet
 
 static struct flow_entry *reply_flow(struct agent *a, const struct agent_packet *p)
 {
-	struct flow_entry *flow = flow_table_lookup_staged(&a->flows, &p->key, p->hash, p->candidate);
+	struct flow_entry *flow = packet_flow(a, p, FLOW_REPLY);
 	if (flow == NULL)
 		return adopt_reply(a, p);
 	bool is_new_connection = tcp_is_syn(p->ip.tcp_flags) && flow_state_is_over((enum flow_state)flow->state);
@@ -190,7 +190,7 @@ void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n)
 	for (uint32_t i = 0; i < n; i++)
 		stage_parse(a, &packets[i]);
 	for (uint32_t i = 0; i < n; i++) // Stage 2
-		if (packets[i].wait != WAIT_NOTHING)
+		if (__builtin_expect(packets[i].wait != WAIT_NOTHING, 1))
 			packets[i].candidate = flow_table_prefetch_entry(&a->flows, packets[i].hash);
 	for (uint32_t i = 0; i < n; i++)
 		stage_forward(a, &packets[i]);

@@ -12,7 +12,7 @@
 // Of the inbound direction: the VIP becomes the DIP.
 static inline void flow_entry_set_deltas(struct flow_entry *e)
 {
-	uint32_t sum = (uint16_t)~e->vip + (uint32_t)(uint16_t)~(e->vip >> 16) + (e->dip & 0xffff) + (e->dip >> 16);
+	uint32_t sum = (uint16_t)~e->vip + (uint32_t)(uint16_t) ~(e->vip >> 16) + (e->dip & 0xffff) + (e->dip >> 16);
 	e->ip_delta = checksum_fold(sum);
 	e->l4_delta = checksum_fold(sum + (uint16_t)~e->vip_port + e->dip_port);
 }
@@ -20,7 +20,7 @@ static inline void flow_entry_set_deltas(struct flow_entry *e)
 static inline be16 checksum_apply(be16 checksum, uint16_t delta)
 {
 	uint32_t sum = (uint32_t)(uint16_t)~checksum + delta;
-	return (be16)~((sum & 0xffff) + (sum >> 16));
+	return (be16) ~((sum & 0xffff) + (sum >> 16));
 }
 
 // RFC 768: a UDP checksum of 0 means that there is none.

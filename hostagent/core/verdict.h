@@ -1,4 +1,7 @@
 // How inbound.c and outbound.c give their verdicts; internal to the core.
+//
+// Headers are written field by field straight into the frame, and stage 1 keeps what it parsed in registers until it is
+// done: building a struct in memory and reading it back with wider loads costs a store-forwarding stall each time.
 #pragma once
 
 #include "hostagent/core/agent.h"
@@ -11,6 +14,13 @@ static inline bool mac_equal(const struct mac *a, const struct mac *b)
 static inline bool mac_is_group(const struct mac *m)
 {
 	return (m->bytes[0] & 1) != 0;
+}
+
+static inline void eth_put_ip4(uint8_t *frame, const struct mac *dst, const struct mac *src)
+{
+	memcpy(frame, dst, MAC_BYTES);
+	memcpy(frame + MAC_BYTES, src, MAC_BYTES);
+	store16(frame + 2 * MAC_BYTES, be16_from(ETHER_IP4));
 }
 
 static inline void verdict_drop(struct agent *a, struct agent_packet *p, enum drop_reason reason)
@@ -28,12 +38,11 @@ static inline void verdict_to_vm(struct agent *a, struct agent_packet *p, uint16
 		verdict_drop(a, p, DROP_VM_NOT_READY);
 		return;
 	}
-	uint32_t start = (uint32_t)p->ip.l3_off - ETH_BYTES;
-	p->frame += start;
+	p->frame += (uint32_t)p->ip.l3_off - ETH_BYTES;
 	p->len = ETH_BYTES + (uint32_t)p->ip.l3_bytes;
 	p->port = port;
 	p->verdict = AGENT_TO_VM;
-	eth_write_ip4(p->frame, &a->config->ports[port].mac, &gateway);
+	eth_put_ip4(p->frame, &a->config->ports[port].mac, &gateway);
 }
 
 static inline void verdict_to_gateway(struct agent *a, struct agent_packet *p, uint64_t hash)
@@ -44,28 +53,35 @@ static inline void verdict_to_gateway(struct agent *a, struct agent_packet *p, u
 		return;
 	}
 	p->verdict = AGENT_TO_UPLINK;
-	eth_write_ip4(p->frame, gateway, &a->settings.uplink_mac);
+	eth_put_ip4(p->frame, gateway, &a->settings.uplink_mac);
 }
 
-// Parses a packet that need not be ours to understand: what is only carried on may be a fragment, or have a header of
-// TCP, UDP or ICMP that is none. *ret_has_ports: it is whole TCP or UDP.
-static inline enum drop_reason parse_carried(struct agent_packet *p, bool *ret_has_ports)
+// May a packet with this outcome of parsing be carried on, though nothing in it can be rewritten? A fragment, or a header
+// of TCP, UDP or ICMP that is none, are not the switch's business.
+static inline bool reason_is_carried(enum drop_reason reason)
 {
-	enum drop_reason reason = parse_ip4(p->frame, p->len, ETH_BYTES, &p->ip);
-	*ret_has_ports = reason == DROP_NONE && (p->ip.protocol == IP_PROTO_TCP || p->ip.protocol == IP_PROTO_UDP);
-	return reason == DROP_FRAGMENT || reason == DROP_L4_LENGTH ? DROP_NONE : reason;
+	return reason == DROP_NONE || reason == DROP_FRAGMENT || reason == DROP_L4_LENGTH;
 }
 
-// The packet's key in the flow table, and its hash.
-static inline void packet_hash(const struct agent *a, struct agent_packet *p, enum flow_direction direction)
+static inline struct flow_key packet_key(const struct parsed *ip, enum flow_direction direction)
 {
-	p->key = (struct flow_key){
-		.src = p->ip.src,
-		.dst = p->ip.dst,
-		.src_port = p->ip.src_port,
-		.dst_port = p->ip.dst_port,
-		.protocol = p->ip.protocol,
-		.direction = (uint8_t)direction,
-	};
-	p->hash = flow_table_hash(&a->flows, &p->key);
+	return flow_key_make(ip->src, ip->dst, ip->src_port, ip->dst_port, ip->protocol, direction);
+}
+
+// End of stage 1: the packet waits for its flow, whose bucket is on its way.
+static inline void packet_wait(struct agent *a, struct agent_packet *p, const struct parsed *ip, enum agent_wait wait)
+{
+	struct flow_key key = packet_key(ip, wait == WAIT_REPLY ? FLOW_REPLY : FLOW_INBOUND);
+	p->wait = wait;
+	p->ip = *ip;
+	p->hash = flow_table_hash(&a->flows, &key);
+	flow_table_prefetch(&a->flows, p->hash);
+}
+
+// Stage 3: the packet's flow, or NULL.
+static inline struct flow_entry *packet_flow(struct agent *a, const struct agent_packet *p,
+                                             enum flow_direction direction)
+{
+	struct flow_key key = packet_key(&p->ip, direction);
+	return flow_table_lookup_staged(&a->flows, &key, p->hash, p->candidate);
 }

@@ -135,9 +135,8 @@ static void init_agent(struct data_plane *dp, const struct data_plane_config *co
 	l->tap = dp->host.tap.id;
 	l->pool = dp->eal.pool;
 	l->tended = loop_now();
-	l->sees_own_frames =
-	    strcmp(config->vm_driver, "af_packet") == 0 ||
-	    (node->uplink_interface[0] != '\0' && strcmp(node->uplink_driver, "af_packet") == 0);
+	l->sees_own_frames = strcmp(config->vm_driver, "af_packet") == 0 ||
+	                     (node->uplink_interface[0] != '\0' && strcmp(node->uplink_driver, "af_packet") == 0);
 	atomic_init(&l->n_flows, config->flows.n_flows);
 }
 
@@ -166,6 +165,7 @@ static int start_worker(struct data_plane *dp, const struct data_plane_config *c
 		return error_set(err, ERR_NO_MEMORY, "no memory for RCU");
 	init_agent(dp, config);
 	atomic_init(&l->is_stopping, false);
+	atomic_init(&l->has_ended, false);
 	atomic_init(&l->view, make_view(dp, NULL));
 	if (rte_eal_remote_launch(loop_run, l, dp->eal.workers[0]) != 0)
 		return error_set(err, ERR_IO, "the worker does not start");
@@ -206,6 +206,7 @@ void data_plane_stop(struct data_plane *dp)
 	if (dp->is_running) {
 		loop_stop(&dp->loop);
 		rte_eal_wait_lcore(dp->eal.workers[0]);
+		(void)atomic_load_explicit(&dp->loop.has_ended, memory_order_acquire);
 	}
 	vm_ports_fini(&dp->vms);
 	host_ports_close(&dp->host);

@@ -27,7 +27,7 @@ struct data_plane_config {
 	uint16_t mss;
 	bool proxy_arp;
 	struct flow_table flows; // made or attached; its memory outlives the data plane
-	bool is_restored;        // attached: its flows are counted as restored
+	bool is_restored; // attached: its flows are counted as restored
 };
 
 enum vm_port_state { VM_PORT_UNUSED, VM_PORT_MISSING, VM_PORT_FAILED, VM_PORT_OPEN };

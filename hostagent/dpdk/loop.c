@@ -4,7 +4,7 @@
 #include <rte_mbuf.h>
 #include <time.h>
 
-#define TEND_US 10000  // next hops and flow expiry, while packets come
+#define TEND_US 10000 // next hops and flow expiry, while packets come
 #define IDLE_US 100000 // the longest sleep
 
 struct mono_time loop_now(void)
@@ -208,6 +208,7 @@ int loop_run(void *arg)
 		dpdk_poller_wait(&l->poller, &l->rcu, LOOP_WORKER, idle_polls, IDLE_US);
 	}
 	dpdk_rcu_offline(&l->rcu, LOOP_WORKER);
+	atomic_store_explicit(&l->has_ended, true, memory_order_release);
 	return 0;
 }
 

@@ -28,6 +28,7 @@ struct tx_buffer {
 struct loop {
 	_Atomic(const struct view *) view;
 	atomic_bool is_stopping;
+	atomic_bool has_ended; // the worker's last store: what it wrote before may be read and freed
 	_Atomic uint64_t n_flows; // gauge, some ms old
 	struct dpdk_poller poller;
 	struct dpdk_rcu rcu;

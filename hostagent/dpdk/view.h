@@ -9,10 +9,10 @@
 #define NO_DPDK_PORT UINT16_MAX
 
 struct view {
-	uint64_t generation;               // another one for every view, from 1
+	uint64_t generation; // another one for every view, from 1
 	const struct agent_config *config; // NULL: none has arrived
 	uint16_t n_open;
-	uint16_t open[AGENT_PORTS_MAX];      // VM ports that are open
+	uint16_t open[AGENT_PORTS_MAX]; // VM ports that are open
 	uint16_t dpdk_port[AGENT_PORTS_MAX]; // of a VM port; NO_DPDK_PORT when it is not open
 	struct mac own_mac[AGENT_PORTS_MAX]; // of the host's end of the VM port
 };

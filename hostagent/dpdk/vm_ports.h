@@ -32,7 +32,7 @@ struct vm_ports {
 	struct dpdk_poller *poller;
 	struct netlink *netlink;
 	struct vm_port *ports; // n
-	uint16_t cursor;       // which to try next
+	uint16_t cursor; // which to try next
 };
 
 // ERR_NO_MEMORY, ERR_IO.

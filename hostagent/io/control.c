@@ -7,8 +7,8 @@
 #include "hostagent/io/local_socket.h"
 #include "hostagent/io/store_file.h"
 
-#define TEND_MS 1000       // between looks for VM interfaces that came or went
-#define SAVE_DELAY_MS 200  // many updates in a row are one write
+#define TEND_MS 1000 // between looks for VM interfaces that came or went
+#define SAVE_DELAY_MS 200 // many updates in a row are one write
 #define COUNTERS_MAX (256 + 2 * AGENT_PORTS_MAX)
 
 struct control {
@@ -92,10 +92,11 @@ static int change_store(struct control *c, struct change_list *changes, bool is_
 static int on_update(struct change_list *changes, bool is_snapshot, uint64_t version, void *user)
 {
 	struct control *c = user;
+	bool is_empty = !is_snapshot && changes->n == 0; // only the version went on
 	int code = change_store(c, changes, is_snapshot, version);
-	if (code == 0)
+	if (code == 0 && !is_empty)
 		code = use_store(c);
-	if (code != 0)
+	if (code != 0 || is_empty)
 		return code;
 	log_info("config-applied", "version=%llu snapshot=%d vips=%u dips=%u", (unsigned long long)version, is_snapshot,
 	         c->store.vips.n, c->store.dips.n);

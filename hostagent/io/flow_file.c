@@ -149,7 +149,8 @@ static int carry_over(const struct state_dir *dir, const char *path, uint8_t *bl
 	uint8_t *old_block = reserve_block(&old, old_capacity, err);
 	if (old_block == NULL)
 		return ERR_NO_MEMORY;
-	int code = attach(old_block, fd, flow_table_persistent_bytes(old_capacity), old_capacity, owner, now, &old_table, err);
+	int code =
+		attach(old_block, fd, flow_table_persistent_bytes(old_capacity), old_capacity, owner, now, &old_table, err);
 	if (code == 0)
 		code = make_table(dir, path, block, capacity, owner, now, &old_table, ret_table, err);
 	flow_file_close(&old);

@@ -12,7 +12,7 @@
 // A command under way: asked of the leader, then waiting until this agent's store shows it.
 struct request {
 	struct local_socket *socket; // NULL: unused
-	struct conn *conn;           // NULL: the asker has gone
+	struct conn *conn; // NULL: the asker has gone
 	uint64_t id;
 	struct change_list changes;
 	bool is_decided; // the leader has answered
@@ -86,8 +86,8 @@ static void request_fini(struct request *r)
 static void reply_version(struct request *r)
 {
 	if (r->conn != NULL)
-		(void)conn_send(r->conn, &(struct message){
-		                             .type = MESSAGE_COMMAND_REPLY, .request_id = r->id, .version = r->version });
+		(void)conn_send(r->conn,
+		                &(struct message){ .type = MESSAGE_COMMAND_REPLY, .request_id = r->id, .version = r->version });
 	request_fini(r);
 }
 

@@ -86,8 +86,8 @@ static int fill_store(struct store *store, struct change_list *objects, uint64_t
 int store_file_load(const struct state_dir *dir, struct store *store, struct error *err)
 {
 	char path[STATE_PATH_BYTES];
-	uint8_t *bytes;
-	size_t n;
+	uint8_t *bytes = NULL;
+	size_t n = 0;
 	uint64_t version;
 	struct change_list objects = { 0 };
 	int code = read_file(state_dir_path(dir, "config", path), &bytes, &n, err);

@@ -78,7 +78,7 @@ static int apply_plan(struct routes *r, const struct routes_plan *plan, struct e
 
 int routes_set(struct routes *r, const struct ip_addr *vips, uint32_t n_vips, struct error *err)
 {
-	struct ip_addr *present;
+	struct ip_addr *present = NULL;
 	uint32_t n_present = 0;
 	struct routes_plan plan;
 	int code = list_present(r, &present, &n_present, err);

@@ -27,9 +27,11 @@ enum mux_verdict {
 struct mux_frame {
 	uint8_t *data; // in: the frame; out: the frame to send, which may begin earlier
 	uint32_t len; // bytes
-	enum mux_verdict verdict;
-	enum drop_reason reason; // DROP_NONE unless dropped
+	uint8_t verdict; // enum mux_verdict
+	uint8_t reason; // enum drop_reason; DROP_NONE unless dropped
 };
+
+_Static_assert(sizeof(struct mux_frame) == 16, "four frames are a cache line");
 
 struct mux_settings {
 	struct mac mac; // of the uplink port; the tap has the same
@@ -53,5 +55,5 @@ void mux_worker_init(struct mux_worker *w, const struct mux_settings *settings, 
 // n up to MUX_BURST_MAX. tables NULL: no configuration is held yet; own traffic passes, the rest is dropped.
 void mux_pipeline_burst(struct mux_worker *w, const struct mux_tables *tables, struct mux_frame *frames, uint32_t n);
 
-// The same for one frame, without stages: what tests compare the burst with.
+// The same for one frame, without stages: the path of what is not common, and what tests compare the burst with.
 void mux_pipeline_one(struct mux_worker *w, const struct mux_tables *tables, struct mux_frame *frame);

@@ -100,10 +100,10 @@ static struct endpoint_table *find_before(const struct mux_tables *before, uint3
 
 static void insert_entry(struct mux_tables *t, const struct vip_entry *entry)
 {
-	uint32_t line = vip_line_of(t, entry->vip, entry->port, entry->protocol);
+	uint64_t line = vip_line_at(entry->key, t->line_shift);
 	for (;; line = (line + 1) & t->line_mask) {
 		for (uint32_t i = 0; i < VIP_LINE_ENTRIES; i++) {
-			if (t->lines[line].entries[i].is_used)
+			if (t->lines[line].entries[i].key != 0)
 				continue;
 			t->lines[line].entries[i] = *entry;
 			return;
@@ -125,7 +125,8 @@ static struct endpoint_table *share_or_create(struct mux_tables *t, struct endpo
 static int add_vip(struct mux_tables *t, const struct vip_config *vip, uint32_t slot, be32 own_addr,
                    const struct mux_tables *before, uint32_t *cursor)
 {
-	struct vip_entry entry = { .vip = ip_addr_to_v4(&vip->vip), .is_used = 1, .slot = slot };
+	be32 addr = ip_addr_to_v4(&vip->vip);
+	struct vip_entry entry = { .key = vip_own_key(addr), .slot = slot };
 	insert_entry(t, &entry);
 	for (uint32_t i = 0; i < vip->n_endpoints; i++) {
 		const struct endpoint *config = &vip->endpoints[i];
@@ -134,8 +135,7 @@ static int add_vip(struct mux_tables *t, const struct vip_config *vip, uint32_t 
 		if (e == NULL)
 			return ERR_NO_MEMORY;
 		t->endpoints[t->n_endpoints++] = e;
-		entry.port = be16_from(config->port);
-		entry.protocol = config->protocol;
+		entry.key = vip_key(addr, be16_from(config->port), config->protocol);
 		entry.owners = e->owners;
 		entry.templates = e->templates;
 		entry.n_buckets = e->n_buckets;
@@ -144,24 +144,25 @@ static int add_vip(struct mux_tables *t, const struct vip_config *vip, uint32_t 
 	return 0;
 }
 
-// Lines for at least twice as many entries as there are, so that most lookups end in their first line.
+// At least two lines for an entry: then one key in two hundred is not in its first line, at most.
 static uint32_t n_lines_for(uint32_t n_entries)
 {
 	uint32_t n = 16;
-	while (n * VIP_LINE_ENTRIES < n_entries * 2)
+	while (n < n_entries * 2)
 		n *= 2;
 	return n;
 }
 
 static int allocate(struct mux_tables *t, uint32_t n_vips, uint32_t n_endpoints)
 {
-	uint32_t n_lines = n_lines_for(n_vips + n_endpoints);
+	uint32_t n_lines = n_lines_for(n_vips + n_endpoints); // a power of two
 	size_t bytes = n_lines * sizeof *t->lines;
 	t->endpoints = memory_array(n_endpoints, sizeof *t->endpoints);
 	t->lines = memory_aligned(64, bytes);
 	if (t->endpoints == NULL || t->lines == NULL)
 		return ERR_NO_MEMORY;
 	t->line_mask = n_lines - 1;
+	t->line_shift = 64 - (uint32_t)__builtin_ctz(n_lines);
 	return 0;
 }
 

@@ -27,6 +27,7 @@ static inline void burst_process(struct mux_worker *w, const struct mux_tables *
 		frames[i].data = rte_pktmbuf_mtod(mbufs[i], uint8_t *);
 		frames[i].len = mbufs[i]->data_len;
 		__builtin_prefetch(frames[i].data);
+		__builtin_prefetch(frames[i].data - ENCAP_BYTES, 1); // where the outer header goes
 	}
 	mux_pipeline_burst(w, tables, frames, n);
 	out->n_uplink = out->n_tap = out->n_drop = 0;

@@ -72,7 +72,8 @@ static void check_verdicts(const struct options *o, const struct agent_packet *p
 		CHECK(packets[i].verdict == (o->path == BENCH_REPLY ? AGENT_TO_UPLINK : AGENT_TO_VM));
 }
 
-static void measure(struct bench_world *w, const struct options *o, struct samples *floor_samples, struct samples *samples)
+static void measure(struct bench_world *w, const struct options *o, struct samples *floor_samples,
+                    struct samples *samples)
 {
 	struct agent_packet packets[AGENT_BURST];
 	for (uint32_t round = 0; round < o->n_rounds; round++) {
@@ -119,16 +120,17 @@ static void print(const struct options *o, struct samples *floor_samples, struct
 		printf("{\"path\": \"%s\", \"flows\": %u, \"vms\": %u, \"burst\": %u, \"huge_entries\": %s, \"rounds\": %u, "
 		       "\"cycles_per_packet_median\": %.1f, \"cycles_per_packet_p10\": %.1f, \"cycles_per_packet_p90\": %.1f, "
 		       "\"floor_cycles_median\": %.1f, \"floor_cycles_p10\": %.1f, \"bytes_per_flow\": %.1f}\n",
-		       path_names[o->path], o->n_flows, o->n_vms, o->burst, o->huge ? "true" : "false", o->n_rounds, median, p10,
-		       p90, floor_median, quantile(floor_samples, 0.1, o->burst), bytes);
+		       path_names[o->path], o->n_flows, o->n_vms, o->burst, o->huge ? "true" : "false", o->n_rounds, median,
+		       p10, p90, floor_median, quantile(floor_samples, 0.1, o->burst), bytes);
 	else
 		printf("%-8s %9u flows, %u VMs, burst %u: %.1f cycles a packet (p10 %.1f, p90 %.1f); floor %.1f; "
 		       "%.1f bytes a flow\n",
 		       path_names[o->path], o->n_flows, o->n_vms, o->burst, median, p10, p90, floor_median, bytes);
 }
 
-static const char help[] = "usage: agent-bench [--path inbound|reply|new] [--flows N] [--vms N] [--burst N] [--rounds N]\n"
-                           "                   [--small-pages] [--json]\n";
+static const char help[] =
+	"usage: agent-bench [--path inbound|reply|new] [--flows N] [--vms N] [--burst N] [--rounds N]\n"
+	"                   [--small-pages] [--json]\n";
 
 static bool parse_path(const char *name, enum bench_path *ret_path)
 {
@@ -186,8 +188,9 @@ int main(int argc, char **argv)
 	static struct bench_world world;
 	static struct samples floor_samples;
 	static struct samples samples;
-	struct options o = { .path = BENCH_INBOUND, .n_flows = 1u << 20, .n_vms = 16, .burst = AGENT_BURST,
-		                 .n_rounds = 20000, .huge = true };
+	struct options o = {
+		.path = BENCH_INBOUND, .n_flows = 1u << 20, .n_vms = 16, .burst = AGENT_BURST, .n_rounds = 20000, .huge = true
+	};
 	parse_options(argc, argv, &o);
 	bench_world_init(&world, o.n_flows, o.n_vms, o.huge);
 	measure(&world, &o, &floor_samples, &samples); // the first time to warm up

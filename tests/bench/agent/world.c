@@ -92,14 +92,11 @@ static struct bench_flow flow_number(const struct bench_world *w, uint32_t n)
 
 static void write_tcp(uint8_t *at, be32 src, be32 dst, be16 src_port, be16 dst_port, uint8_t flags)
 {
-	*(struct ip4_header *)at = (struct ip4_header){ .version_ihl = 0x45,
-		                                            .total_length = be16_from(40),
-		                                            .ttl = 64,
-		                                            .protocol = IP_PROTO_TCP,
-		                                            .src = src,
-		                                            .dst = dst };
+	*(struct ip4_header *)at = (struct ip4_header){
+		.version_ihl = 0x45, .total_length = be16_from(40), .ttl = 64, .protocol = IP_PROTO_TCP, .src = src, .dst = dst
+	};
 	*(struct tcp_header *)(at + IP4_BYTES) =
-	    (struct tcp_header){ .src_port = src_port, .dst_port = dst_port, .data_offset = 0x50, .flags = flags };
+		(struct tcp_header){ .src_port = src_port, .dst_port = dst_port, .data_offset = 0x50, .flags = flags };
 }
 
 static uint32_t write_inbound(uint8_t *frame, const struct bench_flow *f, uint8_t flags)
@@ -153,12 +150,8 @@ void bench_world_retire(struct bench_world *w, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++) {
 		struct bench_flow f = flow_number(w, w->next_new - w->n_flows - n + i);
-		struct flow_key key = { .src = f.client,
-			                    .dst = vip_of(f.vm),
-			                    .src_port = f.client_port,
-			                    .dst_port = be16_from(80),
-			                    .protocol = IP_PROTO_TCP,
-			                    .direction = FLOW_INBOUND };
+		struct flow_key key =
+			flow_key_make(f.client, vip_of(f.vm), f.client_port, be16_from(80), IP_PROTO_TCP, FLOW_INBOUND);
 		struct flow_entry *e = flow_table_lookup(&w->agent.flows, &key, flow_table_hash(&w->agent.flows, &key));
 		if (e != NULL)
 			flow_table_remove(&w->agent.flows, e);

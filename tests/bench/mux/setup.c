@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "common/base/hash.h"
 #include "common/base/memory.h"
+#include "common/dpdk/eal.h"
 #include "tests/support/packet_builder.h"
 
 #define POOL_MB 64
@@ -56,7 +58,7 @@ static void start_eal(struct bench *b)
 
 static void make_buffers(struct bench *b)
 {
-	struct rte_mempool *pool = rte_pktmbuf_pool_create("bench", 1023, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	struct rte_mempool *pool = dpdk_pool_create(1023);
 	if (pool == NULL || rte_pktmbuf_alloc_bulk(pool, b->pipeline_mbufs, MUX_BURST_MAX) != 0 ||
 	    rte_pktmbuf_alloc_bulk(pool, b->floor_mbufs, MUX_BURST_MAX) != 0)
 		die("no packet buffers");

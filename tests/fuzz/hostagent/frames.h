@@ -35,7 +35,8 @@ static inline uint8_t *frames_next(struct frames *f, uint32_t *ret_len)
 }
 
 // What must hold of every packet that goes on, whatever came in.
-static inline void check_verdict(const struct agent *a, const struct agent_packet *p, const uint8_t *frame, uint32_t len)
+static inline void check_verdict(const struct agent *a, const struct agent_packet *p, const uint8_t *frame,
+                                 uint32_t len)
 {
 	if (p->verdict == AGENT_DROP) {
 		CHECK(p->reason > DROP_NONE && p->reason < DROP_REASON_COUNT);

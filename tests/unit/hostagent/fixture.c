@@ -115,15 +115,11 @@ const char *fixture_text(const struct agent_packet *p, char *buf, size_t size)
 {
 	char frame[256];
 	switch (p->verdict) {
-	case AGENT_DROP:
-		text_format(buf, size, "drop %s", drop_reason_name(p->reason));
-		return buf;
+	case AGENT_DROP: text_format(buf, size, "drop %s", drop_reason_name(p->reason)); return buf;
 	case AGENT_TO_UPLINK:
 		text_format(buf, size, "uplink %s", test_format(p->frame, p->len, frame, sizeof frame));
 		return buf;
-	case AGENT_TO_TAP:
-		text_format(buf, size, "tap %s", test_format(p->frame, p->len, frame, sizeof frame));
-		return buf;
+	case AGENT_TO_TAP: text_format(buf, size, "tap %s", test_format(p->frame, p->len, frame, sizeof frame)); return buf;
 	case AGENT_TO_VM:
 		text_format(buf, size, "vm%d %s", p->port, test_format(p->frame, p->len, frame, sizeof frame));
 		return buf;

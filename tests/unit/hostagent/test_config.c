@@ -97,9 +97,12 @@ START_TEST(dips_that_cannot_be_served_are_named)
 		const char *dip;
 		enum dip_problem problem;
 	} want[] = {
-		{ "10.1.1.11", DIP_OK },           { "10.1.1.12", DIP_OK },
-		{ "10.1.1.13", DIP_MAC_CONFLICT }, { "10.1.1.14", DIP_NO_PORT_LEFT },
-		{ "10.1.1.15", DIP_BAD_INTERFACE }, { "2001:db8::1", DIP_NOT_IP4 },
+		{ "10.1.1.11", DIP_OK },
+		{ "10.1.1.12", DIP_OK },
+		{ "10.1.1.13", DIP_MAC_CONFLICT },
+		{ "10.1.1.14", DIP_NO_PORT_LEFT },
+		{ "10.1.1.15", DIP_BAD_INTERFACE },
+		{ "2001:db8::1", DIP_NOT_IP4 },
 	};
 	ck_assert_uint_eq(c->n_dips, 6);
 	for (size_t i = 0; i < 6; i++) {
@@ -192,5 +195,5 @@ END_TEST
 
 SUITE_MAIN("agent config", a_config_knows_this_hosts_part_of_the_store, endpoints_are_found_by_vip_and_by_dip,
            an_interface_keeps_its_port_while_others_come_and_go, dips_that_cannot_be_served_are_named,
-           two_addresses_of_one_vm_share_its_port, a_large_store_is_found_again,
-           no_memory_and_bad_limits_are_answers, counters_have_names)
+           two_addresses_of_one_vm_share_its_port, a_large_store_is_found_again, no_memory_and_bad_limits_are_answers,
+           counters_have_names)

@@ -153,9 +153,15 @@ START_TEST(every_state_expires_after_its_own_time)
 		enum flow_state state;
 		uint32_t timeout_s;
 	} rows[] = {
-		{ FLOW_UDP, 300 },           { FLOW_SYN, 30 },     { FLOW_SYN_ACK, 240 },
-		{ FLOW_ESTABLISHED, 7440 },  { FLOW_FIN_IN, 240 }, { FLOW_FIN_OUT, 240 },
-		{ FLOW_UNCONFIRMED_IN, 240 }, { FLOW_CLOSED, 120 }, { FLOW_UNCONFIRMED_OUT, 240 },
+		{ FLOW_UDP, 300 },
+		{ FLOW_SYN, 30 },
+		{ FLOW_SYN_ACK, 240 },
+		{ FLOW_ESTABLISHED, 7440 },
+		{ FLOW_FIN_IN, 240 },
+		{ FLOW_FIN_OUT, 240 },
+		{ FLOW_UNCONFIRMED_IN, 240 },
+		{ FLOW_CLOSED, 120 },
+		{ FLOW_UNCONFIRMED_OUT, 240 },
 		{ FLOW_RESET, 10 },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
@@ -351,7 +357,8 @@ END_TEST
 
 // ---- Attaching ----
 
-static int attach_copy(const uint8_t *persistent, uint32_t capacity, uint64_t owner, struct flow_table *t, void **ret_block)
+static int attach_copy(const uint8_t *persistent, uint32_t capacity, uint64_t owner, struct flow_table *t,
+                       void **ret_block)
 {
 	*ret_block = flow_block_create(capacity);
 	memcpy(*ret_block, persistent, flow_table_persistent_bytes(capacity));
@@ -538,6 +545,5 @@ SUITE_MAIN("flow table", a_flow_is_found_from_both_directions, vector_and_scalar
            an_expired_flow_makes_room_in_a_full_table, every_state_expires_after_its_own_time,
            expiry_goes_on_where_its_budget_ended, random_operations_agree_with_a_naive_model,
            attach_refuses_what_is_not_this_hosts_table, a_flow_that_is_there_twice_is_damage,
-           a_clock_that_went_back_does_not_keep_flows_for_ever,
-           random_damage_is_refused_or_harmless_and_never_crashes, every_damaged_byte_of_the_header_is_refused,
-           a_process_killed_at_any_instant_leaves_a_table_to_attach)
+           a_clock_that_went_back_does_not_keep_flows_for_ever, random_damage_is_refused_or_harmless_and_never_crashes,
+           every_damaged_byte_of_the_header_is_refused, a_process_killed_at_any_instant_leaves_a_table_to_attach)

@@ -131,18 +131,21 @@ START_TEST(arp_goes_to_the_tap_and_feeds_the_neighbors)
 	struct agent_fixture f;
 	fixture_init(&f, 64);
 	static const struct mac new_mac = { { 2, 7, 7, 7, 7, 7 } };
-	expect_inbound(&f, "a request for the host", test_arp(1, &TEST_MAC_A, "10.0.0.1", &TEST_MAC_B, "10.0.0.21", &broadcast),
-	               "tap 02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff arp request 10.0.0.1 (02:00:00:00:00:01) asks/tells 10.0.0.21");
-	expect_inbound(&f, "the gateway has a new MAC", test_arp(2, &new_mac, "10.0.0.1", &TEST_MAC_B, "10.0.0.21", &TEST_MAC_B),
-	               "tap 02:07:07:07:07:07 > 02:00:00:00:00:02 arp reply 10.0.0.1 (02:07:07:07:07:07) asks/tells 10.0.0.21");
+	expect_inbound(
+		&f, "a request for the host", test_arp(1, &TEST_MAC_A, "10.0.0.1", &TEST_MAC_B, "10.0.0.21", &broadcast),
+		"tap 02:00:00:00:00:01 > ff:ff:ff:ff:ff:ff arp request 10.0.0.1 (02:00:00:00:00:01) asks/tells 10.0.0.21");
+	expect_inbound(
+		&f, "the gateway has a new MAC", test_arp(2, &new_mac, "10.0.0.1", &TEST_MAC_B, "10.0.0.21", &TEST_MAC_B),
+		"tap 02:07:07:07:07:07 > 02:00:00:00:00:02 arp reply 10.0.0.1 (02:07:07:07:07:07) asks/tells 10.0.0.21");
 	ck_assert(memcmp(&f.agent.neighbors.entries[0].mac, &new_mac, MAC_BYTES) == 0);
 	struct test_frame for_dip = test_arp(1, &TEST_MAC_A, "10.0.0.1", &TEST_MAC_B, "10.1.1.11", &broadcast);
 	expect_inbound(&f, "a request for a DIP", for_dip, "drop not_for_us");
 	f.agent.settings.proxy_arp = true;
-	expect_inbound(&f, "a request for a DIP, on a shared segment", for_dip,
-	               "uplink 02:00:00:00:00:02 > 02:00:00:00:00:01 arp reply 10.1.1.11 (02:00:00:00:00:02) asks/tells 10.0.0.1");
-	expect_inbound(&f, "a request for a DIP elsewhere", test_arp(1, &TEST_MAC_A, "10.0.0.1", &TEST_MAC_B, "10.1.2.11", &broadcast),
-	               "drop not_for_us");
+	expect_inbound(
+		&f, "a request for a DIP, on a shared segment", for_dip,
+		"uplink 02:00:00:00:00:02 > 02:00:00:00:00:01 arp reply 10.1.1.11 (02:00:00:00:00:02) asks/tells 10.0.0.1");
+	expect_inbound(&f, "a request for a DIP elsewhere",
+	               test_arp(1, &TEST_MAC_A, "10.0.0.1", &TEST_MAC_B, "10.1.2.11", &broadcast), "drop not_for_us");
 	ck_assert_uint_eq(f.agent.counters.arp_replies, 1);
 	fixture_fini(&f);
 }
@@ -204,12 +207,8 @@ END_TEST
 
 static uint8_t state_of(struct agent_fixture *f, const char *local, uint16_t port, uint16_t client_port)
 {
-	struct flow_key key = { .src = test_ip4(CLIENT),
-		                    .dst = test_ip4(local),
-		                    .src_port = be16_from(client_port),
-		                    .dst_port = be16_from(port),
-		                    .protocol = IP_PROTO_TCP,
-		                    .direction = FLOW_INBOUND };
+	struct flow_key key = flow_key_make(test_ip4(CLIENT), test_ip4(local), be16_from(client_port), be16_from(port),
+	                                    IP_PROTO_TCP, FLOW_INBOUND);
 	struct flow_entry *e = flow_table_lookup(&f->agent.flows, &key, flow_table_hash(&f->agent.flows, &key));
 	return e == NULL ? FLOW_FREE : e->state;
 }
@@ -248,7 +247,8 @@ START_TEST(a_known_flow_goes_to_its_own_vm_whichever_dip_the_mux_chose)
 	expect_inbound(&f, "by way of the other DIP", from_mux("10.1.1.12", 40000, 80, TCP_ACK),
 	               "vm0 " TO_VM1 "198.51.100.7:40000 > 10.1.1.11:8080 tcp A seq 1 ack 1 len 20 ttl 64 id 4660");
 	fixture_change(&f, test_delete(OBJECT_DIP, "10.1.1.11"));
-	expect_inbound(&f, "its VM has left this host", from_mux("10.1.1.12", 40000, 80, TCP_ACK), "drop encap_no_endpoint");
+	expect_inbound(&f, "its VM has left this host", from_mux("10.1.1.12", 40000, 80, TCP_ACK),
+	               "drop encap_no_endpoint");
 	ck_assert_uint_eq(f.agent.flows.n_flows, 0);
 	fixture_fini(&f);
 }
@@ -407,12 +407,11 @@ END_TEST
 
 SUITE_MAIN("agent inbound", every_kind_of_frame_has_its_verdict, arp_goes_to_the_tap_and_feeds_the_neighbors,
            without_configuration_only_the_host_itself_is_served, a_vm_whose_port_is_closed_gets_nothing,
-           the_mss_of_a_syn_is_clamped, a_damaged_checksum_stays_damaged,
-           a_stray_rst_is_delivered_but_makes_no_flow, a_known_flow_goes_on_when_its_dip_left_the_endpoint,
+           the_mss_of_a_syn_is_clamped, a_damaged_checksum_stays_damaged, a_stray_rst_is_delivered_but_makes_no_flow,
+           a_known_flow_goes_on_when_its_dip_left_the_endpoint,
            a_known_flow_goes_to_its_own_vm_whichever_dip_the_mux_chose,
            a_closed_flow_gives_way_to_a_new_syn_and_a_live_one_does_not,
            one_client_port_to_two_endpoints_of_one_vm_port_conflicts,
            a_full_table_refuses_new_flows_and_serves_the_known_ones,
-           a_plain_packet_corrects_a_guess_but_not_a_known_flow,
-           every_truncation_of_a_frame_is_dropped_or_was_padding,
+           a_plain_packet_corrects_a_guess_but_not_a_known_flow, every_truncation_of_a_frame_is_dropped_or_was_padding,
            an_inner_length_beyond_the_outer_packet_is_malformed, a_burst_equals_one_packet_after_the_other)

@@ -270,7 +270,7 @@ END_TEST
 START_TEST(arp_is_answered_with_the_gateways_mac)
 {
 	static const char *const answer =
-	    "vm0 02:61:6e:61:6e:74 > 02:00:00:01:01:0b arp reply %s (02:61:6e:61:6e:74) asks/tells %s";
+		"vm0 02:61:6e:61:6e:74 > 02:00:00:01:01:0b arp reply %s (02:61:6e:61:6e:74) asks/tells %s";
 	static const struct {
 		const char *what;
 		uint16_t operation;
@@ -426,9 +426,8 @@ END_TEST
 
 SUITE_MAIN("agent outbound", every_kind_of_frame_has_its_verdict, a_reply_leaves_with_the_vips_address,
            a_connection_moves_through_its_states, the_mss_of_a_syn_ack_is_clamped,
-           a_reply_to_a_vm_of_the_same_host_is_rewritten_and_stays,
-           a_plain_connection_to_an_endpoints_port_stays_plain, an_adopted_reply_is_confirmed_by_the_client,
-           a_client_that_denies_an_adopted_connection_gets_a_plain_one,
+           a_reply_to_a_vm_of_the_same_host_is_rewritten_and_stays, a_plain_connection_to_an_endpoints_port_stays_plain,
+           an_adopted_reply_is_confirmed_by_the_client, a_client_that_denies_an_adopted_connection_gets_a_plain_one,
            a_forged_rst_does_not_end_a_flow_that_goes_on, arp_is_answered_with_the_gateways_mac,
            without_a_gateway_packets_are_dropped_and_counted, a_detached_vm_can_send_nothing,
            rewriting_and_rewriting_back_is_the_identity, a_udp_reply_without_checksum_stays_without,

@@ -94,7 +94,7 @@ START_TEST(only_what_changed_is_made_anew)
 	static const char *const two[] = { "10.1.1.11", "10.1.1.12", NULL };
 	static const char *const three[] = { "10.1.1.11", "10.1.1.12", "10.1.1.13", NULL };
 	struct fixture *f = fixture_create(MUX_ADDRESS);
-	char text[16];
+	char text[24];
 	for (int i = 1; i <= 100; i++) {
 		snprintf(text, sizeof text, "203.0.113.%d", i);
 		fixture_put_vip(f, test_vip(text, "shop", two));

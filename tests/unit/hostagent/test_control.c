@@ -1,0 +1,370 @@
+// The agent's control between a manager that the test plays, a data plane that only keeps what it is told, and a client of
+// the local socket; in one event loop, driven by events.
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/io/log.h"
+#include "hostagent/io/control.h"
+#include "hostagent/io/store_file.h"
+#include "tests/support/suite.h"
+#include "tests/support/vip_builder.h"
+#include "tests/unit/hostagent/fake_data_plane.h"
+#include "tests/unit/hostagent/fixture.h"
+
+#define WATCHDOG_MS 20000
+#define CONFIG_VERSION 10
+
+struct world {
+	uv_loop_t loop;
+	uv_timer_t watchdog;
+	char directory[64];
+	struct agent_file_config config;
+	struct state_dir dir;
+	struct data_plane dp;
+	struct control *control;
+	struct conn_listener *manager;
+	struct conn *agent; // the agent's connection, at the manager
+	struct message command; // the last that the manager got
+	uint64_t acked;
+	struct conn *client; // of the local socket
+	bool client_is_open;
+	struct message reply;
+	struct error refusal;
+};
+
+static struct world w;
+
+static void on_watchdog(uv_timer_t *timer)
+{
+	ck_abort_msg("the test did not get there in %d ms", WATCHDOG_MS);
+}
+
+#define RUN_UNTIL(condition) \
+	while (!(condition))     \
+	uv_run(&w.loop, UV_RUN_ONCE)
+
+// ---- The manager ----
+
+static void send_update(uint64_t from, uint64_t to, struct change_list *changes)
+{
+	struct message m = { .type = MESSAGE_UPDATE,
+		                 .update = { .from_version = from, .to_version = to, .changes = *changes } };
+	ck_assert_int_eq(conn_send(w.agent, &m), 0);
+	change_list_fini(changes);
+}
+
+static void send_snapshot(void)
+{
+	struct store s;
+	struct change_list all = { 0 };
+	fixture_store(&s);
+	ck_assert_int_eq(store_get_all(&s, &all), 0);
+	store_fini(&s);
+	send_update(0, CONFIG_VERSION, &all);
+}
+
+static void manager_message(struct conn *c, struct message *m, void *user)
+{
+	w.agent = c;
+	if (m->type == MESSAGE_SUBSCRIBE)
+		send_snapshot();
+	if (m->type == MESSAGE_ACK)
+		w.acked = m->version;
+	if (m->type == MESSAGE_COMMAND_REQUEST) {
+		message_fini(&w.command);
+		w.command = *m;
+		memset(&m->changes, 0, sizeof m->changes);
+	}
+}
+
+static void manager_close(struct conn *c, const struct error *reason, void *user)
+{
+	w.agent = NULL;
+}
+
+static void manager_accept(struct conn *c, void *user)
+{
+	conn_set_user(c, &w);
+}
+
+static const struct conn_handler manager_handler = { .on_message = manager_message, .on_close = manager_close };
+
+// ---- The client ----
+
+static void client_message(struct conn *c, struct message *m, void *user)
+{
+	if (m->type == MESSAGE_ERROR)
+		w.refusal = m->error;
+	message_fini(&w.reply);
+	w.reply = *m;
+	memset(m, 0, sizeof *m);
+}
+
+static void client_open(struct conn *c, void *user)
+{
+	w.client_is_open = true;
+}
+
+static void client_close(struct conn *c, const struct error *reason, void *user)
+{
+	w.client = NULL;
+	w.client_is_open = false;
+}
+
+static const struct conn_handler client_handler = { .on_open = client_open,
+	                                                .on_message = client_message,
+	                                                .on_close = client_close };
+
+static void ask(const struct message *m)
+{
+	struct error err = { 0 };
+	memset(&w.refusal, 0, sizeof w.refusal);
+	message_fini(&w.reply);
+	memset(&w.reply, 0, sizeof w.reply);
+	if (w.client == NULL)
+		ck_assert_int_eq(conn_connect(&w.loop, w.config.local_socket, &client_handler, &w, &w.client, &err), 0);
+	RUN_UNTIL(w.client_is_open);
+	ck_assert_int_eq(conn_send(w.client, m), 0);
+}
+
+static void ask_command(struct change c)
+{
+	struct message m = { .type = MESSAGE_COMMAND_REQUEST, .request_id = 5 };
+	ck_assert_int_eq(change_list_append(&m.changes, &c), 0);
+	ask(&m);
+	message_fini(&m);
+}
+
+// ---- The world ----
+
+static void choose_port(char *address, size_t size)
+{
+	struct sockaddr_in where = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n = sizeof where;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&where, n), 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&where, &n), 0);
+	close(fd);
+	snprintf(address, size, "127.0.0.1:%u", ntohs(where.sin_port));
+}
+
+static void make_config(void)
+{
+	struct agent_file_config *c = &w.config;
+	strcpy(w.directory, "/tmp/agent-control-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(w.directory));
+	strcpy(c->node.name, "host1");
+	c->node.address.addr = test_addr("10.0.0.21");
+	c->node.n_managers = 1;
+	choose_port(c->node.managers[0], sizeof c->node.managers[0]);
+	c->node.manager_list[0] = c->node.managers[0];
+	snprintf(c->local_socket, sizeof c->local_socket, "%s/sock", w.directory);
+	snprintf(c->state_dir, sizeof c->state_dir, "%s", w.directory);
+	c->max_vms = 4;
+}
+
+static void set_up(void)
+{
+	struct error err = { 0 };
+	memset(&w, 0, sizeof w);
+	log_set_level(LOG_ERROR);
+	uv_loop_init(&w.loop);
+	uv_timer_init(&w.loop, &w.watchdog);
+	uv_timer_start(&w.watchdog, on_watchdog, WATCHDOG_MS, 0);
+	uv_unref((uv_handle_t *)&w.watchdog);
+	make_config();
+	w.dp.state = VM_PORT_OPEN;
+	ck_assert_int_eq(state_dir_open(&w.dir, w.config.state_dir, &err), 0);
+}
+
+static void start_manager(void)
+{
+	struct error err = { 0 };
+	struct conn_listener_config config = {
+		.address = w.config.node.managers[0], .max_conns = 4, .handler = &manager_handler, .on_accept = manager_accept
+	};
+	ck_assert_msg(conn_listener_create(&w.loop, &config, &w.manager, &err) == 0, "%s", err.text);
+}
+
+static void start_control(void)
+{
+	struct error err = { 0 };
+	ck_assert_msg(control_create(&w.loop, &w.config, &w.dir, &w.dp, &w.control, &err) == 0, "%s", err.text);
+}
+
+static void tear_down(void)
+{
+	static const char *const names[] = { "lock", "config", "sock" };
+	char path[STATE_PATH_BYTES];
+	control_destroy(w.control);
+	conn_listener_destroy(w.manager);
+	if (w.client != NULL)
+		conn_close(w.client);
+	if (w.agent != NULL)
+		conn_close(w.agent);
+	uv_close((uv_handle_t *)&w.watchdog, NULL);
+	uv_run(&w.loop, UV_RUN_DEFAULT);
+	ck_assert_int_eq(uv_loop_close(&w.loop), 0); // nothing is left over
+	agent_config_destroy(w.dp.config);
+	message_fini(&w.command);
+	message_fini(&w.reply);
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		unlink(state_dir_path(&w.dir, names[i], path));
+	state_dir_close(&w.dir);
+	ck_assert_int_eq(rmdir(w.directory), 0);
+}
+
+START_TEST(an_update_becomes_the_data_planes_configuration_and_is_kept)
+{
+	set_up();
+	start_manager();
+	start_control();
+	RUN_UNTIL(w.acked == CONFIG_VERSION);
+	ck_assert_uint_eq(w.dp.config->version, CONFIG_VERSION);
+	ck_assert_uint_eq(w.dp.config->n_dips, 2);
+	control_destroy(w.control); // saves what is not yet saved
+	w.control = NULL;
+	struct store s;
+	struct error err = { 0 };
+	store_init(&s);
+	ck_assert_msg(store_file_load(&w.dir, &s, &err) == 0, "%s", err.text);
+	ck_assert_uint_eq(s.version, CONFIG_VERSION);
+	ck_assert_uint_eq(s.dips.n, 3);
+	store_fini(&s);
+	tear_down();
+}
+END_TEST
+
+START_TEST(the_last_configuration_is_used_while_no_manager_answers)
+{
+	set_up();
+	struct store s;
+	struct error err = { 0 };
+	fixture_store(&s);
+	ck_assert_int_eq(store_file_save(&w.dir, &s, &err), 0);
+	store_fini(&s);
+	start_control();
+	ck_assert_ptr_nonnull(w.dp.config); // before the loop has turned once
+	ck_assert_uint_eq(w.dp.config->n_dips, 2);
+	RUN_UNTIL(w.dp.n_tended > 0);
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_vm_is_attached_by_way_of_the_leader)
+{
+	set_up();
+	start_manager();
+	start_control();
+	RUN_UNTIL(w.acked == CONFIG_VERSION);
+	ask_command(test_put_dip("10.1.1.50", "", "vm50"));
+	RUN_UNTIL(w.command.changes.n == 1);
+	const struct dip_info *asked = &w.command.changes.items[0].dip;
+	ck_assert_str_eq(asked->host, "host1"); // filled in
+	struct message done = { .type = MESSAGE_COMMAND_REPLY,
+		                    .request_id = w.command.request_id,
+		                    .version = CONFIG_VERSION + 1 };
+	ck_assert_int_eq(conn_send(w.agent, &done), 0);
+	for (int i = 0; i < 20; i++)
+		uv_run(&w.loop, UV_RUN_NOWAIT);
+	ck_assert_int_eq(w.reply.type, 0); // not before this agent knows it, too
+	struct change_list changes = { 0 };
+	struct change c = test_put_dip("10.1.1.50", "host1", "vm50");
+	ck_assert_int_eq(change_list_append(&changes, &c), 0);
+	send_update(CONFIG_VERSION, CONFIG_VERSION + 1, &changes);
+	RUN_UNTIL(w.reply.type != 0);
+	ck_assert_int_eq(w.reply.type, MESSAGE_COMMAND_REPLY);
+	ck_assert_uint_eq(w.reply.request_id, 5);
+	ck_assert_uint_eq(w.dp.config->n_dips, 3);
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_command_that_is_not_this_hosts_is_refused_at_once)
+{
+	set_up();
+	start_manager();
+	start_control();
+	RUN_UNTIL(w.acked == CONFIG_VERSION);
+	ask_command(test_put_dip("10.1.1.50", "host2", "vm50"));
+	RUN_UNTIL(w.reply.type != 0);
+	ck_assert_int_eq(w.refusal.code, ERR_INVALID);
+	ask_command(test_delete(OBJECT_DIP, "10.1.2.11"));
+	RUN_UNTIL(w.reply.type != 0);
+	ck_assert_int_eq(w.refusal.code, ERR_NOT_FOUND);
+	ask(&(struct message){ .type = MESSAGE_CLUSTER_REQUEST, .request_id = 6 });
+	RUN_UNTIL(w.reply.type != 0);
+	ck_assert_int_eq(w.refusal.code, ERR_INVALID);
+	ck_assert_uint_eq(w.command.changes.n, 0); // the leader heard of none of it
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_refusal_of_the_leader_is_passed_back)
+{
+	set_up();
+	start_manager();
+	start_control();
+	RUN_UNTIL(w.acked == CONFIG_VERSION);
+	ask_command(test_delete(OBJECT_DIP, "10.1.1.11"));
+	RUN_UNTIL(w.command.changes.n == 1);
+	struct error err = { 0 };
+	error_set(&err, ERR_CONFLICT, "because");
+	ck_assert_int_eq(conn_send_error(w.agent, w.command.request_id, &err), 0);
+	RUN_UNTIL(w.reply.type != 0);
+	ck_assert_int_eq(w.refusal.code, ERR_CONFLICT);
+	ck_assert_str_eq(w.refusal.text, "because");
+	tear_down();
+}
+END_TEST
+
+START_TEST(status_names_every_dip_and_counter)
+{
+	set_up();
+	start_manager();
+	start_control();
+	RUN_UNTIL(w.acked == CONFIG_VERSION);
+	w.dp.state = VM_PORT_MISSING;
+	ask(&(struct message){ .type = MESSAGE_STATUS_REQUEST, .request_id = 5 });
+	RUN_UNTIL(w.reply.type != 0);
+	const struct node_status *status = &w.reply.status;
+	ck_assert_int_eq(w.reply.type, MESSAGE_STATUS_REPLY);
+	ck_assert_str_eq(status->name, "host1");
+	ck_assert_str_eq(status->state, "ready");
+	ck_assert_uint_eq(status->version, CONFIG_VERSION);
+	ck_assert_uint_eq(status->n_dips, 2);
+	ck_assert_str_eq(status->dips[0].state, "missing-interface");
+	ck_assert_uint_eq(status->n_counters, 1);
+	ck_assert_uint_eq(status->counters[0].value, 7);
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_client_that_leaves_with_a_command_under_way_does_no_harm)
+{
+	set_up();
+	start_manager();
+	start_control();
+	RUN_UNTIL(w.acked == CONFIG_VERSION);
+	ask_command(test_delete(OBJECT_DIP, "10.1.1.11"));
+	RUN_UNTIL(w.command.changes.n == 1);
+	conn_close(w.client);
+	RUN_UNTIL(w.client == NULL);
+	for (int i = 0; i < 20; i++)
+		uv_run(&w.loop, UV_RUN_NOWAIT);
+	struct message done = { .type = MESSAGE_COMMAND_REPLY,
+		                    .request_id = w.command.request_id,
+		                    .version = CONFIG_VERSION + 1 };
+	ck_assert_int_eq(conn_send(w.agent, &done), 0);
+	ask(&(struct message){ .type = MESSAGE_STATUS_REQUEST, .request_id = 9 });
+	RUN_UNTIL(w.reply.type == MESSAGE_STATUS_REPLY);
+	tear_down();
+}
+END_TEST
+
+SUITE_MAIN("agent control", an_update_becomes_the_data_planes_configuration_and_is_kept,
+           the_last_configuration_is_used_while_no_manager_answers, a_vm_is_attached_by_way_of_the_leader,
+           a_command_that_is_not_this_hosts_is_refused_at_once, a_refusal_of_the_leader_is_passed_back,
+           status_names_every_dip_and_counter, a_client_that_leaves_with_a_command_under_way_does_no_harm)

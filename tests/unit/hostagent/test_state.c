@@ -1,0 +1,308 @@
+// What outlives the agent's process: flow table, last configuration, lock; and what its local socket lets pass.
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "hostagent/io/config.h"
+#include "hostagent/io/flow_file.h"
+#include "hostagent/io/local_socket.h"
+#include "hostagent/io/store_file.h"
+#include "tests/support/suite.h"
+#include "tests/unit/hostagent/fixture.h"
+#include "tests/unit/hostagent/flow_block.h"
+
+#define CAPACITY 1024
+
+static char directory[64];
+
+static struct state_dir open_dir(void)
+{
+	struct state_dir d;
+	struct error err = { 0 };
+	if (directory[0] == '\0') {
+		strcpy(directory, "/dev/shm/agent-test-XXXXXX");
+		if (mkdtemp(directory) == NULL) {
+			strcpy(directory, "/tmp/agent-test-XXXXXX");
+			ck_assert_ptr_nonnull(mkdtemp(directory));
+		}
+	}
+	ck_assert_msg(state_dir_open(&d, directory, &err) == 0, "%s", err.text);
+	return d;
+}
+
+static void remove_dir(struct state_dir *d)
+{
+	static const char *const names[] = { "lock", "flows", "flows.damaged", "flows.new", "config", "config.new" };
+	char path[STATE_PATH_BYTES];
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		unlink(state_dir_path(d, names[i], path));
+	state_dir_close(d);
+	rmdir(directory);
+	directory[0] = '\0';
+}
+
+static void open_flows(struct flow_file *f, const struct state_dir *d, uint32_t capacity, const char *host,
+                       struct flow_table *t)
+{
+	struct error err = { 0 };
+	ck_assert_msg(flow_file_open(f, d, host, capacity, at_s(1000), t, &err) == 0, "%s", err.text);
+}
+
+static void add_flows(struct flow_table *t, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct flow_tuple tuple = flow_number(i);
+		ck_assert_ptr_nonnull(flow_table_insert(t, &tuple, FLOW_ESTABLISHED));
+	}
+}
+
+static bool exists(const struct state_dir *d, const char *name)
+{
+	char path[STATE_PATH_BYTES];
+	return access(state_dir_path(d, name, path), F_OK) == 0;
+}
+
+START_TEST(flows_are_there_again_after_the_process)
+{
+	struct state_dir d = open_dir();
+	struct flow_file f;
+	struct flow_table t;
+	open_flows(&f, &d, CAPACITY, "host1", &t);
+	ck_assert(!f.is_restored);
+	add_flows(&t, 700);
+	flow_file_close(&f);
+	open_flows(&f, &d, CAPACITY, "host1", &t);
+	ck_assert(f.is_restored);
+	ck_assert_uint_eq(t.n_flows, 700);
+	struct flow_tuple tuple = flow_number(123);
+	ck_assert_ptr_nonnull(find_flow(&t, &tuple, FLOW_REPLY));
+	flow_file_close(&f);
+	struct stat st;
+	char path[STATE_PATH_BYTES];
+	ck_assert_int_eq(stat(state_dir_path(&d, "flows", path), &st), 0);
+	ck_assert_uint_eq(st.st_mode & 0777, 0600);
+	remove_dir(&d);
+}
+END_TEST
+
+START_TEST(another_capacity_carries_the_flows_over)
+{
+	struct state_dir d = open_dir();
+	struct flow_file f;
+	struct flow_table t;
+	open_flows(&f, &d, CAPACITY, "host1", &t);
+	add_flows(&t, 700);
+	flow_file_close(&f);
+	open_flows(&f, &d, 4 * CAPACITY, "host1", &t);
+	ck_assert_uint_eq(t.n_flows, 700);
+	ck_assert_uint_eq(t.capacity, 4 * CAPACITY);
+	flow_file_close(&f);
+	open_flows(&f, &d, CAPACITY / 2, "host1", &t); // some have no room any more
+	ck_assert_uint_eq(t.n_flows, CAPACITY / 2);
+	flow_file_close(&f);
+	ck_assert(!exists(&d, "flows.damaged"));
+	remove_dir(&d);
+}
+END_TEST
+
+static void spoil(const struct state_dir *d, off_t at, int mode)
+{
+	char path[STATE_PATH_BYTES];
+	int fd = open(state_dir_path(d, "flows", path), O_RDWR);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(pwrite(fd, "\x77", 1, at), 1);
+	if (mode != 0)
+		ck_assert_int_eq(fchmod(fd, (mode_t)mode), 0);
+	close(fd);
+}
+
+START_TEST(a_damaged_or_foreign_file_is_set_aside)
+{
+	struct state_dir d = open_dir();
+	struct flow_file f;
+	struct flow_table t;
+	char path[STATE_PATH_BYTES];
+	for (int kind = 0; kind < 5; kind++) {
+		open_flows(&f, &d, CAPACITY, "host1", &t);
+		add_flows(&t, 100);
+		flow_file_close(&f);
+		const char *host = "host1";
+		switch (kind) {
+		case 0: spoil(&d, 3, 0); break; // the header
+		case 1: spoil(&d, 64 + 32 * 7 + 5, 0); break; // an entry
+		case 2: ck_assert_int_eq(truncate(state_dir_path(&d, "flows", path), 5000), 0); break;
+		case 3: spoil(&d, 60, 0644); break; // others may read it
+		case 4: host = "host2"; break; // not its table
+		}
+		open_flows(&f, &d, CAPACITY, host, &t);
+		ck_assert_msg(!f.is_restored && t.n_flows == 0, "kind %d was used", kind);
+		ck_assert(exists(&d, "flows.damaged"));
+		flow_file_close(&f);
+		unlink(state_dir_path(&d, "flows", path));
+		unlink(state_dir_path(&d, "flows.damaged", path));
+	}
+	remove_dir(&d);
+}
+END_TEST
+
+START_TEST(a_link_in_the_place_of_the_file_is_not_followed)
+{
+	struct state_dir d = open_dir();
+	char path[STATE_PATH_BYTES];
+	ck_assert_int_eq(symlink("/etc/passwd", state_dir_path(&d, "flows", path)), 0);
+	struct flow_file f;
+	struct flow_table t;
+	open_flows(&f, &d, CAPACITY, "host1", &t);
+	ck_assert(!f.is_restored);
+	flow_file_close(&f);
+	remove_dir(&d);
+}
+END_TEST
+
+START_TEST(two_agents_do_not_share_a_directory)
+{
+	struct state_dir d = open_dir();
+	pid_t child = fork();
+	if (child == 0) {
+		struct state_dir second;
+		struct error err = { 0 };
+		_exit(state_dir_open(&second, directory, &err) == ERR_CONFLICT ? 0 : 1);
+	}
+	int status;
+	waitpid(child, &status, 0);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	remove_dir(&d);
+}
+END_TEST
+
+START_TEST(the_last_configuration_is_there_again)
+{
+	struct state_dir d = open_dir();
+	struct error err = { 0 };
+	struct store saved;
+	struct store loaded;
+	fixture_store(&saved);
+	store_init(&loaded);
+	ck_assert_int_eq(store_file_load(&d, &loaded, &err), ERR_NOT_FOUND);
+	ck_assert_msg(store_file_save(&d, &saved, &err) == 0, "%s", err.text);
+	ck_assert_msg(store_file_load(&d, &loaded, &err) == 0, "%s", err.text);
+	ck_assert(store_equal(&saved, &loaded));
+	store_fini(&loaded);
+	char path[STATE_PATH_BYTES];
+	ck_assert_int_eq(truncate(state_dir_path(&d, "config", path), 20), 0);
+	ck_assert_int_ne(store_file_load(&d, &loaded, &err), 0);
+	ck_assert_uint_eq(loaded.dips.n, 0);
+	store_fini(&saved);
+	remove_dir(&d);
+}
+END_TEST
+
+// ---- The local socket ----
+
+static struct change_list one(struct change c)
+{
+	struct change_list list = { 0 };
+	ck_assert_int_eq(change_list_append(&list, &c), 0);
+	return list;
+}
+
+START_TEST(the_local_socket_takes_dips_of_its_own_host_only)
+{
+	struct store s;
+	fixture_store(&s);
+	const struct {
+		const char *what;
+		struct change change;
+		int want;
+	} rows[] = {
+		{ "put", test_put_dip("10.1.1.50", "host1", "vm50"), 0 },
+		{ "put without host", test_put_dip("10.1.1.50", "", "vm50"), 0 },
+		{ "put of another host", test_put_dip("10.1.1.50", "host2", "vm50"), ERR_INVALID },
+		{ "put with a long interface", test_put_dip("10.1.1.50", "host1", "an-interface-of-20-c"), ERR_INVALID },
+		{ "delete", test_delete(OBJECT_DIP, "10.1.1.11"), 0 },
+		{ "delete of another host's", test_delete(OBJECT_DIP, "10.1.2.11"), ERR_NOT_FOUND },
+		{ "delete of nobody's", test_delete(OBJECT_DIP, "10.9.9.9"), ERR_NOT_FOUND },
+		{ "a VIP", test_delete(OBJECT_VIP, "203.0.113.10"), ERR_INVALID },
+		{ "a mux", test_put_node(OBJECT_MUX, "mux9", "10.0.0.39"), ERR_INVALID },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct change_list list = one(rows[i].change);
+		struct error err = { 0 };
+		int code = local_command_check(&list, "host1", &s, &err);
+		ck_assert_msg(code == rows[i].want, "%s: %d %s", rows[i].what, code, err.text);
+		if (code == 0 && !list.items[0].is_delete)
+			ck_assert_str_eq(list.items[0].dip.host, "host1");
+		change_list_fini(&list);
+	}
+	struct change_list empty = { 0 };
+	ck_assert_int_eq(local_command_check(&empty, "host1", &s, &(struct error){ 0 }), ERR_INVALID);
+	store_fini(&s);
+}
+END_TEST
+
+// ---- The configuration file ----
+
+#define GOOD_START                                                                                                     \
+	"{ \"name\": \"host1\", \"address\": \"10.0.0.21/24\", \"uplink\": {\"interface\": \"eth0\"}, \"tap\": \"host0\"," \
+	"  \"gateways\": [\"10.0.0.1\"], \"managers\": [\"10.0.0.11:7400\"],"
+
+static int read_text(const char *text, struct agent_file_config *c, struct error *err)
+{
+	char path[] = "/tmp/agent-config-XXXXXX";
+	int fd = mkstemp(path);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(write(fd, text, strlen(text)), (ssize_t)strlen(text));
+	close(fd);
+	int code = agent_file_config_read(path, c, err);
+	unlink(path);
+	return code;
+}
+
+START_TEST(a_config_file_is_read_with_its_defaults)
+{
+	struct agent_file_config c;
+	struct error err;
+	int code = read_text(GOOD_START "\"local_socket\": \"/run/a.sock\", \"state_dir\": \"/run/a\" }", &c, &err);
+	ck_assert_msg(code == 0, "%s", err.text);
+	ck_assert_str_eq(c.vm_driver, "af_xdp");
+	ck_assert_uint_eq(c.max_flows, 1048576);
+	ck_assert_uint_eq(c.max_vms, 16);
+	ck_assert_uint_eq(c.mss, 1440);
+	ck_assert(!c.proxy_arp);
+}
+END_TEST
+
+START_TEST(a_wrong_config_file_is_refused_by_field)
+{
+	static const struct {
+		const char *rest;
+		const char *field;
+	} rows[] = {
+		{ "\"state_dir\": \"/run/a\" }", "local_socket" },
+		{ "\"local_socket\": \"a.sock\", \"state_dir\": \"/run/a\" }", "local_socket" },
+		{ "\"local_socket\": \"/a\", \"state_dir\": \"run\" }", "state_dir" },
+		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"vm_driver\": \"tap\" }", "vm_driver" },
+		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"max_flows\": 10 }", "max_flows" },
+		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"max_vms\": 2000 }", "max_vms" },
+		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"mss\": 100 }", "mss" },
+		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"maxflows\": 5000 }", "maxflows" },
+		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"proxy_arp\": 1 }", "proxy_arp" },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char text[1024];
+		struct agent_file_config c;
+		struct error err;
+		text_format(text, sizeof text, "%s%s", GOOD_START, rows[i].rest);
+		ck_assert_int_ne(read_text(text, &c, &err), 0);
+		ck_assert_msg(strstr(err.text, rows[i].field) != NULL, "%s is not named: %s", rows[i].field, err.text);
+	}
+}
+END_TEST
+
+SUITE_MAIN("agent state", flows_are_there_again_after_the_process, another_capacity_carries_the_flows_over,
+           a_damaged_or_foreign_file_is_set_aside, a_link_in_the_place_of_the_file_is_not_followed,
+           two_agents_do_not_share_a_directory, the_last_configuration_is_there_again,
+           the_local_socket_takes_dips_of_its_own_host_only, a_config_file_is_read_with_its_defaults,
+           a_wrong_config_file_is_refused_by_field)
