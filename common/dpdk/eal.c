@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/check.h"
 #include "common/dpdk/xsk.h"
@@ -200,7 +201,10 @@ int dpdk_eal_start(const struct dpdk_eal_config *config, struct dpdk_eal *ret_ea
 
 void dpdk_eal_stop(struct dpdk_eal *eal)
 {
+	char runtime_dir[256];
+	snprintf(runtime_dir, sizeof runtime_dir, "%s", rte_eal_get_runtime_dir());
 	rte_mempool_free(eal->pool);
 	eal->pool = NULL;
 	rte_eal_cleanup();
+	(void)!rmdir(runtime_dir); // DPDK makes it and leaves it; one that is not empty is somebody else's too
 }

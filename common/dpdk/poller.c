@@ -69,14 +69,22 @@ void dpdk_poller_remove_port(struct dpdk_poller *p, const struct dpdk_port *port
 		atomic_fetch_sub_explicit(&p->n_blind_ports, 1, memory_order_relaxed);
 }
 
+// How long a port may go unseen: longer the longer nothing came.
+static uint32_t blind_us(uint32_t idle_polls)
+{
+	uint32_t n_doublings = (idle_polls - POLLER_IDLE_POLLS) / POLLER_BLIND_POLLS;
+	return n_doublings < POLLER_BLIND_DOUBLINGS ? POLLER_BLIND_US << n_doublings
+	                                            : POLLER_BLIND_US << POLLER_BLIND_DOUBLINGS;
+}
+
 void dpdk_poller_wait(struct dpdk_poller *p, struct dpdk_rcu *rcu, uint32_t worker, uint32_t idle_polls,
                       uint32_t timeout_us)
 {
 	if (__builtin_expect(idle_polls < POLLER_IDLE_POLLS, 1))
 		return;
 	uint32_t us = timeout_us;
-	if (us > POLLER_BLIND_US && atomic_load_explicit(&p->n_blind_ports, memory_order_relaxed) > 0)
-		us = POLLER_BLIND_US;
+	if (atomic_load_explicit(&p->n_blind_ports, memory_order_relaxed) > 0 && us > blind_us(idle_polls))
+		us = blind_us(idle_polls);
 	struct timespec timeout = { .tv_sec = us / 1000000, .tv_nsec = (long)(us % 1000000) * 1000 };
 	struct epoll_event events[8];
 	if (rcu != NULL)

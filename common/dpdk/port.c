@@ -173,6 +173,17 @@ static uint16_t descriptors(enum dpdk_driver driver)
 	return DEVICE_DESCRIPTORS;
 }
 
+// Some drivers name a limit that they do not have (net_memif: 1518 bytes, and carries 2048).
+static void set_device_mtu(const struct dpdk_port *port, uint32_t mtu, const struct rte_eth_dev_info *info,
+                           struct rte_eth_conf *conf)
+{
+	if (mtu <= info->max_mtu && mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN <= info->max_rx_pktlen)
+		conf->rxmode.mtu = mtu;
+	else
+		log_warn("port-mtu", "port=%s mtu=%u text=\"the driver promises frames of %u bytes only\"", port->name, mtu,
+		         info->max_rx_pktlen);
+}
+
 static int configure(struct dpdk_port *port, const struct dpdk_port_config *config)
 {
 	struct rte_eth_dev_info info;
@@ -180,8 +191,8 @@ static int configure(struct dpdk_port *port, const struct dpdk_port_config *conf
 	int cause = rte_eth_dev_info_get(port->id, &info);
 	if (cause != 0)
 		return cause;
-	if (config->driver == DPDK_DEVICE && config->mtu != 0 && config->mtu <= info.max_mtu)
-		conf.rxmode.mtu = config->mtu;
+	if (config->driver == DPDK_DEVICE && config->mtu != 0)
+		set_device_mtu(port, config->mtu, &info, &conf);
 	// Every buffer is of the one pool and of one reference.
 	conf.txmode.offloads = info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MBUF_FAST_FREE;
 	if (port->n_queues > 1 && info.flow_type_rss_offloads != 0) {

@@ -10,10 +10,10 @@
 #include "common/io/log.h"
 #include "manager/raft/data_dir.h"
 #include "manager/raft/padded.h"
+#include "manager/raft/transport.h"
 
 #define DEFAULT_SNAPSHOT_THRESHOLD 8192
 #define DEFAULT_SNAPSHOT_TRAILING 4096
-#define CONNECT_RETRY_MS 250
 #define ADDRESS_BYTES 64
 
 struct proposal {
@@ -42,7 +42,7 @@ struct replica {
 	struct raft raft;
 	struct raft_io io;
 	struct raft_fsm fsm;
-	struct raft_uv_transport transport;
+	struct transport transport;
 	uv_prepare_t prepare; // sees changes of leadership and submits proposals, once in each turn of the loop
 	uint32_t n_open; // of raft and prepare
 	bool is_stopping;
@@ -342,7 +342,7 @@ static void release(struct replica *r)
 	if (--r->n_open > 0)
 		return;
 	raft_uv_close(&r->io);
-	raft_uv_tcp_close(&r->transport);
+	transport_fini(&r->transport);
 	data_dir_close(r->lock_fd);
 	void (*on_stopped)(void *user) = r->on_stopped;
 	void *user = r->on_stopped_user;
@@ -392,7 +392,7 @@ static int set_raft_error(const char *what, int status, const char *detail, stru
 
 static void apply_settings(struct replica *r, const struct replica_config *config)
 {
-	raft_uv_set_connect_retry_delay(&r->io, CONNECT_RETRY_MS);
+	raft_uv_set_connect_retry_delay(&r->io, TRANSPORT_RETRY_MS);
 	raft_set_heartbeat_timeout(&r->raft, config->heartbeat_ms);
 	raft_set_election_timeout(&r->raft, config->election_ms);
 	raft_set_pre_vote(&r->raft, true);
@@ -404,14 +404,12 @@ static void apply_settings(struct replica *r, const struct replica_config *confi
 
 static int init_raft(struct replica *r, const struct replica_config *config, struct error *err)
 {
-	r->transport.version = 1;
-	int status = raft_uv_tcp_init(&r->transport, r->loop);
-	if (status != 0)
-		return set_raft_error("raft transport", status, r->transport.errmsg, err);
-	status = raft_uv_init(&r->io, r->loop, config->data_dir, &r->transport);
+	if (transport_init(&r->transport, r->loop, err) != 0)
+		return ERR_IO;
+	int status = raft_uv_init(&r->io, r->loop, config->data_dir, &r->transport.raft);
 	if (status != 0) {
 		int code = set_raft_error("data_dir", status, r->io.errmsg, err);
-		raft_uv_tcp_close(&r->transport);
+		transport_fini(&r->transport);
 		return code;
 	}
 	r->fsm = (struct raft_fsm){
@@ -421,7 +419,7 @@ static int init_raft(struct replica *r, const struct replica_config *config, str
 	if (status != 0) {
 		int code = set_raft_error("data_dir", status, r->io.errmsg, err);
 		raft_uv_close(&r->io);
-		raft_uv_tcp_close(&r->transport);
+		transport_fini(&r->transport);
 		return code;
 	}
 	r->raft.data = r;

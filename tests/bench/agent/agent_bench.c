@@ -21,6 +21,7 @@ struct options {
 	uint32_t n_rounds;
 	bool huge;
 	bool json;
+	bool counts_instructions; // under callgrind: no cycles, no warming up
 };
 
 struct samples {
@@ -58,7 +59,11 @@ static uint32_t swap_macs(struct agent_packet *packets, uint32_t n)
 	return sum;
 }
 
-static void run_path(struct bench_world *w, enum bench_path path, struct agent_packet *packets, uint32_t n)
+void bench_measured(struct bench_world *w, enum bench_path path, struct agent_packet *packets, uint32_t n);
+
+// What is measured; callgrind finds it by its name (tests/bench/check-instructions).
+__attribute__((noipa)) void bench_measured(struct bench_world *w, enum bench_path path, struct agent_packet *packets,
+                                           uint32_t n)
 {
 	if (path == BENCH_REPLY)
 		agent_outbound(&w->agent, packets, n);
@@ -86,13 +91,25 @@ static void measure(struct bench_world *w, const struct options *o, struct sampl
 
 		bench_world_fill(w, o->path, packets, o->burst);
 		began = cycles_now();
-		run_path(w, o->path, packets, o->burst);
+		bench_measured(w, o->path, packets, o->burst);
 		ended = cycles_now();
 		samples->cycles[samples->n++] = (uint32_t)(ended - began);
 		check_verdicts(o, packets);
 		if (o->path == BENCH_NEW)
 			bench_world_retire(w, o->burst);
 	}
+}
+
+static void count_instructions(struct bench_world *w, const struct options *o)
+{
+	struct agent_packet packets[AGENT_BURST];
+	for (uint32_t round = 0; round < o->n_rounds; round++) {
+		bench_world_fill(w, o->path, packets, o->burst);
+		bench_measured(w, o->path, packets, o->burst);
+		if (o->path == BENCH_NEW)
+			bench_world_retire(w, o->burst);
+	}
+	printf("%lu packets\n", (unsigned long)o->n_rounds * o->burst);
 }
 
 static int compare(const void *a, const void *b)
@@ -130,7 +147,7 @@ static void print(const struct options *o, struct samples *floor_samples, struct
 
 static const char help[] =
 	"usage: agent-bench [--path inbound|reply|new] [--flows N] [--vms N] [--burst N] [--rounds N]\n"
-	"                   [--small-pages] [--json]\n";
+	"                   [--small-pages] [--json | --instructions]\n";
 
 static bool parse_path(const char *name, enum bench_path *ret_path)
 {
@@ -155,15 +172,13 @@ static uint32_t number(const char *text, uint32_t min, uint32_t max)
 
 static void parse_options(int argc, char **argv, struct options *o)
 {
-	static const struct option table[] = { { "path", required_argument, NULL, 'p' },
-		                                   { "flows", required_argument, NULL, 'f' },
-		                                   { "vms", required_argument, NULL, 'v' },
-		                                   { "burst", required_argument, NULL, 'b' },
-		                                   { "rounds", required_argument, NULL, 'r' },
-		                                   { "small-pages", no_argument, NULL, 's' },
-		                                   { "json", no_argument, NULL, 'j' },
-		                                   { "help", no_argument, NULL, 'h' },
-		                                   { 0 } };
+	static const struct option table[] = {
+		{ "path", required_argument, NULL, 'p' },   { "flows", required_argument, NULL, 'f' },
+		{ "vms", required_argument, NULL, 'v' },    { "burst", required_argument, NULL, 'b' },
+		{ "rounds", required_argument, NULL, 'r' }, { "small-pages", no_argument, NULL, 's' },
+		{ "json", no_argument, NULL, 'j' },         { "instructions", no_argument, NULL, 'i' },
+		{ "help", no_argument, NULL, 'h' },         { 0 }
+	};
 	for (int c; (c = getopt_long(argc, argv, "", table, NULL)) != -1;) {
 		switch (c) {
 		case 'p':
@@ -177,6 +192,7 @@ static void parse_options(int argc, char **argv, struct options *o)
 		case 'r': o->n_rounds = number(optarg, 100, ROUNDS_MAX); break;
 		case 's': o->huge = false; break;
 		case 'j': o->json = true; break;
+		case 'i': o->counts_instructions = true; break;
 		case 'h': fputs(help, stdout); exit(0);
 		default: fputs(help, stderr); exit(2);
 		}
@@ -193,6 +209,11 @@ int main(int argc, char **argv)
 	};
 	parse_options(argc, argv, &o);
 	bench_world_init(&world, o.n_flows, o.n_vms, o.huge);
+	if (o.counts_instructions) {
+		count_instructions(&world, &o);
+		bench_world_fini(&world);
+		return EXIT_SUCCESS;
+	}
 	measure(&world, &o, &floor_samples, &samples); // the first time to warm up
 	floor_samples.n = 0;
 	samples.n = 0;
