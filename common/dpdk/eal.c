@@ -21,7 +21,7 @@ enum {
 	ARG_BYTES = 256,
 	POOL_CACHE = 256,
 	OVERHEAD_BYTES_PER_BUFFER = 304, // mbuf, mempool header and spreading, beside headroom and data
-	OTHER_MEMORY_MB = 8,             // rings, device structures, per-lcore caches
+	OTHER_MEMORY_MB = 8, // rings, device structures, per-lcore caches
 };
 
 struct args {
@@ -53,8 +53,7 @@ static bool node_has_arg(const struct node_config *node, const char *prefix)
 
 static uint32_t pool_buffers(const struct dpdk_eal_config *config)
 {
-	return config->n_ports_max * config->n_workers * DPDK_BUFFERS_PER_QUEUE +
-	       config->n_workers * DPDK_BUFFERS_SHARED;
+	return config->n_ports_max * config->n_workers * DPDK_BUFFERS_PER_QUEUE + config->n_workers * DPDK_BUFFERS_SHARED;
 }
 
 static uint32_t memory_mb(const struct dpdk_eal_config *config)
@@ -145,10 +144,11 @@ static int collect_workers(uint32_t n_workers, struct dpdk_eal *eal, struct erro
 	unsigned lcore;
 	eal->n_workers = 0;
 	RTE_LCORE_FOREACH_WORKER(lcore)
-		if (eal->n_workers < n_workers)
-			eal->workers[eal->n_workers++] = lcore;
 	if (eal->n_workers < n_workers)
-		return error_set(err, ERR_INVALID, "eal: the lcores given leave %u for workers, %u are needed (one more for control)",
+		eal->workers[eal->n_workers++] = lcore;
+	if (eal->n_workers < n_workers)
+		return error_set(err, ERR_INVALID,
+		                 "eal: the lcores given leave %u for workers, %u are needed (one more for control)",
 		                 eal->n_workers, n_workers);
 	return 0;
 }
@@ -162,7 +162,7 @@ struct rte_mempool *dpdk_pool_create(uint32_t n)
 	unsigned flags = rte_eal_has_hugepages() ? 0 : RTE_MEMPOOL_F_NO_IOVA_CONTIG;
 	unsigned element_bytes = (unsigned)sizeof(struct rte_mbuf) + priv.mbuf_data_room_size;
 	struct rte_mempool *pool =
-	    rte_mempool_create_empty("packets", n, element_bytes, POOL_CACHE, sizeof priv, SOCKET_ID_ANY, flags);
+		rte_mempool_create_empty("packets", n, element_bytes, POOL_CACHE, sizeof priv, SOCKET_ID_ANY, flags);
 	if (pool == NULL)
 		return NULL;
 	rte_pktmbuf_pool_init(pool, &priv);

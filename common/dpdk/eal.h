@@ -17,15 +17,15 @@
 
 #define DPDK_WORKERS_MAX 16
 #define DPDK_BUFFERS_PER_QUEUE 2304 // AF_XDP keeps 2048 in its fill and receive rings; the rest is under way
-#define DPDK_BUFFERS_SHARED 1408    // in bursts, transmit rings and the workers' caches
+#define DPDK_BUFFERS_SHARED 1408 // in bursts, transmit rings and the workers' caches
 #define DPDK_BUFFER_DATA_BYTES 2048 // beside the headroom: AF_XDP takes 256 of it, the MTU goes up to 1700
 #define DPDK_MTU_MAX 1700
 
 struct dpdk_eal_config {
-	const char *program;            // "ananta-mux"; with the node's name it makes the file prefix
+	const char *program; // "ananta-mux"; with the node's name it makes the file prefix
 	const struct node_config *node; // name, uplink device, eal arguments
-	uint32_t n_workers;             // worker lcores beside the main one, 1 to DPDK_WORKERS_MAX
-	uint32_t n_ports_max;           // ports that may be open at a time, the uplink and the tap among them
+	uint32_t n_workers; // worker lcores beside the main one, 1 to DPDK_WORKERS_MAX
+	uint32_t n_ports_max; // ports that may be open at a time, the uplink and the tap among them
 };
 
 struct dpdk_eal {

@@ -65,7 +65,8 @@ static void write_sysctl(const char *family, const char *interface, const char *
 }
 
 // With AF_PACKET the kernel sees each packet too, and would answer ARP and TCP for the address on the tap a second time.
-static int silence_kernel(struct netlink *nl, const struct dpdk_port_config *config, uint32_t link_index, struct error *err)
+static int silence_kernel(struct netlink *nl, const struct dpdk_port_config *config, uint32_t link_index,
+                          struct error *err)
 {
 	write_sysctl("ipv6", config->interface, "disable_ipv6", "1");
 	if (config->driver != DPDK_AF_PACKET)
@@ -112,8 +113,8 @@ static void build_device_args(const struct dpdk_port_config *config, uint16_t n_
 	switch (config->driver) {
 	case DPDK_AF_XDP:
 		// busy_budget=0: preferred busy polling needs a poll at every turn, and this program sleeps
-		snprintf(args, ARGS_BYTES, "net_af_xdp_%s,iface=%s,start_queue=0,queue_count=%u,busy_budget=0", config->interface,
-		         config->interface, n_queues);
+		snprintf(args, ARGS_BYTES, "net_af_xdp_%s,iface=%s,start_queue=0,queue_count=%u,busy_budget=0",
+		         config->interface, config->interface, n_queues);
 		return;
 	case DPDK_AF_PACKET:
 		// frames of 2048 hold the MTU and fit a buffer; 1024 of them are 2 MB each way
@@ -130,9 +131,7 @@ static void build_device_args(const struct dpdk_port_config *config, uint16_t n_
 		snprintf(args, ARGS_BYTES, "net_tap_%s,iface=%s,mac=%02x:%02x:%02x:%02x:%02x:%02x", config->interface,
 		         config->interface, m[0], m[1], m[2], m[3], m[4], m[5]);
 		return;
-	case DPDK_DEVICE:
-		snprintf(args, ARGS_BYTES, "%s", config->device);
-		return;
+	case DPDK_DEVICE: snprintf(args, ARGS_BYTES, "%s", config->device); return;
 	}
 }
 
@@ -198,7 +197,7 @@ static int configure(struct dpdk_port *port, const struct dpdk_port_config *conf
 	if (port->n_queues > 1 && info.flow_type_rss_offloads != 0) {
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 		conf.rx_adv_conf.rss_conf.rss_hf =
-		    (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP) & info.flow_type_rss_offloads;
+			(RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP) & info.flow_type_rss_offloads;
 	}
 	return rte_eth_dev_configure(port->id, port->n_queues, port->n_queues, &conf);
 }
@@ -249,7 +248,8 @@ static void remove_device(struct dpdk_port *port)
 
 int dpdk_port_open(struct dpdk_port *port, const struct dpdk_port_config *config, struct error *err)
 {
-	*port = (struct dpdk_port){ .n_queues = config->n_queues == 0 ? 1 : config->n_queues, .pool = config->pool,
+	*port = (struct dpdk_port){ .n_queues = config->n_queues == 0 ? 1 : config->n_queues,
+		                        .pool = config->pool,
 		                        .driver = config->driver };
 	port->mtu = (uint16_t)config->mtu;
 	if (config->mtu > DPDK_MTU_MAX)

@@ -29,19 +29,19 @@
 #define DPDK_PORT_NAME_BYTES 64
 
 enum dpdk_driver {
-	DPDK_AF_XDP,    // interface
+	DPDK_AF_XDP, // interface
 	DPDK_AF_PACKET, // interface
-	DPDK_TAP,       // interface: the kernel's name for it, made here and gone when the port closes or the process ends
-	DPDK_DEVICE,    // device
+	DPDK_TAP, // interface: the kernel's name for it, made here and gone when the port closes or the process ends
+	DPDK_DEVICE, // device
 };
 
 struct dpdk_port_config {
 	enum dpdk_driver driver;
 	const char *interface;
-	const char *device;     // "net_memif0,role=client,id=0" or "0000:3b:00.0"
-	const struct mac *mac;  // of a tap; NULL: a random one
-	uint32_t mtu;           // bytes after the Ethernet header, up to DPDK_MTU_MAX; 0: as the interface has it
-	uint16_t n_queues;      // receive and transmit queues, one of each for a worker; 0 means 1
+	const char *device; // "net_memif0,role=client,id=0" or "0000:3b:00.0"
+	const struct mac *mac; // of a tap; NULL: a random one
+	uint32_t mtu; // bytes after the Ethernet header, up to DPDK_MTU_MAX; 0: as the interface has it
+	uint16_t n_queues; // receive and transmit queues, one of each for a worker; 0 means 1
 	struct rte_mempool *pool;
 };
 
@@ -57,10 +57,10 @@ struct dpdk_port {
 	uint16_t mtu;
 	uint16_t n_queues;
 	struct mac mac; // the kernel interface's for AF_XDP and AF_PACKET
-	char name[DPDK_PORT_NAME_BYTES];   // of the DPDK device
-	char interface[16];                // "" for DPDK_DEVICE
-	uint32_t n_fds;                    // what wakes a sleeping worker; 0: only polling tells (net_memif, a NIC)
-	int fds[DPDK_PORT_FDS_MAX];        // borrowed from the driver: never closed here
+	char name[DPDK_PORT_NAME_BYTES]; // of the DPDK device
+	char interface[16]; // "" for DPDK_DEVICE
+	uint32_t n_fds; // what wakes a sleeping worker; 0: only polling tells (net_memif, a NIC)
+	int fds[DPDK_PORT_FDS_MAX]; // borrowed from the driver: never closed here
 	bool fd_is_tun[DPDK_PORT_FDS_MAX];
 	uint32_t n_bpf_fds; // programs and maps of AF_XDP, which the driver does not close
 	struct dpdk_bpf_fd bpf_fds[DPDK_PORT_BPF_FDS_MAX];

@@ -226,7 +226,8 @@ int xsk_wait_free(uint32_t link_index, struct error *err)
 	if (cause == EBUSY)
 		return error_set(err, ERR_CONFLICT, "another program holds its AF_XDP queue");
 	if (cause == EAFNOSUPPORT || cause == EPERM)
-		return error_set(err, ERR_IO, "AF_XDP is not possible here: %s (\"af_packet\" is the other driver)", strerror(cause));
+		return error_set(err, ERR_IO, "AF_XDP is not possible here: %s (\"af_packet\" is the other driver)",
+		                 strerror(cause));
 	return 0;
 }
 

@@ -15,9 +15,9 @@
 
 enum {
 	RECEIVE_BYTES = 32768,
-	REQUEST_BYTES = 512,                  // the largest single request, with room to spare
-	BATCH_BYTES = 16384,                  // of route requests in one system call; their acknowledgements fit the socket
-	SOCKET_BUFFER_BYTES = 4 << 20,        // so that a dump of 20,000 routes and the acknowledgements of a batch fit
+	REQUEST_BYTES = 512, // the largest single request, with room to spare
+	BATCH_BYTES = 16384, // of route requests in one system call; their acknowledgements fit the socket
+	SOCKET_BUFFER_BYTES = 4 << 20, // so that a dump of 20,000 routes and the acknowledgements of a batch fit
 };
 
 struct netlink {
@@ -288,7 +288,8 @@ static int read_acks(struct netlink *nl, const struct netlink_route *routes, uin
 		if (got < 0)
 			return fail(err, "netlink", errno);
 		int left = (int)got;
-		for (const struct nlmsghdr *nlh = (const void *)buf; mnl_nlmsg_ok(nlh, left); nlh = mnl_nlmsg_next(nlh, &left)) {
+		for (const struct nlmsghdr *nlh = (const void *)buf; mnl_nlmsg_ok(nlh, left);
+		     nlh = mnl_nlmsg_next(nlh, &left)) {
 			uint32_t i = nlh->nlmsg_seq - first_seq;
 			if (nlh->nlmsg_type != NLMSG_ERROR || i >= n)
 				continue;
@@ -302,8 +303,8 @@ static int read_acks(struct netlink *nl, const struct netlink_route *routes, uin
 }
 
 // As many routes as fit one batch; *ret_n tells how many.
-static int send_batch(struct netlink *nl, const struct netlink_route *routes, uint32_t n, bool is_removal, uint32_t *ret_n,
-                      struct error *err)
+static int send_batch(struct netlink *nl, const struct netlink_route *routes, uint32_t n, bool is_removal,
+                      uint32_t *ret_n, struct error *err)
 {
 	static _Thread_local char buf[BATCH_BYTES];
 	size_t used = 0;
@@ -319,7 +320,8 @@ static int send_batch(struct netlink *nl, const struct netlink_route *routes, ui
 	return read_acks(nl, routes, taken, is_removal, first_seq, err);
 }
 
-static int change_all(struct netlink *nl, const struct netlink_route *routes, uint32_t n, bool is_removal, struct error *err)
+static int change_all(struct netlink *nl, const struct netlink_route *routes, uint32_t n, bool is_removal,
+                      struct error *err)
 {
 	int first_code = 0;
 	for (uint32_t i = 0; i < n;) {
@@ -373,8 +375,7 @@ static int on_route_attr(const struct nlattr *attr, void *data)
 		if (mnl_attr_validate(attr, MNL_TYPE_U32) >= 0)
 			route->table = mnl_attr_get_u32(attr);
 		break;
-	default:
-		break;
+	default: break;
 	}
 	return MNL_CB_OK;
 }

@@ -20,12 +20,12 @@ struct netlink_link {
 	uint32_t index;
 	uint32_t mtu;
 	uint8_t mac[6];
-	bool is_up;       // by configuration (IFF_UP)
+	bool is_up; // by configuration (IFF_UP)
 	bool has_carrier; // IFF_RUNNING
 };
 
 struct netlink_route {
-	struct ip_prefix dst;   // bits 0: the default route
+	struct ip_prefix dst; // bits 0: the default route
 	struct ip_addr gateway; // where has_gateway
 	bool has_gateway;
 	uint32_t link_index;
@@ -45,7 +45,8 @@ NODISCARD int netlink_set_mac(struct netlink *nl, uint32_t link_index, const uin
 NODISCARD int netlink_set_arp(struct netlink *nl, uint32_t link_index, bool arp, struct error *err);
 
 // "10.0.0.31/24" with its subnet's route.
-NODISCARD int netlink_add_addr(struct netlink *nl, uint32_t link_index, const struct ip_prefix *addr, struct error *err);
+NODISCARD int netlink_add_addr(struct netlink *nl, uint32_t link_index, const struct ip_prefix *addr,
+                               struct error *err);
 
 // Replaces a route of the same destination and table.
 NODISCARD int netlink_add_route(struct netlink *nl, const struct netlink_route *route, struct error *err);
@@ -56,8 +57,8 @@ NODISCARD int netlink_change_routes(struct netlink *nl, const struct netlink_rou
                                     const struct netlink_route *remove, uint32_t n_remove, struct error *err);
 
 // All routes of one table with one protocol, in memory of the caller's to free with memory_free. IPv4.
-NODISCARD int netlink_list_routes(struct netlink *nl, uint32_t table, uint8_t protocol, struct netlink_route **ret_routes,
-                                  uint32_t *ret_n, struct error *err);
+NODISCARD int netlink_list_routes(struct netlink *nl, uint32_t table, uint8_t protocol,
+                                  struct netlink_route **ret_routes, uint32_t *ret_n, struct error *err);
 
 // A tun device of the given name that lives as long as the descriptor (and so never longer than the process). Set up.
 NODISCARD int netlink_create_tun(struct netlink *nl, const char *name, int *ret_fd, uint32_t *ret_link_index,

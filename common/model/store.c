@@ -152,6 +152,31 @@ int store_apply(struct store *s, struct change *c)
 	return 0;
 }
 
+static int apply_all(struct store *s, struct change_list *changes, uint64_t version)
+{
+	for (uint32_t i = 0; i < changes->n; i++)
+		if (store_apply(s, &changes->items[i]) != 0)
+			return ERR_NO_MEMORY;
+	s->version = version;
+	return 0;
+}
+
+int store_apply_update(struct store *s, struct change_list *changes, bool is_snapshot, uint64_t version)
+{
+	if (!is_snapshot)
+		return apply_all(s, changes, version);
+	struct store fresh;
+	store_init(&fresh);
+	int code = apply_all(&fresh, changes, version);
+	if (code != 0) {
+		store_fini(&fresh);
+		return code;
+	}
+	store_fini(s);
+	*s = fresh;
+	return 0;
+}
+
 static const void *lookup(const struct store *s, const struct object_key *key)
 {
 	bool found;

@@ -34,6 +34,11 @@ void store_fini(struct store *s);
 // its owner and c->vip becomes NULL. ERR_NO_MEMORY: nothing was changed.
 NODISCARD int store_apply(struct store *s, struct change *c);
 
+// Applies a whole update to `version`: all changes to what is there, or, for a snapshot, in place of it. What the changes own
+// moves into the store. ERR_NO_MEMORY: a snapshot leaves the store as it was; a delta may be half applied, and the store is
+// good for a snapshot only.
+NODISCARD int store_apply_update(struct store *s, struct change_list *changes, bool is_snapshot, uint64_t version);
+
 const struct vip_config *store_lookup_vip(const struct store *s, const struct ip_addr *vip);
 const struct node_info *store_lookup_mux(const struct store *s, const char *name);
 const struct node_info *store_lookup_host(const struct store *s, const char *name);

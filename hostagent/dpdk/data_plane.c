@@ -9,13 +9,13 @@
 #include "common/base/memory.h"
 #include "common/dpdk/eal.h"
 #include "common/io/log.h"
-#include "hostagent/dpdk/host_ports.h"
+#include "common/dpdk/node_ports.h"
 #include "hostagent/dpdk/loop.h"
 #include "hostagent/dpdk/vm_ports.h"
 
 struct data_plane {
 	struct dpdk_eal eal;
-	struct host_ports host;
+	struct node_ports host;
 	struct vm_ports vms;
 	struct agent_config *config; // in use, owned
 	uint64_t generation;
@@ -146,7 +146,7 @@ static int start_ports(struct data_plane *dp, const struct data_plane_config *co
 	struct loop *l = &dp->loop;
 	if (dpdk_driver_parse(config->vm_driver, &driver, err) != 0)
 		return error_prefix(err, "vm_driver: ");
-	int code = host_ports_open(&dp->host, config->node, dp->eal.pool, err);
+	int code = node_ports_open(&dp->host, config->node, 1, dp->eal.pool, err);
 	if (code == 0)
 		code = dpdk_poller_init(&l->poller, err);
 	if (code == 0)
@@ -209,7 +209,7 @@ void data_plane_stop(struct data_plane *dp)
 		(void)atomic_load_explicit(&dp->loop.has_ended, memory_order_acquire);
 	}
 	vm_ports_fini(&dp->vms);
-	host_ports_close(&dp->host);
+	node_ports_close(&dp->host);
 	dpdk_poller_fini(&dp->loop.poller);
 	free((void *)atomic_load(&dp->loop.view));
 	dpdk_rcu_fini(&dp->loop.rcu);

@@ -63,37 +63,11 @@ static void on_tend(uv_timer_t *timer)
 	uv_timer_start(timer, on_tend, is_more ? 0 : TEND_MS, 0);
 }
 
-static int apply_all(struct store *store, struct change_list *changes, uint64_t version)
-{
-	for (uint32_t i = 0; i < changes->n; i++)
-		if (store_apply(store, &changes->items[i]) != 0)
-			return ERR_NO_MEMORY;
-	store->version = version;
-	return 0;
-}
-
-// A failure half-way through a delta is repaired by the snapshot that the link asks for then.
-static int change_store(struct control *c, struct change_list *changes, bool is_snapshot, uint64_t version)
-{
-	if (!is_snapshot)
-		return apply_all(&c->store, changes, version);
-	struct store fresh;
-	store_init(&fresh);
-	int code = apply_all(&fresh, changes, version);
-	if (code != 0) {
-		store_fini(&fresh);
-		return code;
-	}
-	store_fini(&c->store);
-	c->store = fresh;
-	return 0;
-}
-
 static int on_update(struct change_list *changes, bool is_snapshot, uint64_t version, void *user)
 {
 	struct control *c = user;
 	bool is_empty = !is_snapshot && changes->n == 0; // only the version went on
-	int code = change_store(c, changes, is_snapshot, version);
+	int code = store_apply_update(&c->store, changes, is_snapshot, version);
 	if (code == 0 && !is_empty)
 		code = use_store(c);
 	if (code != 0 || is_empty)

@@ -102,7 +102,8 @@ static bool has_ports(const struct parsed *p)
 	return p->protocol == IP_PROTO_TCP || p->protocol == IP_PROTO_UDP;
 }
 
-static void take_vip_packet(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, const struct parsed *p)
+static void take_vip_packet(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
+                            const struct parsed *p)
 {
 	const struct vip_entry *e = has_ports(p) ? vip_lookup(t, p->dst, p->dst_port, p->protocol) : NULL;
 	if (e != NULL) {
@@ -288,8 +289,8 @@ static inline void finish(__m128i start, const struct passage *x)
 }
 
 // The stages for a burst of which most is expected on the main road. Frames that leave it are done at once.
-static void take_burst(struct mux_worker *w, const struct mux_tables *t, const struct gateways *g, struct mux_frame *frames,
-                       uint32_t n)
+static void take_burst(struct mux_worker *w, const struct mux_tables *t, const struct gateways *g,
+                       struct mux_frame *frames, uint32_t n)
 {
 	struct passage passages[MUX_BURST_MAX];
 	struct passage *end = passages;

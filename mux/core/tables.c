@@ -144,7 +144,7 @@ static int add_vip(struct mux_tables *t, const struct vip_config *vip, uint32_t 
 	return 0;
 }
 
-// At least two lines for an entry: then one key in two hundred is not in its first line, at most.
+// At least two lines for an entry: then all but 3 keys of 100 are in their first line, or more.
 static uint32_t n_lines_for(uint32_t n_entries)
 {
 	uint32_t n = 16;

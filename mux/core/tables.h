@@ -94,7 +94,8 @@ static inline const struct vip_entry *vip_lookup_key(const struct mux_tables *t,
 	for (uint64_t i = vip_line_at(key, t->line_shift);; i = (i + 1) & t->line_mask) {
 		const struct vip_line *line = &t->lines[i];
 		const struct vip_entry *e = vip_line_lookup(line, key);
-		if (e != NULL || line->entries[VIP_LINE_ENTRIES - 1].key == 0) // lines fill from the front: this one was never full
+		if (e != NULL ||
+		    line->entries[VIP_LINE_ENTRIES - 1].key == 0) // lines fill from the front: this one was never full
 			return e;
 	}
 }

@@ -90,6 +90,10 @@ class ManagerFailures(LabTest):
         self.lab.partition(leader)
         done = self.lab.apply(document(self.vip, endpoint(VMS)), node=leader, check=False)
         self.assertEqual(done.returncode, 3, done.stderr)
+        # Once the majority has a leader of its own, what the minority wrote down can never be committed. (Before, the old leader
+        # could be elected again and commit it: the answer was that it may have been made or not.)
+        other = next(node for node in self.managers() if node != leader)
+        eventually(lambda: "leader" in self.roles(other), "a leader of the majority")
         self.lab.heal(leader)
         eventually(lambda: self.lab.leader() is not None, "a leader")
         self.assertNotIn(self.vip, [row["vip"] for row in self.lab.ask("vip", "list")])

@@ -61,8 +61,8 @@ static void fill_payload(uint8_t *to, const void *payload, uint32_t n)
 		to[i] = (uint8_t)(i * 7 + 3);
 }
 
-struct test_frame test_tcp_options(const struct test_tuple *t, uint8_t flags, const uint8_t *options, uint32_t n_options,
-                                   const void *payload, uint32_t n)
+struct test_frame test_tcp_options(const struct test_tuple *t, uint8_t flags, const uint8_t *options,
+                                   uint32_t n_options, const void *payload, uint32_t n)
 {
 	struct test_frame f;
 	uint32_t option_bytes = (n_options + 3) & ~3u;

@@ -35,7 +35,7 @@ struct test_tuple {
 	uint16_t dst_port;
 	const struct mac *src_mac;
 	const struct mac *dst_mac;
-	uint8_t ttl;       // 0: 64
+	uint8_t ttl; // 0: 64
 	uint32_t ip_options_bytes; // of IPv4 options (no-operation), a multiple of 4
 };
 
@@ -47,8 +47,8 @@ be32 test_ip4(const char *text);
 // Payload: n bytes, from `payload`, or a pattern of the builder's where it is NULL.
 struct test_frame test_tcp(const struct test_tuple *t, uint8_t flags, const void *payload, uint32_t n);
 // A TCP frame with options: option bytes are padded with zeros to a multiple of 4.
-struct test_frame test_tcp_options(const struct test_tuple *t, uint8_t flags, const uint8_t *options, uint32_t n_options,
-                                   const void *payload, uint32_t n);
+struct test_frame test_tcp_options(const struct test_tuple *t, uint8_t flags, const uint8_t *options,
+                                   uint32_t n_options, const void *payload, uint32_t n);
 struct test_frame test_udp(const struct test_tuple *t, const void *payload, uint32_t n);
 struct test_frame test_icmp(const struct test_tuple *t, uint8_t type, uint8_t code, uint16_t id, uint16_t seq,
                             const void *payload, uint32_t n);

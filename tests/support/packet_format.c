@@ -58,7 +58,8 @@ static void add_ip4(struct line *l, const uint8_t *packet, uint32_t len)
 	}
 	const struct ip4_header *ip = (const struct ip4_header *)packet;
 	char src[INET_ADDRSTRLEN], dst[INET_ADDRSTRLEN];
-	line_add(l, " ip4 %s:%u > %s:%u", ip_text(p.src, src), be16_to(p.src_port), ip_text(p.dst, dst), be16_to(p.dst_port));
+	line_add(l, " ip4 %s:%u > %s:%u", ip_text(p.src, src), be16_to(p.src_port), ip_text(p.dst, dst),
+	         be16_to(p.dst_port));
 	if (reason == DROP_FRAGMENT)
 		line_add(l, " fragment %04x", be16_to(ip->fragment));
 	else if (p.protocol == IP_PROTO_TCP)

@@ -114,7 +114,8 @@ static uint32_t receive_raw(int fd, uint32_t n, uint8_t mark)
 
 static void make_veth(void)
 {
-	netns_run("ip link del dv0 2> /dev/null; ip link add dv0 type veth peer name dv1; ip link set dv1 mtu 1600 up; ethtool -K dv1 tx off > /dev/null");
+	netns_run("ip link del dv0 2> /dev/null; ip link add dv0 type veth peer name dv1; ip link set dv1 mtu 1600 up; "
+	          "ethtool -K dv1 tx off > /dev/null");
 }
 
 static void check_both_ways(enum dpdk_driver driver)
@@ -473,7 +474,9 @@ int main(void)
 {
 	if (!netns_enter())
 		return SKIPPED_EXIT;
-	struct dpdk_eal_config config = { .program = "test-dpdk", .node = &node, .n_workers = 1, .n_ports_max = N_PORTS_MAX };
+	struct dpdk_eal_config config = {
+		.program = "test-dpdk", .node = &node, .n_workers = 1, .n_ports_max = N_PORTS_MAX
+	};
 	struct error err = { 0 };
 	snprintf(node.name, sizeof node.name, "%d", getpid());
 	if (dpdk_eal_start(&config, &eal, &err) != 0) {

@@ -10,7 +10,7 @@
 #define MUX_GATEWAY "10.0.0.1"
 #define MUX_MTU 1600
 
-extern const struct mac MUX_MAC;     // TEST_MAC_B: frames of the packet builder go to it
+extern const struct mac MUX_MAC; // TEST_MAC_B: frames of the packet builder go to it
 extern const struct mac GATEWAY_MAC; // TEST_MAC_A
 
 struct fixture {

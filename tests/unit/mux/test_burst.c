@@ -42,18 +42,11 @@ static struct test_frame random_frame(unsigned *seed)
 static void damage(struct test_frame *f, unsigned *seed)
 {
 	switch (pick(seed, 16)) {
-	case 0:
-		f->len = pick(seed, f->len + 1);
-		return;
+	case 0: f->len = pick(seed, f->len + 1); return;
 	case 1:
-	case 2:
-		test_data(f)[pick(seed, f->len < 60 ? f->len : 60)] ^= (uint8_t)(1u << pick(seed, 8));
-		return;
-	case 3:
-		test_set_fragment(f, (uint16_t)pick(seed, 50), pick(seed, 2) == 0);
-		return;
-	default:
-		return;
+	case 2: test_data(f)[pick(seed, f->len < 60 ? f->len : 60)] ^= (uint8_t)(1u << pick(seed, 8)); return;
+	case 3: test_set_fragment(f, (uint16_t)pick(seed, 50), pick(seed, 2) == 0); return;
+	default: return;
 	}
 }
 

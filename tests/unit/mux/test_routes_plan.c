@@ -38,8 +38,8 @@ START_TEST(the_plan_leads_from_what_is_there_to_what_is_wanted)
 			is_present[i] = rand_r(&seed) % 8 < 4;
 		}
 		struct routes_plan plan;
-		ck_assert_int_eq(
-		    routes_plan_make(wanted, fill(wanted, is_wanted), present, fill(present, is_present), &plan), 0);
+		ck_assert_int_eq(routes_plan_make(wanted, fill(wanted, is_wanted), present, fill(present, is_present), &plan),
+		                 0);
 		mark(is_present, plan.remove, plan.n_remove, false);
 		mark(is_present, plan.add, plan.n_add, true);
 		ck_assert_mem_eq(is_present, is_wanted, sizeof is_wanted);

@@ -215,8 +215,8 @@ END_TEST
 // A VIP "10.200.x.y" with one endpoint of 10 DIPs.
 static struct change large_vip(uint32_t i)
 {
-	static const char *const ten[] = { "10.1.1.1", "10.1.1.2", "10.1.1.3", "10.1.1.4", "10.1.1.5",
-		                               "10.1.1.6", "10.1.1.7", "10.1.1.8", "10.1.1.9", "10.1.1.10", NULL };
+	static const char *const ten[] = { "10.1.1.1", "10.1.1.2", "10.1.1.3", "10.1.1.4",  "10.1.1.5", "10.1.1.6",
+		                               "10.1.1.7", "10.1.1.8", "10.1.1.9", "10.1.1.10", NULL };
 	char text[24];
 	snprintf(text, sizeof text, "10.200.%u.%u", i >> 8, i & 255);
 	struct vip_config *vip = test_vip(text, "large", ten);

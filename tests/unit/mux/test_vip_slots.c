@@ -29,7 +29,7 @@ static void put(struct store *s, unsigned n)
 	apply(s, test_put_vip(test_vip(vip_text(n), "shop", dips)));
 }
 
-static void delete(struct store *s, unsigned n)
+static void delete (struct store *s, unsigned n)
 {
 	apply(s, test_delete(OBJECT_VIP, vip_text(n)));
 }
