@@ -146,7 +146,7 @@ static void print(const struct options *o, struct samples *floor_samples, struct
 }
 
 static const char help[] =
-	"usage: agent-bench [--path inbound|reply|new] [--flows N] [--vms N] [--burst N] [--rounds N]\n"
+	"usage: agent-bench [--path inbound|reply|new] [--flows N] [--vms N] [--burst N] [--bursts N]\n"
 	"                   [--small-pages] [--json | --instructions]\n";
 
 static bool parse_path(const char *name, enum bench_path *ret_path)
@@ -175,7 +175,7 @@ static void parse_options(int argc, char **argv, struct options *o)
 	static const struct option table[] = {
 		{ "path", required_argument, NULL, 'p' },   { "flows", required_argument, NULL, 'f' },
 		{ "vms", required_argument, NULL, 'v' },    { "burst", required_argument, NULL, 'b' },
-		{ "rounds", required_argument, NULL, 'r' }, { "small-pages", no_argument, NULL, 's' },
+		{ "bursts", required_argument, NULL, 'r' }, { "small-pages", no_argument, NULL, 's' },
 		{ "json", no_argument, NULL, 'j' },         { "instructions", no_argument, NULL, 'i' },
 		{ "help", no_argument, NULL, 'h' },         { 0 }
 	};

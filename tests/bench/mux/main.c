@@ -11,8 +11,15 @@
 #include "mux/dpdk/burst.h"
 #include "tests/bench/mux/setup.h"
 
-__attribute__((noipa)) void bench_measured(struct bench *b, struct burst_out *out);
-__attribute__((noipa)) void bench_floor(struct bench *b);
+// Functions of their own, so that callgrind can tell them apart.
+#ifdef __clang__
+#define APART __attribute__((noinline))
+#else
+#define APART __attribute__((noipa))
+#endif
+
+APART void bench_measured(struct bench *b, struct burst_out *out);
+APART void bench_floor(struct bench *b);
 
 void bench_measured(struct bench *b, struct burst_out *out)
 {
