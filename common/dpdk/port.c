@@ -313,9 +313,3 @@ void dpdk_port_close(struct dpdk_port *port)
 	port->is_open = false;
 	port->n_fds = 0;
 }
-
-bool dpdk_port_link_is_up(const struct dpdk_port *port)
-{
-	struct rte_eth_link link;
-	return rte_eth_link_get_nowait(port->id, &link) == 0 && link.link_status == RTE_ETH_LINK_UP;
-}

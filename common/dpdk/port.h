@@ -81,6 +81,3 @@ NODISCARD int dpdk_port_open(struct dpdk_port *port, const struct dpdk_port_conf
 
 // No worker may use the port any more. Closing a closed port is fine.
 void dpdk_port_close(struct dpdk_port *port);
-
-// Is the link up? Asks the driver, without waiting.
-bool dpdk_port_link_is_up(const struct dpdk_port *port);

@@ -394,11 +394,6 @@ void conn_set_user(struct conn *c, void *user)
 	c->user = user;
 }
 
-void *conn_user(const struct conn *c)
-{
-	return c->user;
-}
-
 const char *conn_peer(const struct conn *c)
 {
 	return c->peer;

@@ -45,7 +45,6 @@ int conn_send_error(struct conn *c, uint64_t request_id, const struct error *err
 void conn_close(struct conn *c);
 
 void conn_set_user(struct conn *c, void *user);
-void *conn_user(const struct conn *c);
 
 // "10.0.0.31:51234", or the socket's path.
 const char *conn_peer(const struct conn *c);

@@ -272,11 +272,6 @@ int netlink_add_route(struct netlink *nl, const struct netlink_route *route, str
 	return netlink_change_routes(nl, route, 1, NULL, 0, err);
 }
 
-int netlink_remove_route(struct netlink *nl, const struct netlink_route *route, struct error *err)
-{
-	return netlink_change_routes(nl, NULL, 0, route, 1, err);
-}
-
 // Reads the acknowledgements of requests first_seq to first_seq + n - 1, which are of `routes` in that order.
 static int read_acks(struct netlink *nl, const struct netlink_route *routes, uint32_t n, bool is_removal,
                      uint32_t first_seq, struct error *err)

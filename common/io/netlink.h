@@ -50,7 +50,6 @@ NODISCARD int netlink_add_addr(struct netlink *nl, uint32_t link_index, const st
 
 // Replaces a route of the same destination and table.
 NODISCARD int netlink_add_route(struct netlink *nl, const struct netlink_route *route, struct error *err);
-NODISCARD int netlink_remove_route(struct netlink *nl, const struct netlink_route *route, struct error *err);
 
 // Adds and removes many routes, many a system call; goes on after a failure and returns the first one.
 NODISCARD int netlink_change_routes(struct netlink *nl, const struct netlink_route *add, uint32_t n_add,

@@ -74,15 +74,6 @@ static int read_file(const char *path, uint8_t **ret_bytes, size_t *ret_n, struc
 	return 0;
 }
 
-static int fill_store(struct store *store, struct change_list *objects, uint64_t version)
-{
-	for (uint32_t i = 0; i < objects->n; i++)
-		if (store_apply(store, &objects->items[i]) != 0)
-			return ERR_NO_MEMORY;
-	store->version = version;
-	return 0;
-}
-
 int store_file_load(const struct state_dir *dir, struct store *store, struct error *err)
 {
 	char path[STATE_PATH_BYTES];
@@ -97,7 +88,7 @@ int store_file_load(const struct state_dir *dir, struct store *store, struct err
 	memory_free(bytes);
 	if (code != 0)
 		return error_prefix(err, "%s: ", path);
-	code = fill_store(store, &objects, version);
+	code = store_apply_update(store, &objects, true, version);
 	change_list_fini(&objects);
 	if (code == 0)
 		return 0;
