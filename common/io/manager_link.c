@@ -72,6 +72,7 @@ static void note_leader(struct manager_link *l)
 static void drop_update(struct manager_link *l)
 {
 	change_list_fini(&l->update.changes);
+	lease_list_fini(&l->update.leases);
 	memset(&l->update, 0, sizeof l->update);
 	l->has_update = false;
 }
@@ -236,6 +237,11 @@ int manager_link_request(struct manager_link *link, const struct message *reques
 	return 0;
 }
 
+int manager_link_send(struct manager_link *link, const struct message *m)
+{
+	return link->is_up ? conn_send(link->conn, m) : ERR_UNAVAILABLE;
+}
+
 // ---- what the leader says ----
 
 static void follow_redirect(struct manager_link *l, uint64_t request_id, const char *leader)
@@ -253,6 +259,7 @@ static void follow_redirect(struct manager_link *l, uint64_t request_id, const c
 static void resubscribe_from_scratch(struct manager_link *l)
 {
 	l->config.subscribe.have_version = 0;
+	l->config.subscribe.have_lease_version = 0;
 	l->config.subscribe.cluster_id = 0;
 	conn_close(l->conn);
 }
@@ -267,7 +274,7 @@ static void note_cluster(struct manager_link *l, const struct change_list *chang
 static void finish_update(struct manager_link *l)
 {
 	struct update *u = &l->update;
-	bool is_snapshot = u->from_version == 0;
+	bool is_snapshot = update_is_snapshot(u);
 	if (!is_snapshot && u->from_version != l->config.subscribe.have_version) {
 		log_warn("update-refused", "manager=%s from=%llu have=%llu", l->target, (unsigned long long)u->from_version,
 		         (unsigned long long)l->config.subscribe.have_version);
@@ -277,8 +284,9 @@ static void finish_update(struct manager_link *l)
 	}
 	note_cluster(l, &u->changes);
 	uint64_t version = u->to_version;
-	bool is_news = is_snapshot || version != l->config.subscribe.have_version;
-	int code = is_news ? l->config.handler.on_update(&u->changes, is_snapshot, version, l->config.user) : 0;
+	uint64_t lease_version = u->lease_version;
+	bool is_news = is_snapshot || version != l->config.subscribe.have_version || u->replaces_leases || u->leases.n > 0;
+	int code = is_news ? l->config.handler.on_update(u, l->config.user) : 0;
 	drop_update(l);
 	if (code != 0) {
 		log_warn("update-failed", "manager=%s version=%llu error=%s", l->target, (unsigned long long)version,
@@ -287,10 +295,24 @@ static void finish_update(struct manager_link *l)
 		return;
 	}
 	l->config.subscribe.have_version = version;
+	l->config.subscribe.have_lease_version = lease_version;
 	note_leader(l);
 	set_up(l, true, NULL);
-	(void)conn_send(l->conn, &(struct message){ .type = MESSAGE_ACK, .version = version });
+	struct message ack = { .type = MESSAGE_ACK, .ack = { .version = version, .lease_version = lease_version } };
+	(void)conn_send(l->conn, &ack);
 	send_pending(l);
+}
+
+// Adds what a further part holds to what is there.
+static int collect_part(struct update *u, struct update *part)
+{
+	for (uint32_t i = 0; i < part->changes.n; i++)
+		if (change_list_append(&u->changes, &part->changes.items[i]) != 0)
+			return ERR_NO_MEMORY;
+	for (uint32_t i = 0; i < part->leases.n; i++)
+		if (lease_list_append(&u->leases, &part->leases.items[i]) != 0)
+			return ERR_NO_MEMORY;
+	return 0;
 }
 
 static void on_update_part(struct manager_link *l, struct update *part)
@@ -298,19 +320,13 @@ static void on_update_part(struct manager_link *l, struct update *part)
 	if (!l->has_update) {
 		l->update = *part;
 		memset(&part->changes, 0, sizeof part->changes);
+		memset(&part->leases, 0, sizeof part->leases);
 		l->has_update = true;
-	} else if (part->from_version != l->update.from_version || part->to_version != l->update.to_version) {
+	} else if (part->from_version != l->update.from_version || part->to_version != l->update.to_version ||
+	           part->lease_version != l->update.lease_version || collect_part(&l->update, part) != 0) {
 		drop_update(l);
 		resubscribe_from_scratch(l);
 		return;
-	} else {
-		for (uint32_t i = 0; i < part->changes.n; i++) {
-			if (change_list_append(&l->update.changes, &part->changes.items[i]) != 0) {
-				drop_update(l);
-				resubscribe_from_scratch(l);
-				return;
-			}
-		}
 	}
 	if (!part->more)
 		finish_update(l);
@@ -342,6 +358,9 @@ static void on_message(struct conn *c, struct message *m, void *user)
 		on_reply(l, m);
 	} else if (m->type == MESSAGE_UPDATE && l->config.subscribes) {
 		on_update_part(l, &m->update);
+	} else if (m->type == MESSAGE_FENCE || m->type == MESSAGE_SNAT_REPLY) {
+		if (l->config.handler.on_notice != NULL)
+			l->config.handler.on_notice(m, l->config.user);
 	} else if (m->type == MESSAGE_ERROR) {
 		log_warn("manager-refuses", "manager=%s code=%s text=\"%s\"", l->target, error_code_name(m->error.code),
 		         m->error.text);

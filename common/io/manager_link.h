@@ -15,13 +15,15 @@
 struct manager_link;
 
 struct manager_link_handler {
-	// A whole update took place: apply it, all of it. is_snapshot: it replaces everything. A delta may be empty: then only
-	// the version went on (what changed does not concern this node). It is acknowledged afterwards,
-	// when the handler returned 0; otherwise the link is closed and begins anew with a snapshot. May be NULL without
-	// subscription.
-	int (*on_update)(struct change_list *changes, bool is_snapshot, uint64_t version, void *user);
+	// A whole update took place: apply it, all of it; what its lists own may be moved out. A snapshot (update_is_snapshot)
+	// replaces all objects; replaces_leases likewise says that the leases are all there are. A delta may be empty: then only
+	// the versions went on (what changed does not concern this node). It is acknowledged afterwards, when the handler
+	// returned 0; otherwise the link is closed and begins anew with a snapshot. May be NULL without subscription.
+	int (*on_update)(struct update *update, void *user);
 	// The leader asks for status: fill it (counters and dips are allocated with memory_*; the link frees them).
 	void (*on_status_request)(struct node_status *status, void *user);
+	// What the leader says beside updates: Fence, SnatReply. May be NULL.
+	void (*on_notice)(const struct message *m, void *user);
 	// The link to the leader came (true) or went; err says why. May be NULL.
 	void (*on_state)(bool is_up, const struct error *err, void *user);
 };
@@ -43,6 +45,10 @@ void manager_link_destroy(struct manager_link *link);
 
 // Is there an open connection to a leader (for a subscriber: one that has accepted the subscription)?
 bool manager_link_is_up(const struct manager_link *link);
+
+// Sends what is not answered as such (SnatAsk) to the leader; only while the link is up, else ERR_UNAVAILABLE. It may be lost
+// with the connection.
+int manager_link_send(struct manager_link *link, const struct message *m);
 
 // What a request came to: reply != NULL, or err says why not (refused by the leader; or ERR_TIMEOUT, ERR_UNAVAILABLE).
 // The reply is finished after the call. A reply in parts (Update, NodesReply with `more`) calls it for each part.

@@ -48,6 +48,11 @@ static inline bool ip_addr_equal(const struct ip_addr *a, const struct ip_addr *
 	return ip_addr_compare(a, b) == 0;
 }
 
+static inline bool ip_addr_is_unspecified(const struct ip_addr *a)
+{
+	return load64(a->bytes) == 0 && load64(a->bytes + 8) == 0;
+}
+
 // Unicast and usable by a host: not unspecified, loopback, multicast, broadcast or of 0.0.0.0/8.
 bool ip_addr_is_usable(const struct ip_addr *a);
 

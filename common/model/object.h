@@ -9,6 +9,7 @@
 
 #include "common/base/text.h"
 #include "common/model/ip_addr.h"
+#include "common/model/settings.h"
 #include "common/model/vip.h"
 
 enum object_kind {
@@ -17,6 +18,7 @@ enum object_kind {
 	OBJECT_MUX, // key: name
 	OBJECT_HOST, // key: name
 	OBJECT_DIP, // key: its address
+	OBJECT_SETTINGS, // at most one
 };
 
 // What all programs of one cluster share; made once, when the first leader begins.
@@ -52,6 +54,7 @@ struct change {
 		struct vip_config *vip; // owned
 		struct node_info node;
 		struct dip_info dip;
+		struct cluster_settings settings;
 	};
 };
 

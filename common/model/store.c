@@ -8,6 +8,7 @@
 void store_init(struct store *s)
 {
 	memset(s, 0, sizeof *s);
+	s->settings = cluster_settings_default();
 }
 
 static void destroy_object(enum object_kind kind, void *object)
@@ -31,7 +32,7 @@ void store_fini(struct store *s)
 	array_fini(&s->muxes, OBJECT_MUX);
 	array_fini(&s->hosts, OBJECT_HOST);
 	array_fini(&s->dips, OBJECT_DIP);
-	memset(s, 0, sizeof *s);
+	store_init(s);
 }
 
 static struct store_array *array_of(const struct store *s, enum object_kind kind)
@@ -42,9 +43,10 @@ static struct store_array *array_of(const struct store *s, enum object_kind kind
 	case OBJECT_MUX: return &mutable->muxes;
 	case OBJECT_HOST: return &mutable->hosts;
 	case OBJECT_DIP: return &mutable->dips;
-	case OBJECT_CLUSTER: break;
+	case OBJECT_CLUSTER:
+	case OBJECT_SETTINGS: break;
 	}
-	CHECK(kind != OBJECT_CLUSTER); // the one kind without an array
+	CHECK(false); // the kinds without an array
 	return NULL;
 }
 
@@ -55,7 +57,8 @@ static int compare_to_key(const void *object, const struct object_key *key)
 	case OBJECT_DIP: return ip_addr_compare(&((const struct dip_info *)object)->dip, &key->addr);
 	case OBJECT_MUX:
 	case OBJECT_HOST: return strcmp(((const struct node_info *)object)->name, key->name);
-	case OBJECT_CLUSTER: break;
+	case OBJECT_CLUSTER:
+	case OBJECT_SETTINGS: break;
 	}
 	return 0;
 }
@@ -133,6 +136,11 @@ int store_apply(struct store *s, struct change *c)
 		s->cluster = c->is_delete ? (struct cluster_info){ 0 } : c->cluster;
 		return 0;
 	}
+	if (c->key.kind == OBJECT_SETTINGS) {
+		s->has_settings = !c->is_delete;
+		s->settings = c->is_delete ? cluster_settings_default() : c->settings;
+		return 0;
+	}
 	if (c->is_delete) {
 		array_remove(array_of(s, c->key.kind), &c->key);
 		return 0;
@@ -147,7 +155,8 @@ int store_apply(struct store *s, struct change *c)
 	case OBJECT_MUX:
 	case OBJECT_HOST: return put_copy(s, &c->key, &c->node, sizeof c->node);
 	case OBJECT_DIP: return put_copy(s, &c->key, &c->dip, sizeof c->dip);
-	case OBJECT_CLUSTER: break;
+	case OBJECT_CLUSTER:
+	case OBJECT_SETTINGS: break;
 	}
 	return 0;
 }
@@ -218,6 +227,12 @@ int store_get_change(const struct store *s, const struct object_key *key, struct
 		*ret_change = c;
 		return 0;
 	}
+	if (key->kind == OBJECT_SETTINGS) {
+		c.is_delete = !s->has_settings;
+		c.settings = s->settings;
+		*ret_change = c;
+		return 0;
+	}
 	const void *object = lookup(s, key);
 	c.is_delete = object == NULL;
 	if (object != NULL) {
@@ -230,7 +245,8 @@ int store_get_change(const struct store *s, const struct object_key *key, struct
 		case OBJECT_MUX:
 		case OBJECT_HOST: c.node = *(const struct node_info *)object; break;
 		case OBJECT_DIP: c.dip = *(const struct dip_info *)object; break;
-		case OBJECT_CLUSTER: break;
+		case OBJECT_CLUSTER:
+		case OBJECT_SETTINGS: break;
 		}
 	}
 	*ret_change = c;
@@ -244,7 +260,8 @@ static struct object_key key_of(enum object_kind kind, const void *object)
 	case OBJECT_DIP: return object_key_of_addr(kind, &((const struct dip_info *)object)->dip);
 	case OBJECT_MUX:
 	case OBJECT_HOST: return object_key_of_name(kind, ((const struct node_info *)object)->name);
-	case OBJECT_CLUSTER: break;
+	case OBJECT_CLUSTER:
+	case OBJECT_SETTINGS: break;
 	}
 	return (struct object_key){ .kind = kind };
 }
@@ -262,6 +279,9 @@ int store_get_all(const struct store *s, struct change_list *ret_list)
 	struct change_list list = { 0 };
 	struct object_key key = { .kind = OBJECT_CLUSTER };
 	int code = s->has_cluster ? append_object(s, &key, &list) : 0;
+	key.kind = OBJECT_SETTINGS;
+	if (code == 0 && s->has_settings)
+		code = append_object(s, &key, &list);
 	for (uint32_t k = 0; code == 0 && k < sizeof kinds / sizeof *kinds; k++) {
 		const struct store_array *a = array_of(s, kinds[k]);
 		for (uint32_t i = 0; code == 0 && i < a->n; i++) {
@@ -300,6 +320,8 @@ static bool nodes_equal(const struct store_array *a, const struct store_array *b
 
 bool store_equal(const struct store *a, const struct store *b)
 {
+	if (a->has_settings != b->has_settings || !cluster_settings_equal(&a->settings, &b->settings))
+		return false;
 	if (a->version != b->version || a->has_cluster != b->has_cluster || a->vips.n != b->vips.n ||
 	    a->dips.n != b->dips.n)
 		return false;

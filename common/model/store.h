@@ -20,6 +20,8 @@ struct store_array {
 struct store {
 	bool has_cluster;
 	struct cluster_info cluster;
+	bool has_settings;
+	struct cluster_settings settings; // the defaults while there are none
 	uint64_t version; // of the state as a whole: that of the last applied change
 	struct store_array vips; // struct vip_config *
 	struct store_array muxes; // struct node_info *
@@ -28,7 +30,7 @@ struct store {
 };
 
 void store_init(struct store *s);
-void store_fini(struct store *s);
+void store_fini(struct store *s); // leaves an empty store
 
 // Applies one change: puts a copy of the object, or removes it (removing what is absent is fine). The VIP of *c changes
 // its owner and c->vip becomes NULL. ERR_NO_MEMORY: nothing was changed.
@@ -67,7 +69,7 @@ static inline const struct dip_info *store_dip(const struct store *s, uint32_t i
 // The object of this key as a change: a put of a copy, or a delete when there is none. ERR_NO_MEMORY.
 NODISCARD int store_get_change(const struct store *s, const struct object_key *key, struct change *ret_change);
 
-// All objects, as puts in key order (cluster, VIPs, muxes, hosts, DIPs). ERR_NO_MEMORY leaves ret_list empty.
+// All objects, as puts in key order (cluster, settings, VIPs, muxes, hosts, DIPs). ERR_NO_MEMORY leaves ret_list empty.
 NODISCARD int store_get_all(const struct store *s, struct change_list *ret_list);
 
 bool store_equal(const struct store *a, const struct store *b);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/memory.h"
+#include "common/model/lease.h"
 #include "common/model/limits.h"
 
 enum { PROTOCOL_TCP = 6, PROTOCOL_UDP = 17 };
@@ -119,6 +120,37 @@ static int validate_endpoint_dips(const struct vip_config *vip, struct endpoint 
 	return 0;
 }
 
+// Ports are leased in whole ranges, so that each number must fit them.
+static int validate_snat_policy(struct vip_config *vip, struct error *err)
+{
+	struct snat_policy *p = &vip->snat;
+	if (vip->n_snat_dips == 0) {
+		*p = (struct snat_policy){ 0 };
+		return 0;
+	}
+	if (p->range_size == 0)
+		*p = (struct snat_policy)SNAT_POLICY_DEFAULT;
+	if (!lease_range_is_valid(0, p->range_size))
+		return error_set(err, ERR_INVALID, "snat.range_size: must be a power of two from %u to %u, got %u",
+		                 SNAT_UNIT_PORTS, SNAT_RANGE_PORTS_MAX, p->range_size);
+	if (p->first_port < 1024 || p->first_port % p->range_size != 0)
+		return error_set(err, ERR_INVALID,
+		                 "snat.first_port: must be at least 1024 and a multiple of range_size %u, got %u",
+		                 p->range_size, p->first_port);
+	uint32_t most = 65536u - p->first_port;
+	if (p->max_ports_per_dip < p->range_size || p->max_ports_per_dip > 65536)
+		return error_set(err, ERR_INVALID, "snat.max_ports_per_dip: must be %u (range_size) to 65536, got %u",
+		                 p->range_size, p->max_ports_per_dip);
+	if (p->prealloc_ports > p->max_ports_per_dip || p->prealloc_ports > most)
+		return error_set(
+			err, ERR_INVALID,
+			"snat.prealloc_ports: must be at most %u (max_ports_per_dip, and what is above first_port), got %u",
+			p->max_ports_per_dip < most ? p->max_ports_per_dip : most, p->prealloc_ports);
+	if (p->idle_s < 1 || p->idle_s > 86400)
+		return error_set(err, ERR_INVALID, "snat.idle_s: must be 1 to 86400, got %u", p->idle_s);
+	return 0;
+}
+
 static int validate_snat(struct vip_config *vip, struct error *err)
 {
 	if (vip->n_snat_dips > LIMIT_SNAT_DIPS_PER_VIP)
@@ -135,7 +167,7 @@ static int validate_snat(struct vip_config *vip, struct error *err)
 			return error_set(err, ERR_INVALID, "snat.dips: %s is listed twice",
 			                 ip_addr_format(&vip->snat_dips[i], text));
 	}
-	return 0;
+	return validate_snat_policy(vip, err);
 }
 
 static int validate_endpoints(struct vip_config *vip, struct error *err)
@@ -213,7 +245,9 @@ bool vip_config_equal(const struct vip_config *a, const struct vip_config *b)
 	for (uint32_t i = 0; i < a->n_snat_dips; i++)
 		if (!ip_addr_equal(&a->snat_dips[i], &b->snat_dips[i]))
 			return false;
-	return true;
+	return a->snat.range_size == b->snat.range_size && a->snat.first_port == b->snat.first_port &&
+	       a->snat.prealloc_ports == b->snat.prealloc_ports && a->snat.max_ports_per_dip == b->snat.max_ports_per_dip &&
+	       a->snat.idle_s == b->snat.idle_s;
 }
 
 const struct endpoint_dip *endpoint_lookup_dip(const struct endpoint *e, const struct ip_addr *dip)

@@ -25,6 +25,20 @@ struct endpoint {
 	struct endpoint_dip *dips;
 };
 
+// How the VIP's ports are leased to its SNAT DIPs.
+struct snat_policy {
+	uint16_t range_size; // ports of a lease: a power of two, 8 to 1024
+	uint16_t first_port; // the lowest port that is leased; a multiple of range_size
+	uint32_t prealloc_ports; // what a DIP is leased before it asks, and keeps when idle
+	uint32_t max_ports_per_dip;
+	uint32_t idle_s; // after which an agent returns a range without flows
+};
+
+#define SNAT_POLICY_DEFAULT                                                                                   \
+	{                                                                                                         \
+		.range_size = 8, .first_port = 1024, .prealloc_ports = 160, .max_ports_per_dip = 16384, .idle_s = 120 \
+	}
+
 struct vip_config {
 	struct ip_addr vip;
 	char tenant[NAME_BYTES];
@@ -32,6 +46,7 @@ struct vip_config {
 	struct endpoint *endpoints;
 	uint32_t n_snat_dips;
 	struct ip_addr *snat_dips;
+	struct snat_policy snat; // all 0 when there are no SNAT DIPs
 };
 
 // Frees the lists and the struct; NULL is fine.
@@ -40,7 +55,7 @@ void vip_config_destroy(struct vip_config *vip);
 // A deep copy, NULL when memory is short.
 struct vip_config *vip_config_clone(const struct vip_config *vip);
 
-// Checks all rules of one document and sorts its lists. ERR_INVALID or ERR_LIMIT with the field and what is right; on
+// Checks all rules of one document and sorts its lists; a snat policy of range_size 0 becomes the default one. ERR_INVALID or ERR_LIMIT with the field and what is right; on
 // failure the order of lists is unspecified, nothing else is changed.
 NODISCARD int vip_config_validate(struct vip_config *vip, struct error *err);
 

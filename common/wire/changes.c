@@ -1,7 +1,7 @@
 #include "common/wire/changes.h"
 
 #include "common/base/memory.h"
-#include "common/wire/pb_model.h"
+#include "common/wire/pb_lease.h"
 
 static int pack(const ProtobufCMessage *pb, uint8_t **ret_bytes, size_t *ret_n)
 {
@@ -15,63 +15,79 @@ static int pack(const ProtobufCMessage *pb, uint8_t **ret_bytes, size_t *ret_n)
 	return 0;
 }
 
-int command_encode(const struct change_list *changes, uint8_t **ret_bytes, size_t *ret_n)
+int command_encode(const struct state_command *command, uint8_t **ret_bytes, size_t *ret_n)
 {
 	struct arena a;
 	arena_init(&a);
 	Ananta__Command pb = ANANTA__COMMAND__INIT;
-	pb.n_changes = changes->n;
-	pb.changes = pb_from_changes(&a, changes);
-	int code = pb.changes == NULL ? ERR_NO_MEMORY : pack(&pb.base, ret_bytes, ret_n);
+	pb.time_ms = command->time_ms;
+	pb.n_changes = command->changes.n;
+	pb.changes = pb_from_changes(&a, &command->changes);
+	pb.n_snat = command->ops.n;
+	pb.snat = pb_from_snat_ops(&a, &command->ops);
+	int code = pb.changes == NULL || pb.snat == NULL ? ERR_NO_MEMORY : pack(&pb.base, ret_bytes, ret_n);
 	arena_fini(&a);
 	return code;
 }
 
-int command_decode(const uint8_t *bytes, size_t n, struct change_list *ret_changes, struct error *err)
+int command_decode(const uint8_t *bytes, size_t n, struct state_command *ret_command, struct error *err)
 {
+	struct state_command command = { 0 };
 	Ananta__Command *pb = ananta__command__unpack(NULL, n, bytes);
 	if (pb == NULL)
 		return error_set(err, ERR_MALFORMED, "a command that cannot be read");
-	int code = pb_to_changes(pb->changes, pb->n_changes, ret_changes, err);
+	command.time_ms = pb->time_ms;
+	int code = pb_to_changes(pb->changes, pb->n_changes, &command.changes, err);
+	if (code == 0)
+		code = pb_to_snat_ops(pb->snat, pb->n_snat, &command.ops, err);
 	ananta__command__free_unpacked(pb, NULL);
-	return code;
+	if (code != 0) {
+		state_command_fini(&command);
+		return code;
+	}
+	*ret_command = command;
+	return 0;
 }
 
-int snapshot_encode(uint64_t version, const struct change_list *objects, uint8_t **ret_bytes, size_t *ret_n)
+int snapshot_encode(const struct state_snapshot *snapshot, uint8_t **ret_bytes, size_t *ret_n)
 {
 	struct arena a;
 	arena_init(&a);
 	Ananta__Snapshot pb = ANANTA__SNAPSHOT__INIT;
 	pb.format = SNAPSHOT_FORMAT;
-	pb.version = version;
-	pb.n_objects = objects->n;
-	pb.objects = pb_from_changes(&a, objects);
-	int code = pb.objects == NULL ? ERR_NO_MEMORY : pack(&pb.base, ret_bytes, ret_n);
+	pb.version = snapshot->version;
+	pb.n_objects = snapshot->objects.n;
+	pb.objects = pb_from_changes(&a, &snapshot->objects);
+	pb.snat = pb_from_snat_image(&a, &snapshot->snat);
+	int code = pb.objects == NULL || pb.snat == NULL ? ERR_NO_MEMORY : pack(&pb.base, ret_bytes, ret_n);
 	arena_fini(&a);
 	return code;
 }
 
-static int decode_snapshot(const Ananta__Snapshot *pb, uint64_t *ret_version, struct change_list *ret_objects,
-                           struct error *err)
+static int decode_snapshot(const Ananta__Snapshot *pb, struct state_snapshot *snapshot, struct error *err)
 {
 	if (pb->format != SNAPSHOT_FORMAT)
 		return error_set(err, ERR_VERSION, "a snapshot of format %u; this program reads format %u", pb->format,
 		                 SNAPSHOT_FORMAT);
-	int code = pb_to_changes(pb->objects, pb->n_objects, ret_objects, err);
-	if (code == 0)
-		*ret_version = pb->version;
-	return code;
+	snapshot->version = pb->version;
+	int code = pb_to_changes(pb->objects, pb->n_objects, &snapshot->objects, err);
+	return code != 0 ? code : pb_to_snat_image(pb->snat, &snapshot->snat, err);
 }
 
-int snapshot_decode(const uint8_t *bytes, size_t n, uint64_t *ret_version, struct change_list *ret_objects,
-                    struct error *err)
+int snapshot_decode(const uint8_t *bytes, size_t n, struct state_snapshot *ret_snapshot, struct error *err)
 {
+	struct state_snapshot snapshot = { 0 };
 	Ananta__Snapshot *pb = ananta__snapshot__unpack(NULL, n, bytes);
 	if (pb == NULL)
 		return error_set(err, ERR_MALFORMED, "a snapshot that cannot be read");
-	int code = decode_snapshot(pb, ret_version, ret_objects, err);
+	int code = decode_snapshot(pb, &snapshot, err);
 	ananta__snapshot__free_unpacked(pb, NULL);
-	return code;
+	if (code != 0) {
+		state_snapshot_fini(&snapshot);
+		return code;
+	}
+	*ret_snapshot = snapshot;
+	return 0;
 }
 
 // Upper bounds by hand: tags and lengths take at most 6 bytes each, addresses 16, numbers 5.
@@ -80,9 +96,11 @@ enum { FIELD_BYTES = 6, DIP_BYTES = 3 * FIELD_BYTES + 16 + 5 + 5, NAME_FIELD_BYT
 size_t change_encoded_bytes(const struct change *c)
 {
 	size_t n = 2 * FIELD_BYTES + 4 * NAME_FIELD_BYTES + 64;
+	if (c->key.kind == OBJECT_SETTINGS)
+		n += LIMIT_NO_SNAT_PREFIXES * (size_t)(3 * FIELD_BYTES + 16) + 4 * FIELD_BYTES;
 	if (c->key.kind != OBJECT_VIP || c->is_delete)
 		return n;
-	n += c->vip->n_snat_dips * (size_t)(FIELD_BYTES + 16);
+	n += c->vip->n_snat_dips * (size_t)(FIELD_BYTES + 16) + 6 * FIELD_BYTES;
 	for (uint32_t i = 0; i < c->vip->n_endpoints; i++)
 		n += 4 * FIELD_BYTES + NAME_FIELD_BYTES + c->vip->endpoints[i].n_dips * (size_t)(FIELD_BYTES + DIP_BYTES);
 	return n;

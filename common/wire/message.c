@@ -3,7 +3,8 @@
 #include <string.h>
 
 #include "common/base/memory.h"
-#include "common/wire/pb_model.h"
+#include "common/model/limits.h"
+#include "common/wire/pb_lease.h"
 
 #define NODES_MAX 20000
 
@@ -17,8 +18,21 @@ void node_status_fini(struct node_status *status)
 void message_fini(struct message *m)
 {
 	switch (m->type) {
-	case MESSAGE_UPDATE: change_list_fini(&m->update.changes); break;
-	case MESSAGE_COMMAND_REQUEST: change_list_fini(&m->changes); break;
+	case MESSAGE_UPDATE:
+		change_list_fini(&m->update.changes);
+		lease_list_fini(&m->update.leases);
+		break;
+	case MESSAGE_COMMAND_REQUEST:
+	case MESSAGE_SNAT_ASK:
+		change_list_fini(&m->changes);
+		snat_op_list_fini(&m->ops);
+		break;
+	case MESSAGE_LEASES_REPLY:
+		lease_list_fini(&m->leases.leases);
+		memory_free(m->leases.pools);
+		m->leases.pools = NULL;
+		m->leases.n_pools = 0;
+		break;
 	case MESSAGE_STATUS_REPLY: node_status_fini(&m->status); break;
 	case MESSAGE_NODES_REPLY:
 		for (uint32_t i = 0; m->nodes.items != NULL && i < m->nodes.n; i++)
@@ -37,7 +51,10 @@ void message_fini(struct message *m)
 	case MESSAGE_STATE_REQUEST:
 	case MESSAGE_NODES_REQUEST:
 	case MESSAGE_CLUSTER_REQUEST:
-	case MESSAGE_CLUSTER_REPLY: break;
+	case MESSAGE_CLUSTER_REPLY:
+	case MESSAGE_FENCE:
+	case MESSAGE_SNAT_REPLY:
+	case MESSAGE_LEASES_REQUEST: break;
 	}
 }
 
@@ -73,6 +90,7 @@ static Ananta__Subscribe *encode_subscribe(struct arena *a, const struct subscri
 	pb->node = pb_from_node(a, &s->node);
 	pb->cluster_id = s->cluster_id;
 	pb->have_version = s->have_version;
+	pb->have_lease_version = s->have_lease_version;
 	pb->program_version = (char *)s->program_version;
 	return pb->node == NULL ? NULL : pb;
 }
@@ -85,19 +103,68 @@ static Ananta__Update *encode_update(struct arena *a, const struct update *u)
 	pb->more = u->more;
 	pb->n_changes = u->changes.n;
 	pb->changes = pb_from_changes(a, &u->changes);
-	return pb->changes == NULL ? NULL : pb;
+	pb->lease_version = u->lease_version;
+	pb->replaces_leases = u->replaces_leases;
+	if (pb->changes == NULL || u->leases.n == 0)
+		return pb->changes == NULL ? NULL : pb;
+	pb->leases = pb_from_leases(a, &u->leases);
+	return pb->leases == NULL ? NULL : pb;
 }
 
-static Ananta__CommandRequest *encode_command_request(struct arena *a, const struct change_list *changes)
+static Ananta__CommandRequest *encode_command_request(struct arena *a, const struct change_list *changes,
+                                                      const struct snat_op_list *ops)
 {
 	NEW_PB(a, Ananta__CommandRequest, command_request);
 	pb->n_changes = changes->n;
 	pb->changes = pb_from_changes(a, changes);
-	return pb->changes == NULL ? NULL : pb;
+	pb->n_snat = ops->n;
+	pb->snat = pb_from_snat_ops(a, ops);
+	return pb->changes == NULL || pb->snat == NULL ? NULL : pb;
+}
+
+static Ananta__SnatAsk *encode_snat_ask(struct arena *a, const struct snat_op_list *ops)
+{
+	NEW_PB(a, Ananta__SnatAsk, snat_ask);
+	pb->n_ops = ops->n;
+	pb->ops = pb_from_snat_ops(a, ops);
+	return pb->ops == NULL ? NULL : pb;
+}
+
+// NULL stands for none; *ret_ok becomes false when memory is short.
+static Ananta__DipSnat *encode_dip_snat(struct arena *a, const struct dip_snat *s, bool *ret_ok)
+{
+	static const struct dip_snat none;
+	if (memcmp(s, &none, sizeof none) == 0)
+		return NULL;
+	Ananta__DipSnat *pb = arena_array(a, 1, sizeof *pb);
+	Ananta__SnatDestination *items = arena_array(a, s->n_busiest, sizeof *items);
+	if (pb == NULL || items == NULL) {
+		*ret_ok = false;
+		return NULL;
+	}
+	ananta__dip_snat__init(pb);
+	pb->leased_ports = s->leased_ports;
+	pb->used_ports = s->used_ports;
+	pb->flows = s->flows;
+	pb->held_packets = s->held_packets;
+	pb->refused = s->refused;
+	pb->n_busiest = s->n_busiest;
+	pb->busiest = arena_array(a, s->n_busiest, sizeof *pb->busiest);
+	for (uint32_t i = 0; pb->busiest != NULL && i < s->n_busiest; i++) {
+		ananta__snat_destination__init(&items[i]);
+		items[i].address = pb_from_addr(&s->busiest[i].addr);
+		items[i].port = s->busiest[i].port;
+		items[i].protocol = s->busiest[i].protocol;
+		items[i].ports = s->busiest[i].n_ports;
+		pb->busiest[i] = &items[i];
+	}
+	*ret_ok = *ret_ok && pb->busiest != NULL;
+	return pb;
 }
 
 static Ananta__NodeStatus *encode_status(struct arena *a, const struct node_status *s)
 {
+	bool ok = true;
 	NEW_PB(a, Ananta__NodeStatus, node_status);
 	pb->name = (char *)s->name;
 	pb->role = pb_from_role(s->role);
@@ -122,9 +189,10 @@ static Ananta__NodeStatus *encode_status(struct arena *a, const struct node_stat
 		ananta__dip_status__init(&dips[i]);
 		dips[i].dip = pb_from_addr(&s->dips[i].dip);
 		dips[i].state = (char *)s->dips[i].state;
+		dips[i].snat = encode_dip_snat(a, &s->dips[i].snat, &ok);
 		pb->dips[i] = &dips[i];
 	}
-	return pb;
+	return ok ? pb : NULL;
 }
 
 static Ananta__NodesReply *encode_nodes(struct arena *a, const struct node_status *items, uint32_t n, bool more)
@@ -191,10 +259,60 @@ static Ananta__NodesRequest *encode_nodes_request(struct arena *a, enum node_rol
 	return pb;
 }
 
-static Ananta__Ack *encode_ack(struct arena *a, uint64_t version)
+static Ananta__Ack *encode_ack(struct arena *a, uint64_t version, uint64_t lease_version)
 {
 	NEW_PB(a, Ananta__Ack, ack);
 	pb->version = version;
+	pb->lease_version = lease_version;
+	return pb;
+}
+
+static Ananta__Fence *encode_fence(struct arena *a, bool is_fenced)
+{
+	NEW_PB(a, Ananta__Fence, fence);
+	pb->is_fenced = is_fenced;
+	return pb;
+}
+
+static Ananta__SnatReply *encode_snat_reply(struct arena *a, const struct message *m)
+{
+	NEW_PB(a, Ananta__SnatReply, snat_reply);
+	pb->dip = pb_from_addr(&m->snat_reply.dip);
+	pb->seq = m->snat_reply.seq;
+	pb->n_ports = m->snat_reply.n_ports;
+	pb->code = m->snat_reply.err.code;
+	pb->text = (char *)m->snat_reply.err.text;
+	return pb;
+}
+
+static Ananta__LeasesRequest *encode_leases_request(struct arena *a, const struct message *m)
+{
+	NEW_PB(a, Ananta__LeasesRequest, leases_request);
+	pb->vip = pb_from_addr_or_none(&m->leases_request.vip);
+	pb->port = m->leases_request.port;
+	pb->at_ms = m->leases_request.at_ms;
+	return pb;
+}
+
+static Ananta__LeasesReply *encode_leases_reply(struct arena *a, const struct leases_reply *r)
+{
+	NEW_PB(a, Ananta__LeasesReply, leases_reply);
+	pb->log_since_ms = r->log_since_ms;
+	pb->more = r->more;
+	pb->leases = pb_from_leases(a, &r->leases);
+	pb->n_pools = r->n_pools;
+	pb->pools = arena_array(a, r->n_pools, sizeof *pb->pools);
+	Ananta__SnatPoolStatus *pools = arena_array(a, r->n_pools, sizeof *pools);
+	if (pb->leases == NULL || pb->pools == NULL || pools == NULL)
+		return NULL;
+	for (uint32_t i = 0; i < r->n_pools; i++) {
+		ananta__snat_pool_status__init(&pools[i]);
+		pools[i].vip = pb_from_addr(&r->pools[i].vip);
+		pools[i].n_ports = r->pools[i].n_ports;
+		pools[i].n_held = r->pools[i].n_held;
+		pools[i].n_quarantined = r->pools[i].n_quarantined;
+		pb->pools[i] = &pools[i];
+	}
 	return pb;
 }
 
@@ -224,10 +342,11 @@ static bool encode_body(struct arena *a, const struct message *m, Ananta__Envelo
 	case MESSAGE_REDIRECT: BODY(REDIRECT, redirect, encode_redirect(a, m->leader));
 	case MESSAGE_SUBSCRIBE: BODY(SUBSCRIBE, subscribe, encode_subscribe(a, &m->subscribe));
 	case MESSAGE_UPDATE: BODY(UPDATE, update, encode_update(a, &m->update));
-	case MESSAGE_ACK: BODY(ACK, ack, encode_ack(a, m->version));
+	case MESSAGE_ACK: BODY(ACK, ack, encode_ack(a, m->ack.version, m->ack.lease_version));
 	case MESSAGE_STATUS_REQUEST: BODY(STATUS_REQUEST, status_request, &status_request);
 	case MESSAGE_STATUS_REPLY: BODY(STATUS_REPLY, status_reply, encode_status(a, &m->status));
-	case MESSAGE_COMMAND_REQUEST: BODY(COMMAND_REQUEST, command_request, encode_command_request(a, &m->changes));
+	case MESSAGE_COMMAND_REQUEST:
+		BODY(COMMAND_REQUEST, command_request, encode_command_request(a, &m->changes, &m->ops));
 	case MESSAGE_COMMAND_REPLY: BODY(COMMAND_REPLY, command_reply, encode_command_reply(a, m->version));
 	case MESSAGE_STATE_REQUEST: BODY(STATE_REQUEST, state_request, &state_request);
 	case MESSAGE_NODES_REQUEST:
@@ -236,6 +355,11 @@ static bool encode_body(struct arena *a, const struct message *m, Ananta__Envelo
 		BODY(NODES_REPLY, nodes_reply, encode_nodes(a, m->nodes.items, m->nodes.n, m->nodes.more));
 	case MESSAGE_CLUSTER_REQUEST: BODY(CLUSTER_REQUEST, cluster_request, &cluster_request);
 	case MESSAGE_CLUSTER_REPLY: BODY(CLUSTER_REPLY, cluster_reply, encode_cluster(a, &m->cluster));
+	case MESSAGE_FENCE: BODY(FENCE, fence, encode_fence(a, m->is_fenced));
+	case MESSAGE_SNAT_ASK: BODY(SNAT_ASK, snat_ask, encode_snat_ask(a, &m->ops));
+	case MESSAGE_SNAT_REPLY: BODY(SNAT_REPLY, snat_reply, encode_snat_reply(a, m));
+	case MESSAGE_LEASES_REQUEST: BODY(LEASES_REQUEST, leases_request, encode_leases_request(a, m));
+	case MESSAGE_LEASES_REPLY: BODY(LEASES_REPLY, leases_reply, encode_leases_reply(a, &m->leases));
 	}
 	return false;
 }
@@ -275,11 +399,35 @@ static int decode_subscribe(const Ananta__Subscribe *pb, struct subscribe *s, st
 	s->role = pb_to_role(pb->role);
 	s->cluster_id = pb->cluster_id;
 	s->have_version = pb->have_version;
+	s->have_lease_version = pb->have_lease_version;
 	if (pb->node == NULL || s->role == ROLE_NONE)
 		return error_set(err, ERR_MALFORMED, "a subscription without role or node");
 	int code = pb_to_node(pb->node, &s->node, err);
 	return code != 0 ? code
 	                 : pb_to_text(pb->program_version, s->program_version, sizeof s->program_version, "version", err);
+}
+
+static int decode_dip_snat(const Ananta__DipSnat *pb, struct dip_snat *s, struct error *err)
+{
+	if (pb == NULL)
+		return 0;
+	s->leased_ports = pb->leased_ports;
+	s->used_ports = pb->used_ports;
+	s->flows = pb->flows;
+	s->held_packets = pb->held_packets;
+	s->refused = pb->refused;
+	int code = 0;
+	for (size_t i = 0; code == 0 && i < pb->n_busiest && i < SNAT_BUSIEST; i++) {
+		const Ananta__SnatDestination *from = pb->busiest[i];
+		struct snat_destination *to = &s->busiest[s->n_busiest++];
+		if (from->port > UINT16_MAX || from->protocol > UINT8_MAX)
+			return error_set(err, ERR_MALFORMED, "a destination's port or protocol is out of range");
+		to->port = (uint16_t)from->port;
+		to->protocol = (uint8_t)from->protocol;
+		to->n_ports = from->ports;
+		code = pb_to_addr(&from->address, &to->addr, err);
+	}
+	return code;
 }
 
 static int decode_status(const Ananta__NodeStatus *pb, struct node_status *s, struct error *err)
@@ -305,6 +453,8 @@ static int decode_status(const Ananta__NodeStatus *pb, struct node_status *s, st
 		code = pb_to_addr(&pb->dips[i]->dip, &s->dips[i].dip, err);
 		if (code == 0)
 			code = pb_to_text(pb->dips[i]->state, s->dips[i].state, sizeof s->dips[i].state, "state", err);
+		if (code == 0)
+			code = decode_dip_snat(pb->dips[i]->snat, &s->dips[i].snat, err);
 	}
 	return code;
 }
@@ -353,12 +503,58 @@ static int decode_update(const Ananta__Update *pb, struct update *u, struct erro
 	u->from_version = pb->from_version;
 	u->to_version = pb->to_version;
 	u->more = pb->more;
-	return pb_to_changes(pb->changes, pb->n_changes, &u->changes, err);
+	u->lease_version = pb->lease_version;
+	u->replaces_leases = pb->replaces_leases;
+	int code = pb_to_changes(pb->changes, pb->n_changes, &u->changes, err);
+	return code != 0 ? code : pb_to_leases(pb->leases, &u->leases, err);
+}
+
+static enum error_code pb_to_error_code(int32_t code)
+{
+	return code < 0 && code >= ERR_VERSION ? (enum error_code)code : ERR_INVALID;
+}
+
+static int decode_snat_reply(const Ananta__SnatReply *pb, struct message *m, struct error *err)
+{
+	m->snat_reply.seq = pb->seq;
+	m->snat_reply.n_ports = pb->n_ports;
+	m->snat_reply.err.code = pb->code == 0 ? ERR_OK : pb_to_error_code(pb->code);
+	text_format(m->snat_reply.err.text, sizeof m->snat_reply.err.text, "%s", pb->text);
+	return pb_to_addr(&pb->dip, &m->snat_reply.dip, err);
+}
+
+static int decode_leases_request(const Ananta__LeasesRequest *pb, struct message *m, struct error *err)
+{
+	if (pb->port > UINT16_MAX)
+		return error_set(err, ERR_MALFORMED, "a port beyond 65535");
+	m->leases_request.port = (uint16_t)pb->port;
+	m->leases_request.at_ms = pb->at_ms;
+	return pb_to_addr_or_none(&pb->vip, &m->leases_request.vip, err);
+}
+
+static int decode_leases_reply(const Ananta__LeasesReply *pb, struct leases_reply *r, struct error *err)
+{
+	r->log_since_ms = pb->log_since_ms;
+	r->more = pb->more;
+	if (pb->n_pools > LIMIT_VIPS)
+		return error_set(err, ERR_MALFORMED, "too many VIPs in one message");
+	r->pools = memory_array(pb->n_pools, sizeof *r->pools);
+	if (r->pools == NULL)
+		return error_set(err, ERR_NO_MEMORY, "out of memory");
+	r->n_pools = (uint32_t)pb->n_pools;
+	int code = pb_to_leases(pb->leases, &r->leases, err);
+	for (uint32_t i = 0; code == 0 && i < r->n_pools; i++) {
+		r->pools[i].n_ports = pb->pools[i]->n_ports;
+		r->pools[i].n_held = pb->pools[i]->n_held;
+		r->pools[i].n_quarantined = pb->pools[i]->n_quarantined;
+		code = pb_to_addr(&pb->pools[i]->vip, &r->pools[i].vip, err);
+	}
+	return code;
 }
 
 static int decode_error(const Ananta__Error *pb, struct error *ret_error)
 {
-	ret_error->code = pb->code < 0 && pb->code >= ERR_VERSION ? (enum error_code)pb->code : ERR_INVALID;
+	ret_error->code = pb_to_error_code(pb->code);
 	text_format(ret_error->text, sizeof ret_error->text, "%s", pb->text);
 	return 0;
 }
@@ -367,6 +563,12 @@ static int decode_nodes_request(const Ananta__NodesRequest *pb, struct message *
 {
 	m->nodes_request.role = pb_to_role(pb->role);
 	return pb_to_text(pb->name, m->nodes_request.name, sizeof m->nodes_request.name, "name", err);
+}
+
+static int decode_command_request(const Ananta__CommandRequest *pb, struct message *m, struct error *err)
+{
+	int code = pb_to_changes(pb->changes, pb->n_changes, &m->changes, err);
+	return code != 0 ? code : pb_to_snat_ops(pb->snat, pb->n_snat, &m->ops, err);
 }
 
 static int decode_body(const Ananta__Envelope *pb, struct message *m, struct error *err)
@@ -383,7 +585,8 @@ static int decode_body(const Ananta__Envelope *pb, struct message *m, struct err
 	case ANANTA__ENVELOPE__BODY_UPDATE: m->type = MESSAGE_UPDATE; return decode_update(pb->update, &m->update, err);
 	case ANANTA__ENVELOPE__BODY_ACK:
 		m->type = MESSAGE_ACK;
-		m->version = pb->ack->version;
+		m->ack.version = pb->ack->version;
+		m->ack.lease_version = pb->ack->lease_version;
 		return 0;
 	case ANANTA__ENVELOPE__BODY_STATUS_REQUEST: m->type = MESSAGE_STATUS_REQUEST; return 0;
 	case ANANTA__ENVELOPE__BODY_STATUS_REPLY:
@@ -391,7 +594,7 @@ static int decode_body(const Ananta__Envelope *pb, struct message *m, struct err
 		return decode_status(pb->status_reply, &m->status, err);
 	case ANANTA__ENVELOPE__BODY_COMMAND_REQUEST:
 		m->type = MESSAGE_COMMAND_REQUEST;
-		return pb_to_changes(pb->command_request->changes, pb->command_request->n_changes, &m->changes, err);
+		return decode_command_request(pb->command_request, m, err);
 	case ANANTA__ENVELOPE__BODY_COMMAND_REPLY:
 		m->type = MESSAGE_COMMAND_REPLY;
 		m->version = pb->command_reply->version;
@@ -407,6 +610,22 @@ static int decode_body(const Ananta__Envelope *pb, struct message *m, struct err
 	case ANANTA__ENVELOPE__BODY_CLUSTER_REPLY:
 		m->type = MESSAGE_CLUSTER_REPLY;
 		return decode_cluster(pb->cluster_reply, &m->cluster, err);
+	case ANANTA__ENVELOPE__BODY_FENCE:
+		m->type = MESSAGE_FENCE;
+		m->is_fenced = pb->fence->is_fenced;
+		return 0;
+	case ANANTA__ENVELOPE__BODY_SNAT_ASK:
+		m->type = MESSAGE_SNAT_ASK;
+		return pb_to_snat_ops(pb->snat_ask->ops, pb->snat_ask->n_ops, &m->ops, err);
+	case ANANTA__ENVELOPE__BODY_SNAT_REPLY:
+		m->type = MESSAGE_SNAT_REPLY;
+		return decode_snat_reply(pb->snat_reply, m, err);
+	case ANANTA__ENVELOPE__BODY_LEASES_REQUEST:
+		m->type = MESSAGE_LEASES_REQUEST;
+		return decode_leases_request(pb->leases_request, m, err);
+	case ANANTA__ENVELOPE__BODY_LEASES_REPLY:
+		m->type = MESSAGE_LEASES_REPLY;
+		return decode_leases_reply(pb->leases_reply, &m->leases, err);
 	case ANANTA__ENVELOPE__BODY__NOT_SET:
 	default: return error_set(err, ERR_MALFORMED, "a message of a kind that this version does not know");
 	}

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "common/base/error.h"
-#include "common/model/object.h"
+#include "common/model/command.h"
 
 #define MESSAGE_MAX_BYTES (1u << 20)
 #define ENDPOINT_TEXT_BYTES 64
@@ -32,6 +32,11 @@ enum message_type {
 	MESSAGE_NODES_REPLY,
 	MESSAGE_CLUSTER_REQUEST,
 	MESSAGE_CLUSTER_REPLY,
+	MESSAGE_FENCE, // leader to mux: withdraw your routes, or announce them again
+	MESSAGE_SNAT_ASK, // agent to leader: requests for ports, leases that it returns
+	MESSAGE_SNAT_REPLY, // leader to agent: what a request came to; the leases were sent before
+	MESSAGE_LEASES_REQUEST,
+	MESSAGE_LEASES_REPLY,
 };
 
 enum node_role { ROLE_NONE = 0, ROLE_MUX = 1, ROLE_AGENT = 2 };
@@ -41,9 +46,29 @@ struct counter {
 	uint64_t value;
 };
 
+struct snat_destination {
+	struct ip_addr addr;
+	uint16_t port;
+	uint8_t protocol;
+	uint32_t n_ports; // in use towards it
+};
+
+#define SNAT_BUSIEST 5
+
+struct dip_snat { // the SNAT of a DIP, as its agent sees it
+	uint32_t leased_ports;
+	uint32_t used_ports; // that have a flow
+	uint32_t flows;
+	uint32_t held_packets; // that wait for a range
+	uint64_t refused; // connections that found no port
+	uint32_t n_busiest;
+	struct snat_destination busiest[SNAT_BUSIEST];
+};
+
 struct dip_status {
 	struct ip_addr dip;
 	char state[32]; // "attached", "missing-interface"
+	struct dip_snat snat; // all 0 when it has none
 };
 
 struct node_status {
@@ -63,6 +88,7 @@ struct subscribe {
 	struct node_info node;
 	uint64_t cluster_id;
 	uint64_t have_version;
+	uint64_t have_lease_version;
 	char program_version[32];
 };
 
@@ -71,6 +97,29 @@ struct update {
 	uint64_t to_version;
 	bool more;
 	struct change_list changes;
+	uint64_t lease_version; // the leases are then those of this version
+	bool replaces_leases; // `leases` are all; else they are those that changed
+	struct lease_list leases; // those that have ended say so
+};
+
+static inline bool update_is_snapshot(const struct update *u)
+{
+	return u->from_version == 0;
+}
+
+struct snat_pool_status {
+	struct ip_addr vip;
+	uint32_t n_ports; // that can be leased
+	uint32_t n_held;
+	uint32_t n_quarantined;
+};
+
+struct leases_reply {
+	struct lease_list leases;
+	uint32_t n_pools;
+	struct snat_pool_status *pools;
+	uint64_t log_since_ms; // what ended before is not known any more
+	bool more; // another reply to the same request follows
 };
 
 struct replica_info {
@@ -102,9 +151,16 @@ struct message {
 		char leader[ENDPOINT_TEXT_BYTES]; // REDIRECT: ADDRESS:PORT, "" when none is known
 		struct subscribe subscribe;
 		struct update update;
-		uint64_t version; // ACK, COMMAND_REPLY
+		uint64_t version; // COMMAND_REPLY
+		struct {
+			uint64_t version;
+			uint64_t lease_version;
+		} ack;
 		struct node_status status; // STATUS_REPLY
-		struct change_list changes; // COMMAND_REQUEST
+		struct {
+			struct change_list changes; // COMMAND_REQUEST
+			struct snat_op_list ops; // COMMAND_REQUEST, SNAT_ASK
+		};
 		struct {
 			enum node_role role;
 			char name[NAME_BYTES]; // "": all
@@ -115,6 +171,19 @@ struct message {
 			bool more; // another reply to the same request follows
 		} nodes;
 		struct cluster_reply cluster;
+		bool is_fenced; // FENCE
+		struct {
+			struct ip_addr dip;
+			uint64_t seq;
+			uint32_t n_ports; // granted
+			struct error err; // code 0, or why not
+		} snat_reply;
+		struct {
+			struct ip_addr vip; // unspecified: of all VIPs
+			uint16_t port; // 0: any
+			uint64_t at_ms; // 0: now
+		} leases_request;
+		struct leases_reply leases;
 	};
 };
 

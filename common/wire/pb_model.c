@@ -91,6 +91,77 @@ static int pb_to_dip(const Ananta__DipInfo *pb, struct dip_info *ret_dip, struct
 	return code;
 }
 
+static Ananta__ClusterSettings *pb_from_settings(struct arena *a, const struct cluster_settings *s)
+{
+	Ananta__ClusterSettings *pb = arena_array(a, 1, sizeof *pb);
+	if (pb == NULL)
+		return NULL;
+	ananta__cluster_settings__init(pb);
+	pb->no_snat = arena_array(a, s->n_no_snat, sizeof *pb->no_snat);
+	Ananta__Prefix *prefixes = arena_array(a, s->n_no_snat, sizeof *prefixes);
+	if (pb->no_snat == NULL || prefixes == NULL)
+		return NULL;
+	pb->n_no_snat = s->n_no_snat;
+	for (uint32_t i = 0; i < s->n_no_snat; i++) {
+		ananta__prefix__init(&prefixes[i]);
+		prefixes[i].address = pb_from_addr(&s->no_snat[i].addr);
+		prefixes[i].bits = s->no_snat[i].bits;
+		pb->no_snat[i] = &prefixes[i];
+	}
+	pb->snat_quarantine_s = s->snat_quarantine_s;
+	pb->snat_log_s = s->snat_log_s;
+	pb->snat_gone_s = s->snat_gone_s;
+	pb->snat_dip_requests_per_s = s->snat_dip_requests_per_s;
+	return pb;
+}
+
+static int pb_to_settings(const Ananta__ClusterSettings *pb, struct cluster_settings *s, struct error *err)
+{
+	if (pb->n_no_snat > LIMIT_NO_SNAT_PREFIXES)
+		return error_set(err, ERR_MALFORMED, "%zu prefixes, more than there can be", pb->n_no_snat);
+	int code = 0;
+	s->n_no_snat = (uint32_t)pb->n_no_snat;
+	for (uint32_t i = 0; code == 0 && i < s->n_no_snat; i++) {
+		if (pb->no_snat[i]->bits > 128)
+			return error_set(err, ERR_MALFORMED, "a prefix of %u bits", pb->no_snat[i]->bits);
+		s->no_snat[i].bits = (uint8_t)pb->no_snat[i]->bits;
+		code = pb_to_addr(&pb->no_snat[i]->address, &s->no_snat[i].addr, err);
+	}
+	s->snat_quarantine_s = pb->snat_quarantine_s;
+	s->snat_log_s = pb->snat_log_s;
+	s->snat_gone_s = pb->snat_gone_s;
+	s->snat_dip_requests_per_s = pb->snat_dip_requests_per_s;
+	return code;
+}
+
+static Ananta__SnatPolicy *pb_from_policy(struct arena *a, const struct snat_policy *policy)
+{
+	Ananta__SnatPolicy *pb = arena_array(a, 1, sizeof *pb);
+	if (pb == NULL)
+		return NULL;
+	ananta__snat_policy__init(pb);
+	pb->range_size = policy->range_size;
+	pb->first_port = policy->first_port;
+	pb->prealloc_ports = policy->prealloc_ports;
+	pb->max_ports_per_dip = policy->max_ports_per_dip;
+	pb->idle_s = policy->idle_s;
+	return pb;
+}
+
+static int pb_to_policy(const Ananta__SnatPolicy *pb, struct snat_policy *policy, struct error *err)
+{
+	if (pb == NULL)
+		return 0;
+	if (pb->range_size > UINT16_MAX || pb->first_port > UINT16_MAX)
+		return error_set(err, ERR_MALFORMED, "a snat policy with a port beyond 65535");
+	*policy = (struct snat_policy){ .range_size = (uint16_t)pb->range_size,
+		                            .first_port = (uint16_t)pb->first_port,
+		                            .prealloc_ports = pb->prealloc_ports,
+		                            .max_ports_per_dip = pb->max_ports_per_dip,
+		                            .idle_s = pb->idle_s };
+	return 0;
+}
+
 static int fill_endpoint(struct arena *a, const struct endpoint *e, Ananta__Endpoint *pb)
 {
 	ananta__endpoint__init(pb);
@@ -121,6 +192,11 @@ static Ananta__VipConfig *pb_from_vip(struct arena *a, const struct vip_config *
 	pb->vip = pb_from_addr(&vip->vip);
 	pb->tenant = (char *)vip->tenant;
 	pb->n_snat_dips = vip->n_snat_dips;
+	if (vip->n_snat_dips > 0) {
+		pb->snat = pb_from_policy(a, &vip->snat);
+		if (pb->snat == NULL)
+			return NULL;
+	}
 	pb->snat_dips = arena_array(a, vip->n_snat_dips, sizeof *pb->snat_dips);
 	pb->n_endpoints = vip->n_endpoints;
 	pb->endpoints = arena_array(a, vip->n_endpoints, sizeof *pb->endpoints);
@@ -169,6 +245,8 @@ static int fill_vip(const Ananta__VipConfig *pb, struct vip_config *vip, struct 
 	int code = pb_to_addr(&pb->vip, &vip->vip, err);
 	if (code == 0)
 		code = pb_to_text(pb->tenant, vip->tenant, sizeof vip->tenant, "tenant", err);
+	if (code == 0)
+		code = pb_to_policy(pb->snat, &vip->snat, err);
 	if (code != 0)
 		return code;
 	if (pb->n_snat_dips > LIMIT_DIPS_PER_VIP || pb->n_endpoints > LIMIT_DIPS_PER_VIP)
@@ -219,6 +297,10 @@ static void fill_delete(const struct change *c, Ananta__Change *pb)
 		pb->kind_case = ANANTA__CHANGE__KIND_DIP_DELETED;
 		pb->dip_deleted = pb_from_addr(&c->key.addr);
 		break;
+	case OBJECT_SETTINGS:
+		pb->kind_case = ANANTA__CHANGE__KIND_SETTINGS_DELETED;
+		pb->settings_deleted = true;
+		break;
 	case OBJECT_CLUSTER: break; // the cluster's own object is never deleted
 	}
 }
@@ -246,6 +328,10 @@ static bool fill_put(struct arena *a, const struct change *c, Ananta__Change *pb
 		pb->kind_case = ANANTA__CHANGE__KIND_DIP;
 		pb->dip = pb_from_dip(a, &c->dip);
 		return pb->dip != NULL;
+	case OBJECT_SETTINGS:
+		pb->kind_case = ANANTA__CHANGE__KIND_SETTINGS;
+		pb->settings = pb_from_settings(a, &c->settings);
+		return pb->settings != NULL;
 	}
 	return false;
 }
@@ -309,6 +395,13 @@ static int pb_to_change(const Ananta__Change *pb, struct change *c, struct error
 		code = pb_to_dip(pb->dip, &c->dip, err);
 		c->key = object_key_of_addr(OBJECT_DIP, &c->dip.dip);
 		return code;
+	case ANANTA__CHANGE__KIND_SETTINGS:
+		c->key.kind = OBJECT_SETTINGS;
+		return pb_to_settings(pb->settings, &c->settings, err);
+	case ANANTA__CHANGE__KIND_SETTINGS_DELETED:
+		c->key.kind = OBJECT_SETTINGS;
+		c->is_delete = true;
+		return 0;
 	case ANANTA__CHANGE__KIND_VIP_DELETED: return delete_by_addr(OBJECT_VIP, &pb->vip_deleted, c, err);
 	case ANANTA__CHANGE__KIND_DIP_DELETED: return delete_by_addr(OBJECT_DIP, &pb->dip_deleted, c, err);
 	case ANANTA__CHANGE__KIND_MUX_DELETED: return delete_by_name(OBJECT_MUX, pb->mux_deleted, c, err);

@@ -63,11 +63,13 @@ static void on_tend(uv_timer_t *timer)
 	uv_timer_start(timer, on_tend, is_more ? 0 : TEND_MS, 0);
 }
 
-static int on_update(struct change_list *changes, bool is_snapshot, uint64_t version, void *user)
+static int on_update(struct update *u, void *user)
 {
 	struct control *c = user;
-	bool is_empty = !is_snapshot && changes->n == 0; // only the version went on
-	int code = store_apply_update(&c->store, changes, is_snapshot, version);
+	bool is_snapshot = update_is_snapshot(u);
+	bool is_empty = !is_snapshot && u->changes.n == 0; // only the version went on
+	uint64_t version = u->to_version;
+	int code = store_apply_update(&c->store, &u->changes, is_snapshot, version);
 	if (code == 0 && !is_empty)
 		code = use_store(c);
 	if (code != 0 || is_empty)

@@ -34,13 +34,13 @@ int store_file_save(const struct state_dir *dir, const struct store *store, stru
 {
 	char path[STATE_PATH_BYTES];
 	char new_path[STATE_PATH_BYTES];
-	struct change_list all = { 0 };
+	struct state_snapshot all = { .version = store->version };
 	uint8_t *bytes;
 	size_t n;
-	if (store_get_all(store, &all) != 0)
+	if (store_get_all(store, &all.objects) != 0)
 		return error_set(err, ERR_NO_MEMORY, "no memory to save the configuration");
-	int code = snapshot_encode(store->version, &all, &bytes, &n);
-	change_list_fini(&all);
+	int code = snapshot_encode(&all, &bytes, &n);
+	state_snapshot_fini(&all);
 	if (code != 0)
 		return error_set(err, (enum error_code)code, "no memory to save the configuration");
 	code = write_file(state_dir_path(dir, "config.new", new_path), bytes, n, err);
@@ -79,17 +79,16 @@ int store_file_load(const struct state_dir *dir, struct store *store, struct err
 	char path[STATE_PATH_BYTES];
 	uint8_t *bytes = NULL;
 	size_t n = 0;
-	uint64_t version;
-	struct change_list objects = { 0 };
+	struct state_snapshot saved;
 	int code = read_file(state_dir_path(dir, "config", path), &bytes, &n, err);
 	if (code != 0)
 		return code;
-	code = snapshot_decode(bytes, n, &version, &objects, err);
+	code = snapshot_decode(bytes, n, &saved, err);
 	memory_free(bytes);
 	if (code != 0)
 		return error_prefix(err, "%s: ", path);
-	code = store_apply_update(store, &objects, true, version);
-	change_list_fini(&objects);
+	code = store_apply_update(store, &saved.objects, true, saved.version);
+	state_snapshot_fini(&saved);
 	if (code == 0)
 		return 0;
 	store_fini(store);

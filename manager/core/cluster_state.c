@@ -106,6 +106,7 @@ static bool is_noop(const struct cluster_state *s, const struct change *c)
 	case OBJECT_MUX: return node_is_same(store_lookup_mux(&s->store, c->key.name), &c->node);
 	case OBJECT_HOST: return node_is_same(store_lookup_host(&s->store, c->key.name), &c->node);
 	case OBJECT_DIP: return dip_is_same(store_lookup_dip(&s->store, &c->key.addr), &c->dip);
+	case OBJECT_SETTINGS: return s->store.has_settings && cluster_settings_equal(&s->store.settings, &c->settings);
 	}
 	return false;
 }
@@ -190,6 +191,7 @@ int cluster_state_get_snapshot(const struct cluster_state *s, struct change_list
 int cluster_state_restore(struct cluster_state *s, uint64_t version, struct change_list *objects)
 {
 	struct cluster_state restored = { 0 };
+	store_init(&restored.store);
 	for (uint32_t i = 0; i < objects->n; i++) {
 		if (replace_object(&restored, &objects->items[i]) != 0) {
 			cluster_state_fini(&restored);

@@ -52,6 +52,7 @@ static bool agent_needs(const struct cluster_state *s, const char *host, const s
 {
 	switch (key->kind) {
 	case OBJECT_CLUSTER:
+	case OBJECT_SETTINGS:
 	case OBJECT_MUX:
 	case OBJECT_HOST: return true;
 	case OBJECT_VIP: {
@@ -182,6 +183,9 @@ static int collect_snapshot(const struct distribution *d, const struct cluster_s
 {
 	struct object_key cluster = { .kind = OBJECT_CLUSTER };
 	int code = s->store.has_cluster ? append_current(s, &cluster, list) : 0;
+	struct object_key settings = { .kind = OBJECT_SETTINGS };
+	if (code == 0 && s->store.has_settings)
+		code = append_current(s, &settings, list);
 	if (code == 0)
 		code = d->audience == AUDIENCE_MUX ? append_all_vips(s, list) : append_vips_of_host(s, d->node, list);
 	if (code == 0)

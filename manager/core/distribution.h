@@ -1,7 +1,7 @@
 // What one subscriber is told, and when: the state filtered to what it needs, as snapshots and deltas with versions.
 //
-//   a mux gets     the cluster, all VIPs, all muxes
-//   an agent gets  the cluster, all muxes, all hosts, the DIPs attached on its host, the VIPs that hold one of those
+//   a mux gets     the cluster, its settings, all VIPs, all muxes
+//   an agent gets  the cluster, its settings, all muxes, all hosts, the DIPs attached on its host, the VIPs that hold one of those
 //
 // An update leads from one version to another; the subscriber acknowledges it when it has taken effect. At most one is
 // under way to a subscriber, and what changes meanwhile goes together into the next: so a slow one costs no memory here.

@@ -1,6 +1,7 @@
 // What a command may do to the state: the rules that need to see other objects, and the call to those that do not.
 //
 //   cluster   put once, never deleted
+//   settings  cluster_settings_validate; deleting them brings the defaults back
 //   VIP       vip_config_validate; held by one tenant; neither a DIP, nor the address of a mux or host; its DIPs are no VIPs
 //   mux, host a usable address that no other object has; a host with DIPs attached is not removed
 //   DIP       attached on one known host, by a name, interface and MAC that can be; one DIP an interface; no VIP

@@ -35,7 +35,8 @@ static int propose(struct command *c, const struct change_list *changes, struct 
 {
 	uint8_t *bytes;
 	size_t n;
-	if (command_encode(changes, &bytes, &n) != 0)
+	struct state_command command = { .changes = *changes };
+	if (command_encode(&command, &bytes, &n) != 0)
 		return error_set(err, ERR_NO_MEMORY, "memory is short");
 	int code = replica_propose(c->peer->server->replica, bytes, n, on_result, c, err);
 	memory_free(bytes);

@@ -18,43 +18,42 @@ void machine_fini(struct machine *m)
 static int apply(const uint8_t *bytes, size_t n, uint64_t *ret_version, struct error *err, void *user)
 {
 	struct machine *m = user;
-	struct change_list changes;
+	struct state_command command;
 	struct apply_result result;
-	int code = command_decode(bytes, n, &changes, err);
+	int code = command_decode(bytes, n, &command, err);
 	if (code != 0)
 		return code;
-	code = cluster_state_apply(&m->state, &changes, &result, err);
+	code = cluster_state_apply(&m->state, &command.changes, &result, err);
 	if (code == 0) {
 		*ret_version = result.version;
 		if (result.is_changed && m->on_applied != NULL)
-			m->on_applied(&changes, &result, m->user);
+			m->on_applied(&command.changes, &result, m->user);
 	}
-	change_list_fini(&changes);
+	state_command_fini(&command);
 	return code;
 }
 
 static int snapshot(uint8_t **ret_bytes, size_t *ret_n, void *user)
 {
 	const struct machine *m = user;
-	struct change_list objects;
-	int code = cluster_state_get_snapshot(&m->state, &objects);
+	struct state_snapshot s = { .version = m->state.store.version };
+	int code = cluster_state_get_snapshot(&m->state, &s.objects);
 	if (code != 0)
 		return code;
-	code = snapshot_encode(m->state.store.version, &objects, ret_bytes, ret_n);
-	change_list_fini(&objects);
+	code = snapshot_encode(&s, ret_bytes, ret_n);
+	state_snapshot_fini(&s);
 	return code;
 }
 
 static int restore(const uint8_t *bytes, size_t n, struct error *err, void *user)
 {
 	struct machine *m = user;
-	struct change_list objects;
-	uint64_t version;
-	int code = snapshot_decode(bytes, n, &version, &objects, err);
+	struct state_snapshot s;
+	int code = snapshot_decode(bytes, n, &s, err);
 	if (code != 0)
 		return code;
-	code = cluster_state_restore(&m->state, version, &objects);
-	change_list_fini(&objects);
+	code = cluster_state_restore(&m->state, s.version, &s.objects);
+	state_snapshot_fini(&s);
 	if (code != 0)
 		return error_set(err, ERR_NO_MEMORY, "memory is short");
 	if (m->on_restored != NULL)

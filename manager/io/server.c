@@ -150,7 +150,7 @@ static void on_message(struct conn *c, struct message *m, void *user)
 	}
 	switch (m->type) {
 	case MESSAGE_SUBSCRIBE: subscriptions_on_request(p, &m->subscribe); return;
-	case MESSAGE_ACK: subscriptions_on_ack(p, m->version); return;
+	case MESSAGE_ACK: subscriptions_on_ack(p, m->ack.version); return;
 	case MESSAGE_STATUS_REPLY: nodes_query_on_status(p, m->request_id, &m->status); return;
 	case MESSAGE_COMMAND_REQUEST: commands_on_request(p, m->request_id, &m->changes); return;
 	case MESSAGE_STATE_REQUEST: send_state(p, m->request_id); return;
@@ -165,7 +165,12 @@ static void on_message(struct conn *c, struct message *m, void *user)
 	case MESSAGE_STATUS_REQUEST:
 	case MESSAGE_COMMAND_REPLY:
 	case MESSAGE_NODES_REPLY:
-	case MESSAGE_CLUSTER_REPLY: break;
+	case MESSAGE_CLUSTER_REPLY:
+	case MESSAGE_FENCE:
+	case MESSAGE_SNAT_ASK:
+	case MESSAGE_SNAT_REPLY:
+	case MESSAGE_LEASES_REQUEST:
+	case MESSAGE_LEASES_REPLY: break;
 	}
 	refuse_unexpected(p, m);
 }
@@ -223,6 +228,7 @@ static const char *kind_name(enum object_kind kind)
 	case OBJECT_MUX: return "mux";
 	case OBJECT_HOST: return "host";
 	case OBJECT_DIP: return "dip";
+	case OBJECT_SETTINGS: return "settings";
 	}
 	return "object";
 }
@@ -263,13 +269,13 @@ static void on_cluster_made(const struct error *err, uint64_t version, void *use
 static void make_cluster(struct server *s)
 {
 	struct change put = { .key.kind = OBJECT_CLUSTER };
-	struct change_list changes = { .n = 1, .capacity = 1, .items = &put };
+	struct state_command command = { .changes = { .n = 1, .capacity = 1, .items = &put } };
 	struct error err = { 0 };
 	uint8_t *bytes;
 	size_t n;
 	CHECK(uv_random(NULL, NULL, &put.cluster, sizeof put.cluster, 0, NULL) == 0);
 	put.cluster.cluster_id |= 1; // never 0
-	if (command_encode(&changes, &bytes, &n) != 0)
+	if (command_encode(&command, &bytes, &n) != 0)
 		return;
 	if (replica_propose(s->replica, bytes, n, on_cluster_made, s, &err) != 0)
 		on_cluster_made(&err, 0, s);

@@ -87,11 +87,13 @@ static int swap_tables(struct control *c)
 	return 0;
 }
 
-static int on_update(struct change_list *changes, bool is_snapshot, uint64_t version, void *user)
+static int on_update(struct update *u, void *user)
 {
 	struct control *c = user;
-	bool is_empty = !is_snapshot && changes->n == 0;
-	int code = store_apply_update(&c->store, changes, is_snapshot, version);
+	bool is_snapshot = update_is_snapshot(u);
+	bool is_empty = !is_snapshot && u->changes.n == 0;
+	uint64_t version = u->to_version;
+	int code = store_apply_update(&c->store, &u->changes, is_snapshot, version);
 	if (code == 0 && !is_empty)
 		code = swap_tables(c);
 	if (code != 0) {

@@ -33,12 +33,12 @@ static void try_message(const uint8_t *data, size_t size)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct change_list changes;
-	uint64_t version;
+	struct state_command command;
+	struct state_snapshot snapshot;
 	try_message(data, size);
-	if (command_decode(data, size, &changes, NULL) == 0)
-		change_list_fini(&changes);
-	if (snapshot_decode(data, size, &version, &changes, NULL) == 0)
-		change_list_fini(&changes);
+	if (command_decode(data, size, &command, NULL) == 0)
+		state_command_fini(&command);
+	if (snapshot_decode(data, size, &snapshot, NULL) == 0)
+		state_snapshot_fini(&snapshot);
 	return 0;
 }

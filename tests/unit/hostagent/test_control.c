@@ -71,7 +71,7 @@ static void manager_message(struct conn *c, struct message *m, void *user)
 	if (m->type == MESSAGE_SUBSCRIBE)
 		send_snapshot();
 	if (m->type == MESSAGE_ACK)
-		w.acked = m->version;
+		w.acked = m->ack.version;
 	if (m->type == MESSAGE_COMMAND_REQUEST) {
 		message_fini(&w.command);
 		w.command = *m;

@@ -51,7 +51,7 @@ static void manager_message(struct conn *c, struct message *msg, void *user)
 	if (msg->type == MESSAGE_SUBSCRIBE)
 		m->subscribe = msg->subscribe;
 	if (msg->type == MESSAGE_ACK)
-		m->acked = msg->version;
+		m->acked = msg->ack.version;
 	m->on_message(m, c, msg);
 }
 
@@ -125,17 +125,13 @@ static void tear_down(void)
 	store_fini(&store);
 }
 
-static int take_update(struct change_list *changes, bool is_snapshot, uint64_t version, void *user)
+static int take_update(struct update *u, void *user)
 {
+	bool is_snapshot = update_is_snapshot(u);
 	n_updates++;
 	n_snapshots += is_snapshot;
-	if (is_snapshot) {
-		store_fini(&store);
-		store_init(&store);
-	}
-	for (uint32_t i = 0; i < changes->n; i++)
-		ck_assert_int_eq(store_apply(&store, &changes->items[i]), 0);
-	last_version = version;
+	ck_assert_int_eq(store_apply_update(&store, &u->changes, is_snapshot, u->to_version), 0);
+	last_version = u->to_version;
 	return 0;
 }
 

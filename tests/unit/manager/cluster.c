@@ -177,15 +177,12 @@ uint64_t cluster_must(struct cluster *c, const char *command)
 
 // ---- nodes ----
 
-static int on_update(struct change_list *changes, bool is_snapshot, uint64_t version, void *user)
+static int on_update(struct update *u, void *user)
 {
 	struct test_node *n = user;
-	if (is_snapshot)
-		store_fini(&n->store);
+	bool is_snapshot = update_is_snapshot(u);
 	n->n_snapshots += is_snapshot;
-	for (uint32_t i = 0; i < changes->n; i++)
-		CHECK(store_apply(&n->store, &changes->items[i]) == 0);
-	n->store.version = version;
+	CHECK(store_apply_update(&n->store, &u->changes, is_snapshot, u->to_version) == 0);
 	return 0;
 }
 

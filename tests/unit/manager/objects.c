@@ -127,8 +127,8 @@ static void parse_node(struct words *w, struct node_info *node)
 
 static enum object_kind parse_kind(const char *word)
 {
-	static const char *const names[] = { "", "cluster", "vip", "mux", "host", "dip" };
-	for (int i = 1; i < 6; i++)
+	static const char *const names[] = { "", "cluster", "vip", "mux", "host", "dip", "settings" };
+	for (int i = 1; i < 7; i++)
 		if (strcmp(names[i], word) == 0)
 			return (enum object_kind)i;
 	CHECK(!"a kind of object");
@@ -138,7 +138,7 @@ static enum object_kind parse_kind(const char *word)
 static void parse_delete(struct words *w, enum object_kind kind, struct change *c)
 {
 	c->is_delete = true;
-	if (kind == OBJECT_CLUSTER) {
+	if (kind == OBJECT_CLUSTER || kind == OBJECT_SETTINGS) {
 		c->key.kind = kind;
 		return;
 	}
@@ -171,6 +171,11 @@ static void parse_put(struct words *w, enum object_kind kind, struct change *c)
 	case OBJECT_DIP:
 		parse_dip_info(w, &c->dip);
 		c->key = object_key_of_addr(kind, &c->dip.dip);
+		break;
+	case OBJECT_SETTINGS:
+		c->key.kind = kind;
+		c->settings = cluster_settings_default();
+		c->settings.snat_quarantine_s = (uint32_t)number(next(w));
 		break;
 	}
 }

@@ -23,6 +23,8 @@ static struct change_list all_kinds(void)
 		test_delete(OBJECT_MUX, "mux2"),
 		test_delete(OBJECT_HOST, "host2"),
 		test_delete(OBJECT_DIP, "10.1.1.12"),
+		{ .key = { .kind = OBJECT_SETTINGS }, .settings = cluster_settings_default() },
+		{ .key = { .kind = OBJECT_SETTINGS }, .is_delete = true },
 	};
 	for (size_t i = 0; i < sizeof changes / sizeof *changes; i++)
 		ck_assert_int_eq(change_list_append(&list, &changes[i]), 0);
@@ -45,6 +47,7 @@ static void assert_changes_equal(const struct change_list *a, const struct chang
 		case OBJECT_MUX:
 		case OBJECT_HOST: ck_assert_mem_eq(&x->node, &y->node, sizeof x->node); break;
 		case OBJECT_DIP: ck_assert_mem_eq(&x->dip, &y->dip, sizeof x->dip); break;
+		case OBJECT_SETTINGS: ck_assert(cluster_settings_equal(&x->settings, &y->settings)); break;
 		}
 	}
 }
@@ -63,26 +66,113 @@ static struct message sent_and_received(const struct message *m)
 	return got;
 }
 
+static struct lease_list some_leases(uint32_t n)
+{
+	struct lease_list list = { 0 };
+	for (uint32_t i = 0; i < n; i++) {
+		struct lease l = {
+			.vip = test_addr(i % 2 == 0 ? "203.0.113.10" : "203.0.113.11"),
+			.first_port = (uint16_t)(1024 + 8 * i),
+			.n_ports = 8,
+			.epoch = i,
+			.granted_ms = 1700000000000 + i,
+			.ended_ms = i % 3 == 0 ? 0 : 1700000001000 + i,
+		};
+		if (i % 5 != 4) // one in five has no DIP
+			l.dip = test_addr(i % 7 == 0 ? "10.1.1.11" : "10.1.2.11");
+		ck_assert_int_eq(lease_list_append(&list, &l), 0);
+	}
+	return list;
+}
+
+static void assert_leases_equal(const struct lease_list *a, const struct lease_list *b)
+{
+	ck_assert_uint_eq(a->n, b->n);
+	for (uint32_t i = 0; i < a->n; i++) {
+		const struct lease *x = &a->items[i];
+		const struct lease *y = &b->items[i];
+		ck_assert(ip_addr_equal(&x->vip, &y->vip) && ip_addr_equal(&x->dip, &y->dip));
+		ck_assert(x->first_port == y->first_port && x->n_ports == y->n_ports && x->epoch == y->epoch);
+		ck_assert(x->granted_ms == y->granted_ms && x->ended_ms == y->ended_ms);
+	}
+}
+
+static struct snat_op_list all_ops(void)
+{
+	struct snat_op_list list = { 0 };
+	struct snat_op ops[] = {
+		{ .kind = SNAT_REQUEST, .dip = test_addr("10.1.1.11"), .seq = 12, .n_ports = 24 },
+		{ .kind = SNAT_RETURN,
+		  .dip = test_addr("10.1.1.11"),
+		  .vip = test_addr("203.0.113.10"),
+		  .first_port = 1032,
+		  .epoch = 9 },
+		{ .kind = SNAT_REVOKE, .vip = test_addr("203.0.113.10"), .first_port = 1035 },
+		{ .kind = SNAT_REVOKE, .dip = test_addr("10.1.1.12") },
+	};
+	for (uint32_t i = 0; i < sizeof ops / sizeof *ops; i++)
+		ck_assert_int_eq(snat_op_list_append(&list, &ops[i]), 0);
+	return list;
+}
+
+static void assert_ops_equal(const struct snat_op_list *a, const struct snat_op_list *b)
+{
+	ck_assert_uint_eq(a->n, b->n);
+	for (uint32_t i = 0; i < a->n; i++) {
+		const struct snat_op *x = &a->items[i];
+		const struct snat_op *y = &b->items[i];
+		ck_assert(x->kind == y->kind && ip_addr_equal(&x->vip, &y->vip) && ip_addr_equal(&x->dip, &y->dip));
+		ck_assert(x->seq == y->seq && x->n_ports == y->n_ports && x->first_port == y->first_port);
+		ck_assert_uint_eq(x->epoch, y->epoch);
+	}
+}
+
+static struct snat_image some_image(void)
+{
+	struct snat_image image = { .version = 7,
+		                        .clock_ms = 1000,
+		                        .next_epoch = 55,
+		                        .held = some_leases(40),
+		                        .freed = some_leases(3),
+		                        .log = some_leases(9) };
+	struct snat_demand demand = { .dip = test_addr("10.1.1.11"), .seq = 3, .asked_ms = 900, .n_ports = 16 };
+	ck_assert_int_eq(snat_demand_list_append(&image.demands, &demand), 0);
+	return image;
+}
+
 START_TEST(commands_and_snapshots_come_back_equal)
 {
-	struct change_list list = all_kinds();
-	struct change_list got;
+	struct state_command command = { .time_ms = 1234567890123, .changes = all_kinds(), .ops = all_ops() };
+	struct state_command got_command;
 	uint8_t *bytes;
 	size_t n;
-	ck_assert_int_eq(command_encode(&list, &bytes, &n), 0);
-	ck_assert_int_eq(command_decode(bytes, n, &got, NULL), 0);
-	assert_changes_equal(&list, &got);
-	change_list_fini(&got);
+	ck_assert_int_eq(command_encode(&command, &bytes, &n), 0);
+	ck_assert_int_eq(command_decode(bytes, n, &got_command, NULL), 0);
+	ck_assert_uint_eq(got_command.time_ms, command.time_ms);
+	assert_changes_equal(&command.changes, &got_command.changes);
+	assert_ops_equal(&command.ops, &got_command.ops);
+	state_command_fini(&got_command);
+	state_command_fini(&command);
 	memory_free(bytes);
 
-	uint64_t version = 0;
-	ck_assert_int_eq(snapshot_encode(99, &list, &bytes, &n), 0);
-	ck_assert_int_eq(snapshot_decode(bytes, n, &version, &got, NULL), 0);
-	ck_assert_uint_eq(version, 99);
-	assert_changes_equal(&list, &got);
-	change_list_fini(&got);
+	struct state_snapshot snapshot = { .version = 99, .objects = all_kinds(), .snat = some_image() };
+	struct state_snapshot got;
+	ck_assert_int_eq(snapshot_encode(&snapshot, &bytes, &n), 0);
+	ck_assert_int_eq(snapshot_decode(bytes, n, &got, NULL), 0);
+	ck_assert_uint_eq(got.version, 99);
+	assert_changes_equal(&snapshot.objects, &got.objects);
+	ck_assert_uint_eq(got.snat.version, 7);
+	ck_assert_uint_eq(got.snat.clock_ms, 1000);
+	ck_assert_uint_eq(got.snat.next_epoch, 55);
+	assert_leases_equal(&snapshot.snat.held, &got.snat.held);
+	assert_leases_equal(&snapshot.snat.freed, &got.snat.freed);
+	assert_leases_equal(&snapshot.snat.log, &got.snat.log);
+	ck_assert_uint_eq(got.snat.demands.n, 1);
+	ck_assert_uint_eq(got.snat.demands.items[0].seq, 3);
+	ck_assert_uint_eq(got.snat.demands.items[0].n_ports, 16);
+	state_snapshot_fini(&snapshot);
+	state_snapshot_fini(&got);
 	memory_free(bytes);
-	change_list_fini(&list);
 }
 END_TEST
 
@@ -132,7 +222,12 @@ END_TEST
 START_TEST(node_statuses_come_back_equal)
 {
 	struct counter counters[] = { { "rx_packets", 5 }, { "drop_runt", UINT64_MAX } };
-	struct dip_status dips[] = { { test_addr("10.1.1.11"), "attached" } };
+	struct dip_status dips[] = { { .dip = test_addr("10.1.1.11"),
+		                           .state = "attached",
+		                           .snat = { .leased_ports = 160,
+		                                     .refused = 3,
+		                                     .n_busiest = 1,
+		                                     .busiest = { { test_addr("198.51.100.1"), 443, 6, 12 } } } } };
 	struct node_status nodes[2] = { { .name = "host1",
 		                              .role = ROLE_AGENT,
 		                              .state = "ready",
@@ -153,6 +248,7 @@ START_TEST(node_statuses_come_back_equal)
 	ck_assert_str_eq(s->counters[1].name, "drop_runt");
 	ck_assert_uint_eq(s->counters[1].value, UINT64_MAX);
 	ck_assert(ip_addr_equal(&s->dips[0].dip, &dips[0].dip));
+	ck_assert_mem_eq(&s->dips[0].snat, &dips[0].snat, sizeof dips[0].snat);
 	ck_assert_str_eq(got.nodes.items[1].state, "unreachable");
 	message_fini(&got);
 	message_fini(&got);
@@ -178,9 +274,77 @@ START_TEST(short_messages_come_back_equal)
 	m = (struct message){ .type = MESSAGE_NODES_REQUEST, .nodes_request = { ROLE_MUX, "mux1" } };
 	got = sent_and_received(&m);
 	ck_assert_str_eq(got.nodes_request.name, "mux1");
-	m = (struct message){ .type = MESSAGE_ACK, .version = 12 };
+	m = (struct message){ .type = MESSAGE_ACK, .ack = { .version = 12, .lease_version = 13 } };
 	got = sent_and_received(&m);
-	ck_assert_uint_eq(got.version, 12);
+	ck_assert_uint_eq(got.ack.version, 12);
+	ck_assert_uint_eq(got.ack.lease_version, 13);
+	m = (struct message){ .type = MESSAGE_FENCE, .is_fenced = true };
+	got = sent_and_received(&m);
+	ck_assert(got.is_fenced);
+	m = (struct message){ .type = MESSAGE_SNAT_REPLY,
+		                  .snat_reply = { test_addr("10.1.1.11"), 4, 0, { ERR_LIMIT, "no more" } } };
+	got = sent_and_received(&m);
+	ck_assert_uint_eq(got.snat_reply.seq, 4);
+	ck_assert_int_eq(got.snat_reply.err.code, ERR_LIMIT);
+	ck_assert_str_eq(got.snat_reply.err.text, "no more");
+	m = (struct message){ .type = MESSAGE_LEASES_REQUEST, .leases_request = { test_addr("203.0.113.10"), 1029, 77 } };
+	got = sent_and_received(&m);
+	ck_assert(ip_addr_equal(&got.leases_request.vip, &m.leases_request.vip));
+	ck_assert(got.leases_request.port == 1029 && got.leases_request.at_ms == 77);
+}
+END_TEST
+
+START_TEST(leases_and_operations_come_back_equal)
+{
+	struct message m = { .type = MESSAGE_UPDATE };
+	m.update = (struct update){
+		.from_version = 7, .to_version = 7, .lease_version = 40, .replaces_leases = true, .leases = some_leases(1000)
+	};
+	struct message got = sent_and_received(&m);
+	ck_assert(got.update.lease_version == 40 && got.update.replaces_leases);
+	assert_leases_equal(&m.update.leases, &got.update.leases);
+	message_fini(&got);
+	message_fini(&m);
+
+	m = (struct message){ .type = MESSAGE_SNAT_ASK, .ops = all_ops() };
+	got = sent_and_received(&m);
+	assert_ops_equal(&m.ops, &got.ops);
+	message_fini(&got);
+	message_fini(&m);
+
+	struct snat_pool_status pools[] = { { test_addr("203.0.113.10"), 64512, 160, 8 } };
+	m = (struct message){ .type = MESSAGE_LEASES_REPLY };
+	m.leases = (struct leases_reply){
+		.leases = some_leases(3), .n_pools = 1, .pools = pools, .log_since_ms = 5, .more = true
+	};
+	got = sent_and_received(&m);
+	assert_leases_equal(&m.leases.leases, &got.leases.leases);
+	ck_assert(got.leases.n_pools == 1 && got.leases.pools[0].n_held == 160 && got.leases.pools[0].n_quarantined == 8);
+	ck_assert(got.leases.log_since_ms == 5 && got.leases.more);
+	message_fini(&got);
+	lease_list_fini(&m.leases.leases);
+}
+END_TEST
+
+START_TEST(the_estimate_of_a_lease_is_never_too_small)
+{
+	struct lease_list list = { 0 };
+	struct lease l = { .vip = test_addr("2001:db8::1"), .dip = test_addr("2001:db8::2"), .epoch = UINT32_MAX };
+	l.first_port = 65528;
+	l.n_ports = 8;
+	l.granted_ms = l.ended_ms = UINT64_MAX;
+	ck_assert_int_eq(lease_list_append(&list, &l), 0);
+	struct message m = { .type = MESSAGE_UPDATE };
+	uint8_t *bytes;
+	size_t without;
+	size_t with;
+	ck_assert_int_eq(message_encode(&m, &bytes, &without), 0);
+	memory_free(bytes);
+	m.update.leases = list;
+	ck_assert_int_eq(message_encode(&m, &bytes, &with), 0);
+	memory_free(bytes);
+	ck_assert_uint_le(with - without, LEASE_ENCODED_BYTES);
+	lease_list_fini(&list);
 }
 END_TEST
 
@@ -205,20 +369,20 @@ START_TEST(the_estimate_of_a_change_is_never_too_small)
 {
 	unsigned seed = 11;
 	for (unsigned i = 0; i < 500; i++) {
-		struct change_list list = { 0 };
+		struct state_command command = { 0 };
 		struct change c = test_put_vip(test_random_vip(&seed, i % 250));
 		size_t estimate = change_encoded_bytes(&c);
-		ck_assert_int_eq(change_list_append(&list, &c), 0);
+		ck_assert_int_eq(change_list_append(&command.changes, &c), 0);
 		uint8_t *bytes;
 		size_t n;
-		ck_assert_int_eq(command_encode(&list, &bytes, &n), 0);
+		ck_assert_int_eq(command_encode(&command, &bytes, &n), 0);
 		ck_assert_uint_ge(estimate, n);
 		memory_free(bytes);
-		change_list_fini(&list);
+		state_command_fini(&command);
 	}
 	struct change_list list = all_kinds();
 	for (uint32_t i = 0; i < list.n; i++) {
-		struct change_list one = { .n = 1, .items = &list.items[i] };
+		struct state_command one = { .changes = { .n = 1, .items = &list.items[i] } };
 		uint8_t *bytes;
 		size_t n;
 		ck_assert_int_eq(command_encode(&one, &bytes, &n), 0);
@@ -231,7 +395,8 @@ END_TEST
 
 START_TEST(every_truncation_and_every_damaged_byte_is_refused_or_read_soundly)
 {
-	struct message m = { .type = MESSAGE_UPDATE, .update = { .to_version = 1, .changes = all_kinds() } };
+	struct message m = { .type = MESSAGE_UPDATE,
+		                 .update = { .to_version = 1, .changes = all_kinds(), .leases = some_leases(9) } };
 	uint8_t *bytes;
 	size_t n;
 	ck_assert_int_eq(message_encode(&m, &bytes, &n), 0);
@@ -254,17 +419,17 @@ END_TEST
 START_TEST(a_snapshot_of_a_newer_format_is_refused_by_name)
 {
 	static const uint8_t newer[] = { 0x08, SNAPSHOT_FORMAT + 1 };
-	uint64_t version;
-	struct change_list list;
+	struct state_snapshot snapshot;
 	struct error err = { 0 };
-	ck_assert_int_eq(snapshot_decode(newer, sizeof newer, &version, &list, &err), ERR_VERSION);
+	ck_assert_int_eq(snapshot_decode(newer, sizeof newer, &snapshot, &err), ERR_VERSION);
 	ck_assert_str_eq(err.text, "a snapshot of format 2; this program reads format 1");
 }
 END_TEST
 
 START_TEST(messages_are_made_or_refused_when_memory_is_short)
 {
-	struct message m = { .type = MESSAGE_UPDATE, .update = { .to_version = 1, .changes = all_kinds() } };
+	struct message m = { .type = MESSAGE_UPDATE,
+		                 .update = { .to_version = 1, .changes = all_kinds(), .leases = some_leases(9) } };
 	uint8_t *bytes;
 	size_t n;
 	int code = ERR_NO_MEMORY;
@@ -291,7 +456,8 @@ END_TEST
 
 SUITE_MAIN("wire", commands_and_snapshots_come_back_equal, an_update_comes_back_equal,
            a_subscription_and_a_cluster_reply_come_back_equal, node_statuses_come_back_equal,
-           short_messages_come_back_equal, a_message_over_the_limit_is_not_made,
+           short_messages_come_back_equal, leases_and_operations_come_back_equal,
+           the_estimate_of_a_lease_is_never_too_small, a_message_over_the_limit_is_not_made,
            the_estimate_of_a_change_is_never_too_small,
            every_truncation_and_every_damaged_byte_is_refused_or_read_soundly,
            a_snapshot_of_a_newer_format_is_refused_by_name, messages_are_made_or_refused_when_memory_is_short)
