@@ -28,6 +28,14 @@
 	X(FLOW_NOT_SYN, "flow_not_syn", "a packet in the middle of a connection that cannot be adopted")       \
 	X(FLOW_CONFLICT, "flow_conflict", "the client has another connection to the same port of the VM")      \
 	X(VM_NOT_READY, "vm_not_ready", "the VM is attached but its port is not open")                         \
+	X(SNAT_NO_LEASE, "snat_no_lease", "to a port of the VIP that nobody has leased")                       \
+	X(SNAT_NO_FLOW, "snat_no_flow", "to or from a leased port, but of no connection that is known")        \
+	X(SNAT_EXHAUSTED, "snat_exhausted", "no port is left towards this destination; the VM was told")       \
+	X(SNAT_HOLD_FULL, "snat_hold_full", "more packets waited for a range than are held: the oldest went")  \
+	X(SNAT_HOLD_TIMEOUT, "snat_hold_timeout", "a packet waited for a range that did not come in time")     \
+	X(SNAT_UNSUPPORTED, "snat_unsupported",                                                                \
+	  "must be translated and cannot be: a fragment, or a protocol without ports")                         \
+	X(ICMP_UNKNOWN, "icmp_unknown", "ICMP about no connection that is known")                              \
 	X(TTL_EXPIRED, "ttl_expired", "the time to live ran out")                                              \
 	X(RATE_LIMITED, "rate_limited", "over the limit for answers of our own")
 
