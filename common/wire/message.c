@@ -162,6 +162,22 @@ static Ananta__DipSnat *encode_dip_snat(struct arena *a, const struct dip_snat *
 	return pb;
 }
 
+// NULL when memory is short.
+static Ananta__Counter **encode_counters(struct arena *a, const struct counter *counters, uint32_t n)
+{
+	Ananta__Counter **pb = arena_array(a, n, sizeof *pb);
+	Ananta__Counter *items = arena_array(a, n, sizeof *items);
+	if (pb == NULL || items == NULL)
+		return NULL;
+	for (uint32_t i = 0; i < n; i++) {
+		ananta__counter__init(&items[i]);
+		items[i].name = (char *)counters[i].name;
+		items[i].value = counters[i].value;
+		pb[i] = &items[i];
+	}
+	return pb;
+}
+
 static Ananta__NodeStatus *encode_status(struct arena *a, const struct node_status *s)
 {
 	bool ok = true;
@@ -172,19 +188,12 @@ static Ananta__NodeStatus *encode_status(struct arena *a, const struct node_stat
 	pb->version = s->version;
 	pb->program_version = (char *)s->program_version;
 	pb->n_counters = s->n_counters;
-	pb->counters = arena_array(a, s->n_counters, sizeof *pb->counters);
-	Ananta__Counter *counters = arena_array(a, s->n_counters, sizeof *counters);
+	pb->counters = encode_counters(a, s->counters, s->n_counters);
 	pb->n_dips = s->n_dips;
 	pb->dips = arena_array(a, s->n_dips, sizeof *pb->dips);
 	Ananta__DipStatus *dips = arena_array(a, s->n_dips, sizeof *dips);
-	if (pb->counters == NULL || counters == NULL || pb->dips == NULL || dips == NULL)
+	if (pb->counters == NULL || pb->dips == NULL || dips == NULL)
 		return NULL;
-	for (uint32_t i = 0; i < s->n_counters; i++) {
-		ananta__counter__init(&counters[i]);
-		counters[i].name = (char *)s->counters[i].name;
-		counters[i].value = s->counters[i].value;
-		pb->counters[i] = &counters[i];
-	}
 	for (uint32_t i = 0; i < s->n_dips; i++) {
 		ananta__dip_status__init(&dips[i]);
 		dips[i].dip = pb_from_addr(&s->dips[i].dip);
@@ -224,7 +233,9 @@ static Ananta__ClusterReply *encode_cluster(struct arena *a, const struct cluste
 	pb->n_replicas = c->n_replicas;
 	pb->replicas = arena_array(a, c->n_replicas, sizeof *pb->replicas);
 	Ananta__ReplicaInfo *replicas = arena_array(a, c->n_replicas, sizeof *replicas);
-	if (pb->replicas == NULL || replicas == NULL)
+	pb->n_counters = c->n_counters;
+	pb->counters = encode_counters(a, c->counters, c->n_counters);
+	if (pb->replicas == NULL || replicas == NULL || pb->counters == NULL)
 		return NULL;
 	for (uint32_t i = 0; i < c->n_replicas; i++) {
 		ananta__replica_info__init(&replicas[i]);
@@ -430,6 +441,16 @@ static int decode_dip_snat(const Ananta__DipSnat *pb, struct dip_snat *s, struct
 	return code;
 }
 
+static int decode_counters(Ananta__Counter **pb, uint32_t n, struct counter *ret_counters, struct error *err)
+{
+	int code = 0;
+	for (uint32_t i = 0; code == 0 && i < n; i++) {
+		ret_counters[i].value = pb[i]->value;
+		code = pb_to_text(pb[i]->name, ret_counters[i].name, sizeof ret_counters[i].name, "counter", err);
+	}
+	return code;
+}
+
 static int decode_status(const Ananta__NodeStatus *pb, struct node_status *s, struct error *err)
 {
 	s->role = pb_to_role(pb->role);
@@ -445,10 +466,8 @@ static int decode_status(const Ananta__NodeStatus *pb, struct node_status *s, st
 		code = pb_to_text(pb->state, s->state, sizeof s->state, "state", err);
 	if (code == 0)
 		code = pb_to_text(pb->program_version, s->program_version, sizeof s->program_version, "version", err);
-	for (uint32_t i = 0; code == 0 && i < s->n_counters; i++) {
-		s->counters[i].value = pb->counters[i]->value;
-		code = pb_to_text(pb->counters[i]->name, s->counters[i].name, sizeof s->counters[i].name, "counter", err);
-	}
+	if (code == 0)
+		code = decode_counters(pb->counters, s->n_counters, s->counters, err);
 	for (uint32_t i = 0; code == 0 && i < s->n_dips; i++) {
 		code = pb_to_addr(&pb->dips[i]->dip, &s->dips[i].dip, err);
 		if (code == 0)
@@ -487,7 +506,10 @@ static int decode_cluster(const Ananta__ClusterReply *pb, struct cluster_reply *
 	if (pb->n_replicas > REPLICAS_MAX)
 		return error_set(err, ERR_MALFORMED, "more than %d replicas", REPLICAS_MAX);
 	c->n_replicas = (uint32_t)pb->n_replicas;
+	c->n_counters = pb->n_counters < CLUSTER_COUNTERS_MAX ? (uint32_t)pb->n_counters : CLUSTER_COUNTERS_MAX;
 	int code = pb_to_text(pb->program_version, c->program_version, sizeof c->program_version, "version", err);
+	if (code == 0)
+		code = decode_counters(pb->counters, c->n_counters, c->counters, err);
 	for (uint32_t i = 0; code == 0 && i < c->n_replicas; i++) {
 		struct replica_info *r = &c->replicas[i];
 		r->id = pb->replicas[i]->id;

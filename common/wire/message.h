@@ -46,6 +46,8 @@ struct counter {
 	uint64_t value;
 };
 
+#define CLUSTER_COUNTERS_MAX 32 // of a manager; what is more is left out
+
 struct snat_destination {
 	struct ip_addr addr;
 	uint16_t port;
@@ -140,6 +142,8 @@ struct cluster_reply {
 	uint32_t n_replicas;
 	struct replica_info replicas[REPLICAS_MAX];
 	uint32_t n_subscribers;
+	uint32_t n_counters;
+	struct counter counters[CLUSTER_COUNTERS_MAX]; // of this replica, since it started
 };
 
 struct message {

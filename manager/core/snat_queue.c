@@ -19,7 +19,9 @@ struct asker { // a DIP
 	struct ip_addr dip;
 	struct snat_op request; // that waits: in DELAYED and READY, and in UNDER_WAY behind the other one
 	struct token_bucket bucket;
+	struct mono_time asked; // when it was pushed
 	uint64_t under_way_seq;
+	struct mono_time under_way_asked;
 	uint64_t due_us; // DELAYED: when its rate allows it
 	uint32_t vip; // of the request that waits
 	uint32_t hash_next;
@@ -291,9 +293,11 @@ static int check_room(const struct snat_queue *q, uint32_t vip, const struct ip_
 	return 0;
 }
 
-static void file_request(struct snat_queue *q, uint32_t a, const struct snat_op *request, uint32_t vip)
+static void file_request(struct snat_queue *q, uint32_t a, const struct snat_op *request, uint32_t vip,
+                         struct mono_time now)
 {
 	q->askers[a].request = *request;
+	q->askers[a].asked = now;
 	q->askers[a].vip = vip;
 	q->vips[vip].n_waiting++;
 	q->n_waiting++;
@@ -307,8 +311,10 @@ int snat_queue_push_request(struct snat_queue *q, const struct snat_op *request,
 	if (a != 0 && asker->state == ASKER_UNDER_WAY && request->seq <= asker->under_way_seq)
 		return 0;
 	if (a != 0 && asker->state != ASKER_IDLE && (asker->state != ASKER_UNDER_WAY || asker->has_next)) {
-		if (request->seq > asker->request.seq)
+		if (request->seq > asker->request.seq) {
 			asker->request = *request;
+			asker->asked = now;
+		}
 		return 0;
 	}
 	uint32_t v = lookup_vip(q, vip);
@@ -319,7 +325,7 @@ int snat_queue_push_request(struct snat_queue *q, const struct snat_op *request,
 		return error_set(err, ERR_LIMIT, "%u DIPs wait for ports, which is the limit; ask again later",
 		                 SNAT_QUEUE_DIPS_MAX);
 	asker = &q->askers[a];
-	file_request(q, a, request, v != 0 ? v : insert_vip(q, vip));
+	file_request(q, a, request, v != 0 ? v : insert_vip(q, vip), now);
 	if (asker->state == ASKER_UNDER_WAY) {
 		asker->has_next = true;
 	} else {
@@ -348,21 +354,24 @@ static void take_request(struct snat_queue *q, struct snat_op *ret_op)
 	*ret_op = asker->request;
 	asker->state = ASKER_UNDER_WAY;
 	asker->under_way_seq = asker->request.seq;
+	asker->under_way_asked = asker->asked;
 	asker->has_next = false;
 	q->n_waiting--;
 	if (--vip->n_waiting == 0)
 		remove_vip(q, v);
 }
 
-void snat_queue_done(struct snat_queue *q, const struct ip_addr *dip, struct mono_time now)
+struct mono_time snat_queue_done(struct snat_queue *q, const struct ip_addr *dip, struct mono_time now)
 {
 	uint32_t a = lookup_asker(q, dip);
 	if (a == 0 || q->askers[a].state != ASKER_UNDER_WAY)
-		return;
+		return now;
+	struct mono_time asked = q->askers[a].under_way_asked;
 	if (q->askers[a].has_next)
 		begin_waiting(q, a, now);
 	else
 		append_idle(q, a);
+	return asked;
 }
 
 // ---- ends ----

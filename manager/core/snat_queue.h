@@ -49,8 +49,8 @@ NODISCARD int snat_queue_push_end(struct snat_queue *q, const struct snat_op *en
 // Takes up to `max` operations; its requests are then under way until they are done. How many there are.
 uint32_t snat_queue_take(struct snat_queue *q, struct mono_time now, struct snat_op *ret_ops, uint32_t max);
 
-// The request of this DIP that was under way has been decided, or is lost. None under way is fine.
-void snat_queue_done(struct snat_queue *q, const struct ip_addr *dip, struct mono_time now);
+// The request of this DIP that was under way has been decided, or is lost. When it was pushed, or `now` when none was under way.
+struct mono_time snat_queue_done(struct snat_queue *q, const struct ip_addr *dip, struct mono_time now);
 
 // When is there something to take? False: when something was pushed or done.
 bool snat_queue_next_time(const struct snat_queue *q, struct mono_time now, struct mono_time *ret_when);

@@ -1,5 +1,6 @@
 // Commands: proposed to Raft on behalf of a peer, answered when they are applied.
 #include <string.h>
+#include <time.h>
 
 #include "common/base/memory.h"
 #include "common/wire/changes.h"
@@ -31,20 +32,27 @@ static void on_result(const struct error *err, uint64_t version, void *user)
 	memory_free(c);
 }
 
-static int propose(struct command *c, const struct change_list *changes, struct error *err)
+int server_propose(struct server *s, const struct change_list *changes, const struct snat_op_list *ops,
+                   replica_result_fn on_done, void *user, struct error *err)
 {
 	uint8_t *bytes;
 	size_t n;
-	struct state_command command = { .changes = *changes };
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	struct state_command command = { .time_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 };
+	if (changes != NULL)
+		command.changes = *changes;
+	if (ops != NULL)
+		command.ops = *ops;
 	if (command_encode(&command, &bytes, &n) != 0)
 		return error_set(err, ERR_NO_MEMORY, "memory is short");
-	int code = replica_propose(c->peer->server->replica, bytes, n, on_result, c, err);
+	int code = replica_propose(s->replica, bytes, n, on_done, user, err);
 	memory_free(bytes);
 	return code;
 }
 
-int commands_propose(struct peer *p, uint64_t request_id, const struct change_list *changes, command_fn on_done,
-                     struct error *err)
+int commands_propose(struct peer *p, uint64_t request_id, const struct change_list *changes,
+                     const struct snat_op_list *ops, command_fn on_done, struct error *err)
 {
 	if (p->n_commands >= SERVER_PEER_COMMANDS_MAX)
 		return error_set(err, ERR_LIMIT, "%u commands of this connection wait, which is the limit; try again later",
@@ -53,7 +61,7 @@ int commands_propose(struct peer *p, uint64_t request_id, const struct change_li
 	if (c == NULL)
 		return error_set(err, ERR_NO_MEMORY, "memory is short");
 	*c = (struct command){ .peer = p, .next = p->commands, .request_id = request_id, .on_done = on_done };
-	int code = propose(c, changes, err);
+	int code = server_propose(p->server, changes, ops, on_result, c, err);
 	if (code != 0) {
 		memory_free(c);
 		return code;
@@ -97,14 +105,41 @@ static int check_change(const struct server *s, const struct change *c, struct e
 	return 0;
 }
 
-void commands_on_request(struct peer *p, uint64_t request_id, const struct change_list *changes)
+// Of operations on leases a client may only revoke; and it is told when there is nothing to revoke.
+static int check_op(const struct server *s, const struct snat_op *op, struct error *err)
+{
+	const struct snat_state *snat = &s->machine.state.snat;
+	char text[IP_ADDR_TEXT_BYTES];
+	struct lease held;
+	struct lease_list leases = { 0 };
+	if (op->kind != SNAT_REVOKE)
+		return error_set(err, ERR_INVALID, "snat: ports are asked for and returned by agents; a command can revoke");
+	if (!ip_addr_is_unspecified(&op->vip)) {
+		if (snat_state_lookup(snat, &op->vip, op->first_port, &held))
+			return 0;
+		return error_set(err, ERR_NOT_FOUND, "snat: nobody holds port %u of %s", op->first_port,
+		                 ip_addr_format(&op->vip, text));
+	}
+	int code = snat_state_list_of_dip(snat, &op->dip, &leases);
+	bool has_any = leases.n > 0;
+	lease_list_fini(&leases);
+	if (code != 0)
+		return error_set(err, ERR_NO_MEMORY, "memory is short");
+	return has_any ? 0
+	               : error_set(err, ERR_NOT_FOUND, "snat: %s holds no ports", ip_addr_format(&op->dip, text));
+}
+
+void commands_on_request(struct peer *p, uint64_t request_id, const struct change_list *changes,
+                         const struct snat_op_list *ops)
 {
 	struct error err = { 0 };
-	int code = changes->n == 0 ? error_set(&err, ERR_INVALID, "the command holds no change") : 0;
+	int code = changes->n + ops->n == 0 ? error_set(&err, ERR_INVALID, "the command holds no change") : 0;
 	for (uint32_t i = 0; code == 0 && i < changes->n; i++)
 		code = check_change(p->server, &changes->items[i], &err);
+	for (uint32_t i = 0; code == 0 && i < ops->n; i++)
+		code = check_op(p->server, &ops->items[i], &err);
 	if (code == 0)
-		code = commands_propose(p, request_id, changes, answer, &err);
+		code = commands_propose(p, request_id, changes, ops, answer, &err);
 	if (code != 0)
 		answer(p, request_id, &err, 0);
 }

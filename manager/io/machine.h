@@ -6,7 +6,8 @@
 
 struct machine {
 	struct cluster_state state;
-	void (*on_applied)(const struct change_list *changes, const struct apply_result *result, void *user); // it changed
+	// A command was carried out: objects or leases changed, or operations have outcomes.
+	void (*on_applied)(const struct change_list *changes, const struct apply_result *result, void *user);
 	void (*on_restored)(void *user); // everything may have changed
 	void *user;
 };

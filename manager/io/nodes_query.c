@@ -177,7 +177,7 @@ void nodes_query_begin(struct peer *p, uint64_t request_id, enum node_role role,
 
 // The node says its own name and role; what counts is whom we asked. What it has acknowledged is in use, also where the
 // version went on without changing anything for it.
-static void take_status(struct node_status *item, struct node_status *status, uint64_t acked_version)
+static void take_status(struct node_status *item, struct node_status *status, uint64_t acked_version, bool is_fenced)
 {
 	struct node_status taken = *status;
 	memset(status, 0, sizeof *status);
@@ -185,6 +185,8 @@ static void take_status(struct node_status *item, struct node_status *status, ui
 	taken.role = item->role;
 	if (taken.version < acked_version)
 		taken.version = acked_version;
+	if (is_fenced)
+		(void)text_copy(taken.state, sizeof taken.state, "fenced");
 	node_status_fini(item);
 	*item = taken;
 }
@@ -207,7 +209,8 @@ void nodes_query_on_status(struct peer *p, uint64_t request_id, struct node_stat
 	if (!q->is_awaited[i] || item->role != p->subscribe.role || strcmp(item->name, p->subscribe.node.name) != 0)
 		return;
 	q->is_awaited[i] = false;
-	take_status(item, status, p->distribution.acked_version);
+	take_status(item, status, p->distribution.acked_version,
+	            item->role == ROLE_MUX && snat_service_is_fenced(p->server, item->name));
 	if (--q->n_unanswered == 0)
 		finish(q);
 }

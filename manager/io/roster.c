@@ -55,11 +55,12 @@ int roster_insert(struct roster *r, struct peer *p)
 	return 0;
 }
 
-void roster_remove(struct roster *r, struct peer *p)
+bool roster_remove(struct roster *r, struct peer *p)
 {
 	uint32_t i = find(r, p->subscribe.role, p->subscribe.node.name);
 	if (i == r->n || r->items[i] != p)
-		return;
+		return false;
 	memmove(r->items + i, r->items + i + 1, (r->n - i - 1) * sizeof *r->items);
 	r->n--;
+	return true;
 }

@@ -1,6 +1,7 @@
 // Who is subscribed: peers by role and name, sorted, so that lookup is O(log n) and iteration is in order.
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/wire/message.h"
@@ -21,5 +22,5 @@ struct peer *roster_lookup(const struct roster *r, enum node_role role, const ch
 // There must be none of this role and name. ERR_NO_MEMORY.
 NODISCARD int roster_insert(struct roster *r, struct peer *p);
 
-// Removing one that is not in it is fine.
-void roster_remove(struct roster *r, struct peer *p);
+// False: it is not in it.
+bool roster_remove(struct roster *r, struct peer *p);

@@ -34,42 +34,48 @@ void server_send_error(struct peer *p, uint64_t request_id, const struct error *
 	(void)conn_send_error(p->conn, request_id, err);
 }
 
-#define PART_MAX_BYTES (MESSAGE_MAX_BYTES - 256) // what is left for changes beside the envelope
+#define PART_MAX_BYTES (MESSAGE_MAX_BYTES - 256) // what is left for changes and leases beside the envelope
 
-// How many changes from `first` fit into one message; at least one.
-static uint32_t fit_changes(const struct change_list *changes, uint32_t first)
+// The next part of what `whole` still holds, taken from its front: at least one change or lease, if there are any.
+static struct update take_part(struct update *whole)
 {
+	struct update part = *whole;
 	size_t n_bytes = 0;
 	uint32_t n = 0;
-	while (first + n < changes->n) {
-		n_bytes += change_encoded_bytes(&changes->items[first + n]);
+	while (n < whole->changes.n) {
+		n_bytes += change_encoded_bytes(&whole->changes.items[n]);
 		if (n > 0 && n_bytes > PART_MAX_BYTES)
 			break;
 		n++;
 	}
-	return n;
+	part.changes.n = n;
+	whole->changes.items += n;
+	whole->changes.n -= n;
+	size_t room = n_bytes < PART_MAX_BYTES ? (PART_MAX_BYTES - n_bytes) / LEASE_ENCODED_BYTES : 0;
+	if (part.leases.n > room)
+		part.leases.n = (uint32_t)room;
+	whole->leases.items += part.leases.n;
+	whole->leases.n -= part.leases.n;
+	part.more = whole->changes.n + whole->leases.n > 0;
+	return part;
 }
 
-void server_send_update(struct peer *p, uint64_t request_id, uint64_t from_version, uint64_t to_version,
-                        const struct change_list *changes)
+void server_send_update(struct peer *p, uint64_t request_id, const struct update *update)
 {
-	uint32_t first = 0;
+	struct update rest = *update;
+	bool has_more;
 	int code;
 	do {
-		uint32_t n = fit_changes(changes, first);
 		struct message m = { .type = MESSAGE_UPDATE,
 			                 .request_id = request_id,
 			                 .term = replica_term(p->server->replica) };
-		m.update.from_version = from_version;
-		m.update.to_version = to_version;
-		m.update.more = first + n < changes->n;
-		m.update.changes = (struct change_list){ .n = n, .capacity = n, .items = changes->items + first };
+		m.update = take_part(&rest);
+		has_more = m.update.more;
 		code = conn_send(p->conn, &m);
-		first += n;
-	} while (code == 0 && first < changes->n);
+	} while (code == 0 && has_more);
 	if (code != 0 && code != ERR_UNAVAILABLE) {
 		log_error("update-not-sent", "peer=%s version=%llu error=%s", conn_peer(p->conn),
-		          (unsigned long long)to_version, error_code_name((enum error_code)code));
+		          (unsigned long long)update->to_version, error_code_name((enum error_code)code));
 		server_close_peer(p, NULL);
 	}
 }
@@ -90,6 +96,7 @@ void server_release(struct server *s)
 	if (--s->n_open > 0)
 		return;
 	roster_fini(&s->roster);
+	snat_service_fini(s);
 	machine_fini(&s->machine);
 	memory_free(s);
 }
@@ -99,15 +106,24 @@ void server_release(struct server *s)
 static void send_state(struct peer *p, uint64_t request_id)
 {
 	const struct cluster_state *state = &p->server->machine.state;
-	struct change_list all;
+	struct update u = { .to_version = state->store.version };
 	struct error err = { 0 };
-	if (cluster_state_get_snapshot(state, &all) != 0) {
+	if (store_get_all(&state->store, &u.changes) != 0) {
 		error_set(&err, ERR_NO_MEMORY, "memory is short");
 		server_send_error(p, request_id, &err);
 		return;
 	}
-	server_send_update(p, request_id, 0, state->store.version, &all);
-	change_list_fini(&all);
+	server_send_update(p, request_id, &u);
+	change_list_fini(&u.changes);
+}
+
+static void put_counters(const struct server *s, struct cluster_reply *c)
+{
+	snat_stats_fill(&s->snat.stats, server_now(), c->counters, &c->n_counters);
+	snat_stats_put(c->counters, &c->n_counters, "snat_waiting", snat_queue_n_waiting(s->snat.queue));
+	snat_stats_put(c->counters, &c->n_counters, "muxes_fenced", mux_watch_n(&s->snat.muxes, MUX_FENCED));
+	snat_stats_put(c->counters, &c->n_counters, "lease_version", s->machine.state.snat.version);
+	snat_stats_put(c->counters, &c->n_counters, "lease_floor", s->snat.muxes.floor);
 }
 
 static void send_cluster(struct peer *p, uint64_t request_id)
@@ -126,6 +142,7 @@ static void send_cluster(struct peer *p, uint64_t request_id)
 	c->n_replicas = s->config.n_replicas;
 	memcpy(c->replicas, s->config.replicas, sizeof c->replicas);
 	(void)text_copy(c->program_version, sizeof c->program_version, ANANTA_VERSION);
+	put_counters(s, c);
 	(void)conn_send(p->conn, &m);
 }
 
@@ -137,25 +154,37 @@ static void refuse_unexpected(struct peer *p, const struct message *m)
 	server_close_peer(p, NULL);
 }
 
+static bool needs_leader(enum message_type type)
+{
+	return type == MESSAGE_COMMAND_REQUEST || type == MESSAGE_STATE_REQUEST || type == MESSAGE_NODES_REQUEST ||
+	       type == MESSAGE_LEASES_REQUEST || type == MESSAGE_SNAT_ASK;
+}
+
 static void on_message(struct conn *c, struct message *m, void *user)
 {
 	struct peer *p = user;
 	if (p == NULL || p->state == PEER_CLOSING)
 		return;
-	bool needs_leader =
-		m->type == MESSAGE_COMMAND_REQUEST || m->type == MESSAGE_STATE_REQUEST || m->type == MESSAGE_NODES_REQUEST;
-	if (needs_leader && !server_is_serving(p->server)) {
+	if (needs_leader(m->type) && !server_is_serving(p->server)) {
 		server_send_redirect(p, m->request_id);
 		return;
 	}
 	switch (m->type) {
 	case MESSAGE_SUBSCRIBE: subscriptions_on_request(p, &m->subscribe); return;
-	case MESSAGE_ACK: subscriptions_on_ack(p, m->ack.version); return;
+	case MESSAGE_ACK: subscriptions_on_ack(p, m->ack.version, m->ack.lease_version); return;
 	case MESSAGE_STATUS_REPLY: nodes_query_on_status(p, m->request_id, &m->status); return;
-	case MESSAGE_COMMAND_REQUEST: commands_on_request(p, m->request_id, &m->changes); return;
+	case MESSAGE_COMMAND_REQUEST: commands_on_request(p, m->request_id, &m->changes, &m->ops); return;
 	case MESSAGE_STATE_REQUEST: send_state(p, m->request_id); return;
 	case MESSAGE_NODES_REQUEST:
 		nodes_query_begin(p, m->request_id, m->nodes_request.role, m->nodes_request.name);
+		return;
+	case MESSAGE_LEASES_REQUEST:
+		leases_query_answer(p, m->request_id, &m->leases_request.vip, m->leases_request.port, m->leases_request.at_ms);
+		return;
+	case MESSAGE_SNAT_ASK:
+		if (p->state != PEER_SUBSCRIBED || p->subscribe.role != ROLE_AGENT)
+			break;
+		snat_service_on_ask(p, &m->ops);
 		return;
 	case MESSAGE_CLUSTER_REQUEST: send_cluster(p, m->request_id); return;
 	case MESSAGE_PING:
@@ -167,9 +196,7 @@ static void on_message(struct conn *c, struct message *m, void *user)
 	case MESSAGE_NODES_REPLY:
 	case MESSAGE_CLUSTER_REPLY:
 	case MESSAGE_FENCE:
-	case MESSAGE_SNAT_ASK:
 	case MESSAGE_SNAT_REPLY:
-	case MESSAGE_LEASES_REQUEST:
 	case MESSAGE_LEASES_REPLY: break;
 	}
 	refuse_unexpected(p, m);
@@ -249,14 +276,18 @@ static void on_applied(const struct change_list *changes, const struct apply_res
 {
 	struct server *s = user;
 	s->has_news = true;
-	if (s->replica != NULL && replica_leads(s->replica)) // not what is read from the disk at start
+	s->has_changes = s->has_changes || result->is_changed;
+	if (s->replica == NULL || !replica_leads(s->replica)) // what is read from the disk at start
+		return;
+	if (result->is_changed)
 		log_applied(changes, result->version);
+	snat_service_on_applied(s, changes, result);
 }
 
 static void on_restored(void *user)
 {
 	struct server *s = user;
-	s->has_news = true;
+	s->has_news = s->has_changes = true;
 }
 
 static void on_cluster_made(const struct error *err, uint64_t version, void *user)
@@ -269,17 +300,12 @@ static void on_cluster_made(const struct error *err, uint64_t version, void *use
 static void make_cluster(struct server *s)
 {
 	struct change put = { .key.kind = OBJECT_CLUSTER };
-	struct state_command command = { .changes = { .n = 1, .capacity = 1, .items = &put } };
+	struct change_list changes = { .n = 1, .capacity = 1, .items = &put };
 	struct error err = { 0 };
-	uint8_t *bytes;
-	size_t n;
 	CHECK(uv_random(NULL, NULL, &put.cluster, sizeof put.cluster, 0, NULL) == 0);
 	put.cluster.cluster_id |= 1; // never 0
-	if (command_encode(&command, &bytes, &n) != 0)
-		return;
-	if (replica_propose(s->replica, bytes, n, on_cluster_made, s, &err) != 0)
+	if (server_propose(s, &changes, NULL, on_cluster_made, s, &err) != 0)
 		on_cluster_made(&err, 0, s);
-	memory_free(bytes);
 }
 
 static void on_leadership(bool leads, void *user)
@@ -290,11 +316,13 @@ static void on_leadership(bool leads, void *user)
 		         (unsigned long long)replica_term(s->replica), (unsigned long long)s->machine.state.store.version);
 		if (!s->machine.state.store.has_cluster)
 			make_cluster(s);
+		snat_service_begin(s);
 		return;
 	}
 	log_warn("lost-leadership", "replica=%llu", (unsigned long long)s->config.id);
 	nodes_query_end_all(s);
 	subscriptions_end_all(s);
+	snat_service_end(s);
 }
 
 static void on_pump(uv_prepare_t *pump)
@@ -303,8 +331,14 @@ static void on_pump(uv_prepare_t *pump)
 	if (!s->has_news)
 		return;
 	s->has_news = false;
-	if (server_is_serving(s))
+	if (!server_is_serving(s))
+		return;
+	if (s->has_changes)
 		subscriptions_pump(s);
+	else
+		subscriptions_pump_muxes(s);
+	s->has_changes = false;
+	snat_service_step(s);
 }
 
 // ---- life ----
@@ -330,6 +364,7 @@ void server_stop(struct server *s)
 		server_close_peer(p, NULL);
 	}
 	conn_listener_destroy(s->listener);
+	snat_service_stop(s);
 	uv_close((uv_handle_t *)&s->pump, on_pump_closed);
 }
 
@@ -369,6 +404,11 @@ int server_create(uv_loop_t *loop, const struct manager_config *config, struct s
 		memory_free(s);
 		return error_set(err, ERR_NO_MEMORY, "memory is short");
 	}
+	if (snat_service_init(s) != 0) {
+		machine_fini(&s->machine);
+		memory_free(s);
+		return error_set(err, ERR_NO_MEMORY, "memory is short");
+	}
 	s->loop = loop;
 	s->config = *config;
 	s->next_request_id = 1;
@@ -377,6 +417,7 @@ int server_create(uv_loop_t *loop, const struct manager_config *config, struct s
 	s->machine.user = s;
 	int code = start_replica(s, err);
 	if (code != 0) {
+		snat_service_fini(s);
 		machine_fini(&s->machine);
 		memory_free(s);
 		return code;
@@ -385,6 +426,7 @@ int server_create(uv_loop_t *loop, const struct manager_config *config, struct s
 	s->pump.data = s;
 	uv_prepare_start(&s->pump, on_pump);
 	s->n_open = 2; // the replica and the pump
+	snat_service_start(s);
 	code = listen_on_api(s, err);
 	if (code != 0) {
 		server_stop(s);

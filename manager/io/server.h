@@ -3,6 +3,8 @@
 //   Subscribe      follower: Redirect. Leader: makes the node known (a command, when it is new or has moved), then streams
 //                  updates: one under way, the next when that is acknowledged. A newer subscription of the same node wins.
 //   Command        follower: Redirect. Leader: proposes it, answers when it is applied: the version, or the refusal
+//   SnatAsk        leader, from a subscribed agent: requests and returns of ports of its DIPs (snat_service.c)
+//   Leases         follower: Redirect. Leader: who holds, or held, ranges of ports
 //   State          follower: Redirect. Leader: all objects, in Updates
 //   Nodes          follower: Redirect. Leader: asks every subscribed node and waits STATUS_MS; the others are "unreachable"
 //   Cluster        every replica, for itself

@@ -3,9 +3,12 @@
 
 #include "common/io/conn.h"
 #include "manager/core/distribution.h"
+#include "manager/core/mux_watch.h"
+#include "manager/core/snat_queue.h"
 #include "manager/io/machine.h"
 #include "manager/io/roster.h"
 #include "manager/io/server.h"
+#include "manager/io/snat_stats.h"
 #include "manager/raft/replica.h"
 
 // A connection. It subscribes at most once:
@@ -25,6 +28,35 @@ struct peer {
 	struct distribution distribution;
 	struct command *commands; // that wait for their result
 	uint32_t n_commands;
+	struct snat_answer *answers; // to its requests, that wait for an Update to go before; oldest first
+	struct snat_answer **answers_end;
+	bool holds_leases; // an agent that holds leases of this cluster already
+	bool is_noted; // there may be something to send to it
+	struct peer *next_noted;
+};
+
+struct snat_pool_watch; // what was said of a VIP's pool
+struct snat_gone_host; // since when a host is not connected
+
+// The leader's work on leases. Everything in it is of one leadership, but for the counters.
+struct snat_service {
+	struct snat_queue *queue;
+	struct mux_watch muxes;
+	uint64_t begin_version; // of the leases, when the leadership began
+	uint64_t noted_floor; // up to here the agents concerned were noted
+	struct snat_answer *answers; // that wait for the floor; oldest first
+	struct snat_answer **answers_end;
+	struct peer *noted;
+	uint32_t leadership; // counts them, so that what comes late is known as such
+	uint32_t n_batches; // under way
+	struct mono_time foreign_logged; // when a foreign request was logged last
+	uv_timer_t wake; // when time alone brings something to do
+	uv_timer_t second; // runs every second: pools and hosts
+	uint32_t n_pools;
+	struct snat_pool_watch *pools; // ascending by VIP
+	uint32_t n_gone;
+	struct snat_gone_host *gone; // ascending by name
+	struct snat_stats stats;
 };
 
 struct server {
@@ -35,10 +67,12 @@ struct server {
 	struct conn_listener *listener;
 	uv_prepare_t pump; // sends updates, once in each turn of the loop in which something has changed
 	bool has_news; // for the pump
+	bool has_changes; // of objects: all subscribers are looked at
 	bool is_stopping;
 	uint32_t n_open; // what must be closed before the server is freed
 	struct peer *peers;
 	struct roster roster; // of the subscribed ones
+	struct snat_service snat;
 	struct nodes_query *queries;
 	uint32_t n_queries;
 	uint64_t next_request_id; // of status requests
@@ -55,9 +89,10 @@ const char *server_leader_api(const struct server *s);
 void server_send_redirect(struct peer *p, uint64_t request_id);
 void server_send_error(struct peer *p, uint64_t request_id, const struct error *err);
 
-// Sends the changes in as many Updates as they need.
-void server_send_update(struct peer *p, uint64_t request_id, uint64_t from_version, uint64_t to_version,
-                        const struct change_list *changes);
+// Sends what an update holds in as many Updates as it needs.
+void server_send_update(struct peer *p, uint64_t request_id, const struct update *update);
+
+struct mono_time server_now(void);
 
 // Says why, closes; the peer stays until its connection is closed.
 void server_close_peer(struct peer *p, const struct error *why);
@@ -69,17 +104,24 @@ void server_release(struct server *s);
 // A command's result comes to `on_done` unless the peer is gone by then. 0, or err says why it was not proposed.
 typedef void (*command_fn)(struct peer *p, uint64_t request_id, const struct error *err, uint64_t version);
 NODISCARD int commands_propose(struct peer *p, uint64_t request_id, const struct change_list *changes,
-                               command_fn on_done, struct error *err);
-void commands_on_request(struct peer *p, uint64_t request_id, const struct change_list *changes);
+                               const struct snat_op_list *ops, command_fn on_done, struct error *err);
+void commands_on_request(struct peer *p, uint64_t request_id, const struct change_list *changes,
+                         const struct snat_op_list *ops);
 void commands_forget_peer(struct peer *p);
+
+// Proposes a command, stamped with the time, for the server itself; changes or ops may be NULL. As replica_propose.
+NODISCARD int server_propose(struct server *s, const struct change_list *changes, const struct snat_op_list *ops,
+                             replica_result_fn on_done, void *user, struct error *err);
 
 // ---- subscriptions.c ----
 
 void subscriptions_on_request(struct peer *p, const struct subscribe *subscribe);
-void subscriptions_on_ack(struct peer *p, uint64_t version);
+void subscriptions_on_ack(struct peer *p, uint64_t version, uint64_t lease_version);
 void subscriptions_forget_peer(struct peer *p);
 void subscriptions_end_all(struct server *s); // leadership was lost
-void subscriptions_pump(struct server *s);
+void subscriptions_pump(struct server *s); // all of them
+void subscriptions_pump_muxes(struct server *s);
+void subscriptions_send(struct peer *p); // what is due to it
 
 // ---- nodes_query.c ----
 
@@ -87,3 +129,48 @@ void nodes_query_begin(struct peer *p, uint64_t request_id, enum node_role role,
 void nodes_query_on_status(struct peer *p, uint64_t request_id, struct node_status *status); // may be moved out
 void nodes_query_forget_peer(struct peer *p);
 void nodes_query_end_all(struct server *s);
+
+// ---- snat_service.c ----
+
+NODISCARD int snat_service_init(struct server *s);
+void snat_service_start(struct server *s); // its handles, which count in n_open
+void snat_service_stop(struct server *s); // its handles are closed; each releases the server
+void snat_service_fini(struct server *s);
+void snat_service_begin(struct server *s); // leadership has begun, or was lost
+void snat_service_end(struct server *s);
+
+void snat_service_on_ask(struct peer *p, const struct snat_op_list *ops);
+void snat_service_on_applied(struct server *s, const struct change_list *changes, const struct apply_result *result);
+void snat_service_on_subscribe(struct peer *p);
+void snat_service_on_unsubscribe(struct peer *p);
+
+// Whatever can be done now: muxes fenced, answers given, batches proposed.
+void snat_service_step(struct server *s);
+
+// May this agent be told of leases yet? One that holds none, while a new leader does not know what muxes hold, may not.
+bool snat_service_may_update(const struct peer *p);
+
+void snat_service_note(struct peer *p); // the step sends it what is due
+
+bool snat_service_is_fenced(const struct server *s, const char *mux);
+
+// ---- snat_answers.c ----
+
+struct snat_outcome;
+void snat_answers_on_outcome(struct server *s, const struct snat_outcome *outcome, uint64_t lease_version,
+                             struct mono_time asked);
+void snat_answers_refuse(struct peer *p, const struct snat_op *request, const struct error *err);
+void snat_answers_release(struct server *s); // those that the floor has reached, to their peers
+void snat_answers_flush(struct peer *p); // those whose leases have been sent before
+void snat_answers_forget_peer(struct peer *p);
+void snat_answers_clear(struct server *s);
+
+// ---- snat_watch.c ----
+
+void snat_watch_run(struct server *s); // every second, at the leader
+void snat_watch_clear(struct server *s);
+void snat_watch_note_empty(struct server *s, const struct ip_addr *vip); // a request was refused
+
+// ---- leases_query.c ----
+
+void leases_query_answer(struct peer *p, uint64_t request_id, const struct ip_addr *vip, uint16_t port, uint64_t at_ms);

@@ -16,20 +16,35 @@ static void refuse(struct peer *p, const struct error *err)
 	server_close_peer(p, err);
 }
 
-static void send_next(struct peer *p)
+// Muxes are told of every lease, agents of those that all muxes know.
+static uint64_t floor_for(const struct peer *p)
+{
+	return p->subscribe.role == ROLE_MUX ? UINT64_MAX : p->server->snat.muxes.floor;
+}
+
+static void send_update(struct peer *p)
 {
 	struct server *s = p->server;
-	struct distribution_update u;
-	if (p->state != PEER_SUBSCRIBED || !distribution_is_due(&p->distribution, &s->machine.state))
+	struct update u;
+	if (!snat_service_may_update(p) || !distribution_is_due(&p->distribution, &s->machine.state, floor_for(p)))
 		return;
-	if (distribution_take_update(&p->distribution, &s->machine.state, &u) != 0) {
+	if (distribution_take_update(&p->distribution, &s->machine.state, floor_for(p), &u) != 0) {
 		struct error err = { 0 };
 		error_set(&err, ERR_NO_MEMORY, "memory is short");
 		server_close_peer(p, &err);
 		return;
 	}
-	server_send_update(p, 0, u.from_version, u.to_version, &u.changes);
+	server_send_update(p, 0, &u);
 	change_list_fini(&u.changes);
+	lease_list_fini(&u.leases);
+}
+
+void subscriptions_send(struct peer *p)
+{
+	if (p->state == PEER_SUBSCRIBED)
+		send_update(p);
+	if (p->state == PEER_SUBSCRIBED)
+		snat_answers_flush(p);
 }
 
 static void replace_older(struct peer *p)
@@ -58,10 +73,11 @@ static void accept_subscription(struct peer *p)
 	}
 	p->state = PEER_SUBSCRIBED;
 	distribution_init(&p->distribution, sub->role == ROLE_MUX ? AUDIENCE_MUX : AUDIENCE_AGENT, sub->node.name,
-	                  sub->cluster_id, sub->have_version, &s->machine.state);
+	                  sub->cluster_id, sub->have_version, sub->have_lease_version, &s->machine.state);
+	snat_service_on_subscribe(p);
 	log_info("subscribed", "role=%s name=%s peer=%s have=%llu program=%s", role_name(sub->role), sub->node.name,
 	         conn_peer(p->conn), (unsigned long long)sub->have_version, sub->program_version);
-	send_next(p);
+	subscriptions_send(p);
 }
 
 static void on_registered(struct peer *p, uint64_t request_id, const struct error *err, uint64_t version)
@@ -96,7 +112,7 @@ static void register_node(struct peer *p)
 	struct change_list changes = { .n = 1, .capacity = 1, .items = &put };
 	struct error err = { 0 };
 	p->state = PEER_REGISTERING;
-	if (commands_propose(p, 0, &changes, on_registered, &err) != 0)
+	if (commands_propose(p, 0, &changes, &(struct snat_op_list){ 0 }, on_registered, &err) != 0)
 		on_registered(p, 0, &err, 0);
 }
 
@@ -119,20 +135,28 @@ void subscriptions_on_request(struct peer *p, const struct subscribe *subscribe)
 	}
 }
 
-void subscriptions_on_ack(struct peer *p, uint64_t version)
+void subscriptions_on_ack(struct peer *p, uint64_t version, uint64_t lease_version)
 {
+	struct server *s = p->server;
 	struct error err = { 0 };
 	if (p->state != PEER_SUBSCRIBED)
 		return;
-	if (distribution_on_ack(&p->distribution, version, &err) != 0)
+	if (distribution_on_ack(&p->distribution, version, lease_version, &err) != 0) {
 		refuse(p, &err);
-	else
-		send_next(p);
+		return;
+	}
+	if (p->subscribe.role == ROLE_MUX) {
+		mux_watch_on_ack(&s->snat.muxes, p->subscribe.node.name, p->distribution.acked_lease_version);
+		s->has_news = true;
+	}
+	subscriptions_send(p);
 }
 
 void subscriptions_forget_peer(struct peer *p)
 {
-	roster_remove(&p->server->roster, p);
+	if (roster_remove(&p->server->roster, p))
+		snat_service_on_unsubscribe(p);
+	snat_answers_forget_peer(p);
 }
 
 void subscriptions_end_all(struct server *s)
@@ -147,7 +171,7 @@ void subscriptions_end_all(struct server *s)
 
 void subscriptions_pump(struct server *s)
 {
-	// send_next may close a peer and so take it out of the roster: backwards, so that the others keep their places.
+	// Sending may close a peer and so take it out of the roster: backwards, so that the others keep their places.
 	for (uint32_t i = s->roster.n; i > 0; i--)
 		if (i <= s->roster.n)
 			send_next(s->roster.items[i - 1]);

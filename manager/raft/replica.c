@@ -311,6 +311,11 @@ static void on_prepare(uv_prepare_t *prepare)
 	submit_waiting(r);
 }
 
+bool replica_has_waiting(const struct replica *r)
+{
+	return r->waiting.first != NULL;
+}
+
 bool replica_leads(const struct replica *r)
 {
 	struct raft *raft = (struct raft *)&r->raft;

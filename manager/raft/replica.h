@@ -73,6 +73,9 @@ typedef void (*replica_result_fn)(const struct error *err, uint64_t version, voi
 NODISCARD int replica_propose(struct replica *r, const uint8_t *bytes, size_t n, replica_result_fn on_result,
                               void *user, struct error *err);
 
+// Do proposals wait that were not submitted yet? They are in the next prepare phase.
+bool replica_has_waiting(const struct replica *r);
+
 // Does this replica lead, with all entries of earlier terms applied?
 bool replica_leads(const struct replica *r);
 

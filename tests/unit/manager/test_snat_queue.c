@@ -61,10 +61,10 @@ static uint32_t take(uint64_t now_us, struct snat_op *ops, uint32_t max)
 	return snat_queue_take(queue, mono_from_us(now_us), ops, max);
 }
 
-static void done(uint32_t dip, uint64_t now_us)
+static uint64_t done(uint32_t dip, uint64_t now_us)
 {
 	struct ip_addr a = dip_of(dip);
-	snat_queue_done(queue, &a, mono_from_us(now_us));
+	return snat_queue_done(queue, &a, mono_from_us(now_us)).us;
 }
 
 START_TEST(a_repeated_request_is_ignored_while_it_waits_and_while_it_is_under_way)
@@ -126,6 +126,22 @@ START_TEST(what_is_over_the_rate_of_a_dip_waits)
 	ck_assert_uint_eq(take(100005, ops, 4), 1);
 	ck_assert_uint_eq(ops[0].seq, 21);
 	ck_assert(!snat_queue_next_time(queue, mono_from_us(100005), &when));
+	teardown();
+}
+END_TEST
+
+START_TEST(it_is_known_when_a_request_was_pushed)
+{
+	struct snat_op ops[4];
+	setup();
+	must_push(1, 100, 1, 10);
+	must_push(1, 100, 1, 20);
+	ck_assert_uint_eq(take(30, ops, 4), 1);
+	must_push(1, 101, 1, 40);
+	ck_assert_uint_eq(done(1, 50), 10);
+	ck_assert_uint_eq(take(60, ops, 4), 1);
+	ck_assert_uint_eq(done(1, 70), 40);
+	ck_assert_uint_eq(done(1, 80), 80);
 	teardown();
 }
 END_TEST
@@ -378,7 +394,8 @@ END_TEST
 
 SUITE_MAIN("snat-queue", a_repeated_request_is_ignored_while_it_waits_and_while_it_is_under_way,
            a_newer_request_replaces_the_one_that_waits_and_follows_the_one_under_way,
-           what_is_over_the_rate_of_a_dip_waits, one_vip_cannot_fill_the_queue_and_all_together_are_bounded,
+           what_is_over_the_rate_of_a_dip_waits, it_is_known_when_a_request_was_pushed,
+           one_vip_cannot_fill_the_queue_and_all_together_are_bounded,
            more_dips_than_are_remembered_are_served_all_the_same,
            a_vip_that_asks_without_limit_delays_others_by_one_round,
            ends_keep_their_order_and_get_half_of_a_batch_while_requests_wait,

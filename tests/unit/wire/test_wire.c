@@ -213,7 +213,9 @@ START_TEST(a_subscription_and_a_cluster_reply_come_back_equal)
 		                                .n_replicas = 2,
 		                                .replicas = { { 1, "10.0.0.11:7400", "10.0.0.11:7401" },
 		                                              { 2, "10.0.0.12:7400", "10.0.0.12:7401" } },
-		                                .n_subscribers = 5 };
+		                                .n_subscribers = 5,
+		                                .n_counters = 2,
+		                                .counters = { { "snat_requests", 7 }, { "snat_granted_ports", UINT64_MAX } } };
 	got = sent_and_received(&m);
 	ck_assert_mem_eq(&got.cluster, &m.cluster, sizeof m.cluster);
 }
