@@ -96,12 +96,6 @@ static void update_floor(struct mux_watch *w)
 		w->floor = floor;
 }
 
-void mux_watch_raise_floor(struct mux_watch *w, uint64_t version)
-{
-	if (version <= w->version && version > w->floor)
-		w->floor = version;
-}
-
 // ---- events ----
 
 void mux_watch_begin(struct mux_watch *w, uint64_t version)

@@ -65,9 +65,6 @@ struct mux_watch {
 void mux_watch_begin(struct mux_watch *w, uint64_t version);
 void mux_watch_expect(struct mux_watch *w, const char *name, struct mono_time now);
 
-// Somebody was told of this version already, by the leader before: then all muxes had acknowledged it.
-void mux_watch_raise_floor(struct mux_watch *w, uint64_t version);
-
 void mux_watch_on_version(struct mux_watch *w, uint64_t version, struct mono_time now);
 void mux_watch_on_subscribe(struct mux_watch *w, const char *name, uint64_t acked, struct mono_time now);
 void mux_watch_on_ack(struct mux_watch *w, const char *name, uint64_t acked);

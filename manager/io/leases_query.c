@@ -35,8 +35,8 @@ static void put_pool(const struct cluster_state *state, const struct vip_config 
 {
 	if (vip == NULL || vip->n_snat_dips == 0)
 		return;
-	struct snat_pool_counts counts =
-		snat_state_count(&state->snat, &vip->vip, now_ms, state->store.settings.snat_quarantine_s);
+	struct snat_pool_counts counts;
+	snat_state_pool_status(&state->snat, &vip->vip, now_ms, state->store.settings.snat_quarantine_s, &counts);
 	r->pools[r->n_pools++] = (struct snat_pool_status){
 		.vip = vip->vip, .n_ports = counts.n_ports, .n_held = counts.n_held, .n_quarantined = counts.n_quarantined
 	};

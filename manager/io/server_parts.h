@@ -30,7 +30,6 @@ struct peer {
 	uint32_t n_commands;
 	struct snat_answer *answers; // to its requests, that wait for an Update to go before; oldest first
 	struct snat_answer **answers_end;
-	bool holds_leases; // an agent that holds leases of this cluster already
 	bool is_noted; // there may be something to send to it
 	struct peer *next_noted;
 };
@@ -42,7 +41,6 @@ struct snat_gone_host; // since when a host is not connected
 struct snat_service {
 	struct snat_queue *queue;
 	struct mux_watch muxes;
-	uint64_t begin_version; // of the leases, when the leadership began
 	uint64_t noted_floor; // up to here the agents concerned were noted
 	struct snat_answer *answers; // that wait for the floor; oldest first
 	struct snat_answer **answers_end;
@@ -146,9 +144,6 @@ void snat_service_on_unsubscribe(struct peer *p);
 
 // Whatever can be done now: muxes fenced, answers given, batches proposed.
 void snat_service_step(struct server *s);
-
-// May this agent be told of leases yet? One that holds none, while a new leader does not know what muxes hold, may not.
-bool snat_service_may_update(const struct peer *p);
 
 void snat_service_note(struct peer *p); // the step sends it what is due
 

@@ -132,7 +132,7 @@ static void send_answer(struct peer *p, const struct snat_answer *a)
 void snat_answers_flush(struct peer *p)
 {
 	const struct distribution *d = &p->distribution;
-	while (p->answers != NULL && d->is_greeted &&
+	while (p->answers != NULL && d->has_lease_base &&
 	       (!d->is_in_flight || p->answers->lease_version <= d->sent_lease_version)) {
 		struct snat_answer *a = take_first(&p->answers, &p->answers_end);
 		send_answer(p, a);

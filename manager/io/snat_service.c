@@ -60,11 +60,11 @@ static void on_request(struct peer *p, const struct snat_op *op)
 		snat_answers_refuse(p, op, &err);
 		return;
 	}
-	const struct ip_addr *vip = snat_state_next_vip(&state->snat, &op->dip, &state->store.settings);
+	const struct vip_config *vip = cluster_state_snat_vip(state, &op->dip);
 	if (vip == NULL) {
 		s->snat.stats.refused_not_configured++;
 		error_set(&err, ERR_NOT_FOUND, "%s is in no `snat` list; put it into that of a VIP", text);
-	} else if (snat_queue_push_request(s->snat.queue, op, vip, server_now(), &err) != 0) {
+	} else if (snat_queue_push_request(s->snat.queue, op, &vip->vip, server_now(), &err) != 0) {
 		s->snat.stats.refused_queue_full++;
 	}
 	if (err.code != 0)
@@ -189,7 +189,8 @@ void snat_service_note(struct peer *p)
 
 static void note_agent(struct peer *p)
 {
-	distribution_note_leases(&p->distribution);
+	const struct snat_service *snat = &p->server->snat;
+	distribution_note_leases(&p->distribution, snat->noted_floor, snat->muxes.floor);
 	snat_service_note(p);
 }
 
@@ -294,16 +295,10 @@ void snat_service_step(struct server *s)
 
 void snat_service_on_subscribe(struct peer *p)
 {
-	struct snat_service *snat = &p->server->snat;
-	const struct cluster_state *state = &p->server->machine.state;
-	const struct subscribe *sub = &p->subscribe;
-	bool is_ours = sub->cluster_id == state->store.cluster.cluster_id;
 	p->answers_end = &p->answers;
-	p->holds_leases = is_ours && sub->have_lease_version > 0 && sub->have_lease_version <= state->snat.version;
-	if (sub->role == ROLE_MUX)
-		mux_watch_on_subscribe(&snat->muxes, sub->node.name, p->distribution.acked_lease_version, server_now());
-	else if (p->holds_leases)
-		mux_watch_raise_floor(&snat->muxes, sub->have_lease_version);
+	if (p->subscribe.role == ROLE_MUX)
+		mux_watch_on_subscribe(&p->server->snat.muxes, p->subscribe.node.name, p->distribution.acked_lease_version,
+		                       server_now());
 	p->server->has_news = true;
 }
 
@@ -312,12 +307,6 @@ void snat_service_on_unsubscribe(struct peer *p)
 	if (p->subscribe.role == ROLE_MUX)
 		mux_watch_on_disconnect(&p->server->snat.muxes, p->subscribe.node.name, server_now());
 	p->server->has_news = true;
-}
-
-bool snat_service_may_update(const struct peer *p)
-{
-	const struct snat_service *snat = &p->server->snat;
-	return p->subscribe.role == ROLE_MUX || p->holds_leases || snat->muxes.floor >= snat->begin_version;
 }
 
 bool snat_service_is_fenced(const struct server *s, const char *mux)
@@ -381,9 +370,8 @@ void snat_service_begin(struct server *s)
 	struct mono_time now = server_now();
 	snat_queue_clear(snat->queue);
 	snat_queue_set_rate(snat->queue, store->settings.snat_dip_requests_per_s);
-	snat->begin_version = s->machine.state.snat.version;
 	snat->noted_floor = 0;
-	mux_watch_begin(&snat->muxes, snat->begin_version);
+	mux_watch_begin(&snat->muxes, s->machine.state.snat.version);
 	for (uint32_t i = 0; i < store->muxes.n; i++)
 		mux_watch_expect(&snat->muxes, store_mux(store, i)->name, now);
 	s->has_news = true;

@@ -41,7 +41,9 @@ static struct snat_pool_watch *find_pool(struct snat_service *snat, const struct
 static struct snat_pool_counts count_pool(const struct server *s, const struct ip_addr *vip)
 {
 	const struct cluster_state *state = &s->machine.state;
-	return snat_state_count(&state->snat, vip, wall_ms(), state->store.settings.snat_quarantine_s);
+	struct snat_pool_counts counts;
+	snat_state_pool_status(&state->snat, vip, wall_ms(), state->store.settings.snat_quarantine_s, &counts);
+	return counts;
 }
 
 static void set_level(struct server *s, const struct ip_addr *vip, enum pool_level level)

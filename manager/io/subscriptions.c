@@ -19,14 +19,14 @@ static void refuse(struct peer *p, const struct error *err)
 // Muxes are told of every lease, agents of those that all muxes know.
 static uint64_t floor_for(const struct peer *p)
 {
-	return p->subscribe.role == ROLE_MUX ? UINT64_MAX : p->server->snat.muxes.floor;
+	return p->subscribe.role == ROLE_MUX ? LEASE_FLOOR_NONE : p->server->snat.muxes.floor;
 }
 
 static void send_update(struct peer *p)
 {
 	struct server *s = p->server;
-	struct update u;
-	if (!snat_service_may_update(p) || !distribution_is_due(&p->distribution, &s->machine.state, floor_for(p)))
+	struct distribution_update u;
+	if (!distribution_is_due(&p->distribution, &s->machine.state, floor_for(p)))
 		return;
 	if (distribution_take_update(&p->distribution, &s->machine.state, floor_for(p), &u) != 0) {
 		struct error err = { 0 };
@@ -34,9 +34,14 @@ static void send_update(struct peer *p)
 		server_close_peer(p, &err);
 		return;
 	}
-	server_send_update(p, 0, &u);
-	change_list_fini(&u.changes);
-	lease_list_fini(&u.leases);
+	server_send_update(p, 0,
+	                   &(struct update){ .from_version = u.from_version,
+	                                     .to_version = u.to_version,
+	                                     .changes = u.changes,
+	                                     .lease_version = u.lease_version,
+	                                     .replaces_leases = u.replaces_leases,
+	                                     .leases = u.leases });
+	distribution_update_fini(&u);
 }
 
 void subscriptions_send(struct peer *p)
@@ -174,5 +179,15 @@ void subscriptions_pump(struct server *s)
 	// Sending may close a peer and so take it out of the roster: backwards, so that the others keep their places.
 	for (uint32_t i = s->roster.n; i > 0; i--)
 		if (i <= s->roster.n)
-			send_next(s->roster.items[i - 1]);
+			subscriptions_send(s->roster.items[i - 1]);
+}
+
+void subscriptions_pump_muxes(struct server *s)
+{
+	uint32_t n = 0;
+	while (n < s->roster.n && s->roster.items[n]->subscribe.role == ROLE_MUX) // they come first
+		n++;
+	for (; n > 0; n--)
+		if (n <= s->roster.n)
+			subscriptions_send(s->roster.items[n - 1]);
 }

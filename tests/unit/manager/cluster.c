@@ -177,11 +177,60 @@ uint64_t cluster_must(struct cluster *c, const char *command)
 
 // ---- nodes ----
 
+static void remove_lease(struct lease_list *list, const struct lease *ended)
+{
+	uint32_t i = 0;
+	while (i < list->n && !(list->items[i].epoch == ended->epoch && list->items[i].first_port == ended->first_port &&
+	                        ip_addr_equal(&list->items[i].vip, &ended->vip)))
+		i++;
+	if (i < list->n)
+		list->items[i] = list->items[--list->n];
+}
+
+static void apply_leases(struct test_node *n, const struct update *u)
+{
+	if (u->replaces_leases)
+		lease_list_fini(&n->leases);
+	n->n_lease_snapshots += u->replaces_leases;
+	n->lease_version = u->lease_version;
+	for (uint32_t i = 0; i < u->leases.n; i++) {
+		if (u->leases.items[i].ended_ms != 0)
+			remove_lease(&n->leases, &u->leases.items[i]);
+		else
+			CHECK(lease_list_append(&n->leases, &u->leases.items[i]) == 0);
+	}
+}
+
+static uint32_t count_ports(const struct test_node *n, const struct ip_addr *dip)
+{
+	uint32_t n_ports = 0;
+	for (uint32_t i = 0; i < n->leases.n; i++)
+		if (ip_addr_equal(&n->leases.items[i].dip, dip))
+			n_ports += n->leases.items[i].n_ports;
+	return n_ports;
+}
+
+static void on_notice(const struct message *m, void *user)
+{
+	struct test_node *n = user;
+	if (m->type == MESSAGE_FENCE) {
+		n->n_fences += m->is_fenced;
+		n->is_fenced = m->is_fenced;
+	} else if (m->type == MESSAGE_SNAT_REPLY) {
+		struct test_reply *r = &n->replies[n->n_replies++ % TEST_REPLIES_MAX];
+		*r = (struct test_reply){ .dip = m->snat_reply.dip, .seq = m->snat_reply.seq };
+		r->n_ports = m->snat_reply.n_ports;
+		r->err = m->snat_reply.err;
+		r->n_held_ports = count_ports(n, &r->dip);
+	}
+}
+
 static int on_update(struct update *u, void *user)
 {
 	struct test_node *n = user;
 	bool is_snapshot = update_is_snapshot(u);
 	n->n_snapshots += is_snapshot;
+	apply_leases(n, u);
 	CHECK(store_apply_update(&n->store, &u->changes, is_snapshot, u->to_version) == 0);
 	return 0;
 }
@@ -218,7 +267,7 @@ void test_node_begin(struct test_node *n, uv_loop_t *loop, const struct cluster 
 		.n_managers = c->n,
 		.subscribes = true,
 		.subscribe = { .role = role, .program_version = "test" },
-		.handler = { .on_update = on_update, .on_status_request = on_status_request, .on_state = on_state },
+		.handler = { .on_update = on_update, .on_status_request = on_status_request, .on_notice = on_notice, .on_state = on_state },
 		.user = n,
 	};
 	n->loop = loop;
@@ -233,6 +282,39 @@ void test_node_end(struct test_node *n)
 	manager_link_destroy(n->link);
 	uv_run(n->loop, UV_RUN_NOWAIT);
 	store_fini(&n->store);
+	lease_list_fini(&n->leases);
+}
+
+static bool send_op(struct test_node *n, struct snat_op *op)
+{
+	struct message m = { .type = MESSAGE_SNAT_ASK };
+	m.ops = (struct snat_op_list){ .n = 1, .capacity = 1, .items = op };
+	return manager_link_send(n->link, &m) == 0;
+}
+
+bool test_node_ask(struct test_node *n, const char *dip, uint64_t seq, uint32_t n_ports)
+{
+	struct snat_op op = { .kind = SNAT_REQUEST, .dip = addr_of(dip), .seq = seq, .n_ports = n_ports };
+	return send_op(n, &op);
+}
+
+bool test_node_return(struct test_node *n, const struct lease *lease)
+{
+	struct snat_op op = { .kind = SNAT_RETURN, .dip = lease->dip, .vip = lease->vip, .epoch = lease->epoch };
+	op.first_port = lease->first_port;
+	return send_op(n, &op);
+}
+
+const struct test_reply *test_node_last_reply(const struct test_node *n)
+{
+	CHECK(n->n_replies > 0);
+	return &n->replies[(n->n_replies - 1) % TEST_REPLIES_MAX];
+}
+
+uint32_t test_node_ports(const struct test_node *n, const char *dip)
+{
+	struct ip_addr addr = addr_of(dip);
+	return count_ports(n, &addr);
 }
 
 static void on_deadline(uv_timer_t *timer)

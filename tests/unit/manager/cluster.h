@@ -38,7 +38,18 @@ void cluster_wait_version(struct cluster *c, uint32_t i, uint64_t version);
 int cluster_command(struct cluster *c, const char *command, uint64_t *ret_version, struct error *err);
 uint64_t cluster_must(struct cluster *c, const char *command);
 
-// A mux or agent: holds what it is told.
+// An answer to a request for ports, and what the agent held of that DIP at that moment.
+struct test_reply {
+	struct ip_addr dip;
+	uint64_t seq;
+	uint32_t n_ports;
+	struct error err;
+	uint32_t n_held_ports;
+};
+
+#define TEST_REPLIES_MAX 64
+
+// A mux or agent: holds what it is told. On a loop of its own that does not run it is one that hangs.
 struct test_node {
 	uv_loop_t *loop;
 	struct manager_link *link;
@@ -47,7 +58,21 @@ struct test_node {
 	struct error down_reason; // of the last time that the link went down
 	uint32_t n_ups;
 	uint32_t n_snapshots;
+	struct lease_list leases; // held
+	uint64_t lease_version;
+	uint32_t n_lease_snapshots;
+	uint32_t n_fences; // that it was told
+	bool is_fenced;
+	uint32_t n_replies; // ever
+	struct test_reply replies[TEST_REPLIES_MAX]; // the i-th at i % TEST_REPLIES_MAX
 };
+
+// Sends a request for ports; false while there is no leader.
+bool test_node_ask(struct test_node *n, const char *dip, uint64_t seq, uint32_t n_ports);
+bool test_node_return(struct test_node *n, const struct lease *lease);
+
+const struct test_reply *test_node_last_reply(const struct test_node *n);
+uint32_t test_node_ports(const struct test_node *n, const char *dip); // that it holds
 
 void test_node_begin(struct test_node *n, uv_loop_t *loop, const struct cluster *c, enum node_role role,
                      const char *name, const char *addr);

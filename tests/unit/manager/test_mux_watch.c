@@ -98,19 +98,6 @@ START_TEST(registered_muxes_are_expected_for_three_seconds)
 }
 END_TEST
 
-START_TEST(what_agents_hold_already_is_the_floor_of_a_new_leader)
-{
-	mux_watch_begin(&watch, 9);
-	mux_watch_expect(&watch, "mux1", mono_from_us(0));
-	mux_watch_raise_floor(&watch, 8);
-	ck_assert_uint_eq(watch.floor, 8);
-	mux_watch_raise_floor(&watch, 5);
-	ck_assert_uint_eq(watch.floor, 8);
-	mux_watch_raise_floor(&watch, 10); // what is not there yet says nothing
-	ck_assert_uint_eq(watch.floor, 8);
-}
-END_TEST
-
 START_TEST(a_late_mux_is_fenced_and_free_again_when_it_has_caught_up)
 {
 	STORY("late", { 0, BEGIN, "", 1, 1, "" }, { 0, SUBSCRIBE, "mux1", 1, 1, "mux1 free" },
@@ -244,7 +231,6 @@ END_TEST
 
 SUITE_MAIN("mux-watch", without_muxes_the_floor_is_the_current_version,
            the_floor_is_what_every_live_mux_has_acknowledged, registered_muxes_are_expected_for_three_seconds,
-           what_agents_hold_already_is_the_floor_of_a_new_leader,
            a_late_mux_is_fenced_and_free_again_when_it_has_caught_up,
            the_last_mux_is_waited_for_as_long_as_it_is_connected, a_closed_connection_is_waited_for_half_a_second,
            one_that_comes_and_goes_gets_no_more_time_by_that, a_removed_mux_is_not_waited_for,
