@@ -23,11 +23,12 @@ static int apply(const uint8_t *bytes, size_t n, uint64_t *ret_version, struct e
 	int code = command_decode(bytes, n, &command, err);
 	if (code != 0)
 		return code;
-	code = cluster_state_apply(&m->state, &command.changes, &result, err);
+	code = cluster_state_apply(&m->state, &command, &result, err);
 	if (code == 0) {
 		*ret_version = result.version;
-		if (result.is_changed && m->on_applied != NULL)
+		if ((result.is_changed || result.leases_changed) && m->on_applied != NULL)
 			m->on_applied(&command.changes, &result, m->user);
+		apply_result_fini(&result);
 	}
 	state_command_fini(&command);
 	return code;
@@ -36,8 +37,8 @@ static int apply(const uint8_t *bytes, size_t n, uint64_t *ret_version, struct e
 static int snapshot(uint8_t **ret_bytes, size_t *ret_n, void *user)
 {
 	const struct machine *m = user;
-	struct state_snapshot s = { .version = m->state.store.version };
-	int code = cluster_state_get_snapshot(&m->state, &s.objects);
+	struct state_snapshot s;
+	int code = cluster_state_get_snapshot(&m->state, &s);
 	if (code != 0)
 		return code;
 	code = snapshot_encode(&s, ret_bytes, ret_n);
@@ -52,7 +53,7 @@ static int restore(const uint8_t *bytes, size_t n, struct error *err, void *user
 	int code = snapshot_decode(bytes, n, &s, err);
 	if (code != 0)
 		return code;
-	code = cluster_state_restore(&m->state, s.version, &s.objects);
+	code = cluster_state_restore(&m->state, &s);
 	state_snapshot_fini(&s);
 	if (code != 0)
 		return error_set(err, ERR_NO_MEMORY, "memory is short");

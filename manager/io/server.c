@@ -101,7 +101,7 @@ static void send_state(struct peer *p, uint64_t request_id)
 	const struct cluster_state *state = &p->server->machine.state;
 	struct change_list all;
 	struct error err = { 0 };
-	if (cluster_state_get_snapshot(state, &all) != 0) {
+	if (store_get_all(&state->store, &all) != 0) {
 		error_set(&err, ERR_NO_MEMORY, "memory is short");
 		server_send_error(p, request_id, &err);
 		return;
@@ -150,7 +150,7 @@ static void on_message(struct conn *c, struct message *m, void *user)
 	}
 	switch (m->type) {
 	case MESSAGE_SUBSCRIBE: subscriptions_on_request(p, &m->subscribe); return;
-	case MESSAGE_ACK: subscriptions_on_ack(p, m->ack.version); return;
+	case MESSAGE_ACK: subscriptions_on_ack(p, m->ack.version, m->ack.lease_version); return;
 	case MESSAGE_STATUS_REPLY: nodes_query_on_status(p, m->request_id, &m->status); return;
 	case MESSAGE_COMMAND_REQUEST: commands_on_request(p, m->request_id, &m->changes); return;
 	case MESSAGE_STATE_REQUEST: send_state(p, m->request_id); return;

@@ -76,7 +76,7 @@ void commands_forget_peer(struct peer *p);
 // ---- subscriptions.c ----
 
 void subscriptions_on_request(struct peer *p, const struct subscribe *subscribe);
-void subscriptions_on_ack(struct peer *p, uint64_t version);
+void subscriptions_on_ack(struct peer *p, uint64_t version, uint64_t lease_version);
 void subscriptions_forget_peer(struct peer *p);
 void subscriptions_end_all(struct server *s); // leadership was lost
 void subscriptions_pump(struct server *s);

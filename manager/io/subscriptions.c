@@ -20,16 +20,16 @@ static void send_next(struct peer *p)
 {
 	struct server *s = p->server;
 	struct distribution_update u;
-	if (p->state != PEER_SUBSCRIBED || !distribution_is_due(&p->distribution, &s->machine.state))
+	if (p->state != PEER_SUBSCRIBED || !distribution_is_due(&p->distribution, &s->machine.state, LEASE_FLOOR_NONE))
 		return;
-	if (distribution_take_update(&p->distribution, &s->machine.state, &u) != 0) {
+	if (distribution_take_update(&p->distribution, &s->machine.state, LEASE_FLOOR_NONE, &u) != 0) {
 		struct error err = { 0 };
 		error_set(&err, ERR_NO_MEMORY, "memory is short");
 		server_close_peer(p, &err);
 		return;
 	}
 	server_send_update(p, 0, u.from_version, u.to_version, &u.changes);
-	change_list_fini(&u.changes);
+	distribution_update_fini(&u);
 }
 
 static void replace_older(struct peer *p)
@@ -58,7 +58,7 @@ static void accept_subscription(struct peer *p)
 	}
 	p->state = PEER_SUBSCRIBED;
 	distribution_init(&p->distribution, sub->role == ROLE_MUX ? AUDIENCE_MUX : AUDIENCE_AGENT, sub->node.name,
-	                  sub->cluster_id, sub->have_version, &s->machine.state);
+	                  sub->cluster_id, sub->have_version, sub->have_lease_version, &s->machine.state);
 	log_info("subscribed", "role=%s name=%s peer=%s have=%llu program=%s", role_name(sub->role), sub->node.name,
 	         conn_peer(p->conn), (unsigned long long)sub->have_version, sub->program_version);
 	send_next(p);
@@ -119,12 +119,12 @@ void subscriptions_on_request(struct peer *p, const struct subscribe *subscribe)
 	}
 }
 
-void subscriptions_on_ack(struct peer *p, uint64_t version)
+void subscriptions_on_ack(struct peer *p, uint64_t version, uint64_t lease_version)
 {
 	struct error err = { 0 };
 	if (p->state != PEER_SUBSCRIBED)
 		return;
-	if (distribution_on_ack(&p->distribution, version, &err) != 0)
+	if (distribution_on_ack(&p->distribution, version, lease_version, &err) != 0)
 		refuse(p, &err);
 	else
 		send_next(p);
