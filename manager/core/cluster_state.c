@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "common/base/memory.h"
+#include "manager/core/addr_list.h"
 #include "manager/core/rules.h"
 
 int cluster_state_init(struct cluster_state *s)
@@ -10,7 +12,10 @@ int cluster_state_init(struct cluster_state *s)
 	store_init(&s->store);
 	addr_index_init(&s->holders);
 	addr_index_init(&s->attached);
-	return change_log_init(&s->log, 0);
+	if (change_log_init(&s->log, 0) == 0 && snat_state_init(&s->snat) == 0)
+		return 0;
+	cluster_state_fini(s);
+	return ERR_NO_MEMORY;
 }
 
 void cluster_state_fini(struct cluster_state *s)
@@ -19,6 +24,13 @@ void cluster_state_fini(struct cluster_state *s)
 	addr_index_fini(&s->holders);
 	addr_index_fini(&s->attached);
 	change_log_fini(&s->log);
+	snat_state_fini(&s->snat);
+}
+
+void apply_result_fini(struct apply_result *r)
+{
+	memory_free(r->outcomes.items);
+	r->outcomes = (struct snat_outcome_list){ 0 };
 }
 
 // Calls fn for each DIP that a VIP holds, also when it is in several lists; stops at the first failure.
@@ -160,50 +172,140 @@ static void log_touched(struct cluster_state *s, const struct touched_list *touc
 	}
 }
 
-int cluster_state_apply(struct cluster_state *s, struct change_list *changes, struct apply_result *ret_result,
-                        struct error *err)
+static int apply_changes(struct cluster_state *s, struct change_list *changes, struct progress *p, struct error *err)
 {
-	struct progress p = { 0 };
 	int code = 0;
 	for (uint32_t i = 0; code == 0 && i < changes->n; i++) {
-		code = apply_change(s, &changes->items[i], &p, err);
+		code = apply_change(s, &changes->items[i], p, err);
 		if (code != 0 && changes->n > 1)
 			error_prefix(err, "change %u of %u: ", i + 1, changes->n);
 	}
-	if (code != 0 && code != ERR_NO_MEMORY && roll_back(s, &p.undo) != 0)
+	if (code != 0 && code != ERR_NO_MEMORY && roll_back(s, &p->undo) != 0)
 		code = error_set(err, ERR_NO_MEMORY, "memory is short");
-	if (code == 0) {
-		bool is_changed = p.touched.n > 0;
-		s->store.version += is_changed;
-		log_touched(s, &p.touched);
-		*ret_result = (struct apply_result){ .version = s->store.version, .is_changed = is_changed };
+	return code;
+}
+
+// The VIPs whose leases may not be in line with the store any more.
+static int list_snat_vips(const struct cluster_state *s, const struct touched_list *touched, struct addr_list *vips)
+{
+	for (uint32_t i = 0; i < touched->n; i++) {
+		const struct object_key *key = &touched->items[i].key;
+		if (key->kind == OBJECT_VIP && addr_list_append(vips, &key->addr) != 0)
+			return ERR_NO_MEMORY;
+		if (key->kind != OBJECT_DIP)
+			continue;
+		uint32_t k = 0;
+		for (const struct vip_config *vip; (vip = cluster_state_next_holder(s, &key->addr, &k)) != NULL;)
+			if (vip->n_snat_dips > 0 && addr_list_append(vips, &vip->vip) != 0)
+				return ERR_NO_MEMORY;
 	}
+	addr_list_make_set(vips);
+	return 0;
+}
+
+static bool has_touched_cluster(const struct touched_list *touched)
+{
+	for (uint32_t i = 0; i < touched->n; i++)
+		if (touched->items[i].key.kind == OBJECT_CLUSTER)
+			return true;
+	return false;
+}
+
+static int reconcile_leases(struct cluster_state *s, const struct touched_list *touched)
+{
+	struct addr_list vips = { 0 };
+	int code = has_touched_cluster(touched) ? snat_state_reseed(&s->snat, &s->store) : 0;
+	if (code == 0)
+		code = list_snat_vips(s, touched, &vips);
+	for (uint32_t i = 0; code == 0 && i < vips.n; i++)
+		code = snat_state_reconcile(&s->snat, &s->store, &vips.items[i]);
+	if (code == 0 && touched->n > 0)
+		snat_state_sweep(&s->snat, &s->store.settings);
+	addr_list_fini(&vips);
+	return code;
+}
+
+static void apply_ops(struct cluster_state *s, const struct snat_op_list *ops, struct snat_outcome_list *outcomes)
+{
+	for (uint32_t i = 0; i < ops->n; i++)
+		outcomes->items[outcomes->n++] = snat_state_apply(&s->snat, &ops->items[i], &s->store.settings);
+}
+
+// What follows when the changes were accepted.
+static int apply_rest(struct cluster_state *s, const struct state_command *command, const struct touched_list *touched,
+                      struct apply_result *r)
+{
+	r->outcomes.capacity = command->ops.n;
+	if (command->ops.n > 0) {
+		r->outcomes.items = memory_array(command->ops.n, sizeof *r->outcomes.items);
+		if (r->outcomes.items == NULL)
+			return ERR_NO_MEMORY;
+	}
+	r->is_changed = touched->n > 0;
+	s->store.version += r->is_changed;
+	r->version = s->store.version;
+	log_touched(s, touched);
+	snat_state_begin(&s->snat, command->time_ms);
+	if (reconcile_leases(s, touched) != 0)
+		return ERR_NO_MEMORY;
+	apply_ops(s, &command->ops, &r->outcomes);
+	r->leases_changed = snat_state_end(&s->snat);
+	r->lease_version = s->snat.version;
+	return 0;
+}
+
+int cluster_state_apply(struct cluster_state *s, struct state_command *command, struct apply_result *ret_result,
+                        struct error *err)
+{
+	struct progress p = { 0 };
+	struct apply_result result = { 0 };
+	int code = apply_changes(s, &command->changes, &p, err);
+	if (code == 0 && apply_rest(s, command, &p.touched, &result) != 0)
+		code = error_set(err, ERR_NO_MEMORY, "memory is short");
+	if (code == 0)
+		*ret_result = result;
+	else
+		apply_result_fini(&result);
 	change_list_fini(&p.undo);
 	touched_list_fini(&p.touched);
 	return code;
 }
 
-int cluster_state_get_snapshot(const struct cluster_state *s, struct change_list *ret_objects)
+int cluster_state_get_snapshot(const struct cluster_state *s, struct state_snapshot *ret_snapshot)
 {
-	return store_get_all(&s->store, ret_objects);
+	struct state_snapshot snapshot = { .version = s->store.version };
+	if (store_get_all(&s->store, &snapshot.objects) != 0 || snat_state_get_image(&s->snat, &snapshot.snat) != 0) {
+		state_snapshot_fini(&snapshot);
+		return ERR_NO_MEMORY;
+	}
+	*ret_snapshot = snapshot;
+	return 0;
 }
 
-int cluster_state_restore(struct cluster_state *s, uint64_t version, struct change_list *objects)
+static int restore_all(struct cluster_state *fresh, struct state_snapshot *snapshot)
 {
-	struct cluster_state restored = { 0 };
-	store_init(&restored.store);
-	for (uint32_t i = 0; i < objects->n; i++) {
-		if (replace_object(&restored, &objects->items[i]) != 0) {
-			cluster_state_fini(&restored);
+	if (snat_state_init(&fresh->snat) != 0)
+		return ERR_NO_MEMORY;
+	for (uint32_t i = 0; i < snapshot->objects.n; i++)
+		if (replace_object(fresh, &snapshot->objects.items[i]) != 0)
 			return ERR_NO_MEMORY;
-		}
+	fresh->store.version = snapshot->version;
+	return snat_state_restore(&fresh->snat, &fresh->store, &snapshot->snat);
+}
+
+int cluster_state_restore(struct cluster_state *s, struct state_snapshot *snapshot)
+{
+	struct cluster_state fresh = { 0 };
+	store_init(&fresh.store);
+	if (restore_all(&fresh, snapshot) != 0) {
+		cluster_state_fini(&fresh);
+		return ERR_NO_MEMORY;
 	}
-	restored.store.version = version;
-	restored.log = s->log;
+	fresh.log = s->log;
 	s->log = (struct change_log){ 0 };
-	change_log_reset(&restored.log, version);
+	change_log_reset(&fresh.log, snapshot->version);
 	cluster_state_fini(s);
-	*s = restored;
+	*s = fresh;
 	return 0;
 }
 
@@ -228,4 +330,10 @@ const struct dip_info *cluster_state_next_attached(const struct cluster_state *s
 			return dip;
 	}
 	return NULL;
+}
+
+const struct vip_config *cluster_state_snat_vip(const struct cluster_state *s, const struct ip_addr *dip)
+{
+	const struct ip_addr *vip = snat_state_next_vip(&s->snat, dip, &s->store.settings);
+	return vip == NULL ? NULL : store_lookup_vip(&s->store, vip);
 }

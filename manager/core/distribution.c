@@ -1,27 +1,42 @@
 #include "manager/core/distribution.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-#include "common/base/memory.h"
+#include "manager/core/addr_list.h"
+#include "manager/core/distribution_parts.h"
 
 void distribution_init(struct distribution *d, enum audience audience, const char *node, uint64_t cluster_id,
-                       uint64_t have_version, const struct cluster_state *s)
+                       uint64_t have_version, uint64_t have_lease_version, const struct cluster_state *s)
 {
 	memset(d, 0, sizeof *d);
 	d->audience = audience;
+	d->first_lease_version = s->snat.version;
 	(void)text_copy(d->node, sizeof d->node, node);
 	bool is_ours = s->store.has_cluster && cluster_id == s->store.cluster.cluster_id;
-	if (!is_ours || have_version == 0 || have_version > s->store.version)
-		return;
-	d->has_base = true;
-	d->sent_version = have_version;
-	d->acked_version = have_version;
+	if (is_ours && have_version > 0 && have_version <= s->store.version) {
+		d->has_base = true;
+		d->sent_version = have_version;
+		d->acked_version = have_version;
+	}
+	if (is_ours && have_lease_version > 0 && have_lease_version <= s->snat.version) {
+		d->has_lease_base = audience == AUDIENCE_MUX; // which of its leases an agent still has is never sure
+		d->lease_base = have_lease_version;
+		d->sent_lease_version = have_lease_version;
+		d->acked_lease_version = have_lease_version;
+	}
 }
 
-bool distribution_is_due(const struct distribution *d, const struct cluster_state *s)
+bool distribution_is_due(const struct distribution *d, const struct cluster_state *s, uint64_t lease_floor)
 {
-	return !d->is_in_flight && (!d->is_greeted || d->sent_version != s->store.version);
+	if (d->is_in_flight)
+		return false;
+	return !d->is_greeted || d->sent_version != s->store.version || distribution_leases_are_due(d, s, lease_floor);
+}
+
+void distribution_update_fini(struct distribution_update *u)
+{
+	change_list_fini(&u->changes);
+	lease_list_fini(&u->leases);
 }
 
 static int append_current(const struct cluster_state *s, const struct object_key *key, struct change_list *list)
@@ -110,31 +125,6 @@ static int append_all_vips(const struct cluster_state *s, struct change_list *li
 	return 0;
 }
 
-static int compare_addrs(const void *a, const void *b)
-{
-	return ip_addr_compare(a, b);
-}
-
-struct addr_list {
-	uint32_t n;
-	uint32_t capacity;
-	struct ip_addr *items;
-};
-
-static int addr_list_append(struct addr_list *list, const struct ip_addr *addr)
-{
-	if (list->n == list->capacity) {
-		uint32_t capacity = list->capacity == 0 ? 16 : list->capacity * 2;
-		struct ip_addr *items = memory_resize(list->items, capacity, sizeof *items);
-		if (items == NULL)
-			return ERR_NO_MEMORY;
-		list->items = items;
-		list->capacity = capacity;
-	}
-	list->items[list->n++] = *addr;
-	return 0;
-}
-
 // The VIPs that hold a DIP of this host, each once, ascending.
 static int list_vips_of_host(const struct cluster_state *s, const char *host, struct addr_list *vips)
 {
@@ -145,14 +135,7 @@ static int list_vips_of_host(const struct cluster_state *s, const char *host, st
 			if (addr_list_append(vips, &vip->vip) != 0)
 				return ERR_NO_MEMORY;
 	}
-	if (vips->n == 0)
-		return 0;
-	qsort(vips->items, vips->n, sizeof *vips->items, compare_addrs);
-	uint32_t n = 1;
-	for (i = 1; i < vips->n; i++)
-		if (!ip_addr_equal(&vips->items[n - 1], &vips->items[i]))
-			vips->items[n++] = vips->items[i];
-	vips->n = n;
+	addr_list_make_set(vips);
 	return 0;
 }
 
@@ -164,7 +147,7 @@ static int append_vips_of_host(const struct cluster_state *s, const char *host, 
 		struct object_key key = object_key_of_addr(OBJECT_VIP, &vips.items[i]);
 		code = append_current(s, &key, list);
 	}
-	memory_free(vips.items);
+	addr_list_fini(&vips);
 	return code;
 }
 
@@ -197,37 +180,45 @@ static int collect_snapshot(const struct distribution *d, const struct cluster_s
 	return code;
 }
 
-int distribution_take_update(struct distribution *d, const struct cluster_state *s,
-                             struct distribution_update *ret_update)
+static int collect_objects(const struct distribution *d, const struct cluster_state *s, struct distribution_update *u)
 {
-	struct distribution_update u = { .to_version = s->store.version };
 	int code = ERR_NOT_FOUND;
+	u->to_version = s->store.version;
 	if (d->has_base) {
-		u.from_version = d->sent_version;
-		code = collect_delta(d, s, &u.changes);
+		u->from_version = d->sent_version;
+		code = collect_delta(d, s, &u->changes);
 	}
 	if (code == ERR_NOT_FOUND) {
-		u.from_version = 0;
-		code = collect_snapshot(d, s, &u.changes);
+		u->from_version = 0;
+		code = collect_snapshot(d, s, &u->changes);
 	}
-	if (code != 0) {
-		change_list_fini(&u.changes);
-		return code;
+	return code;
+}
+
+int distribution_take_update(struct distribution *d, const struct cluster_state *s, uint64_t lease_floor,
+                             struct distribution_update *ret_update)
+{
+	struct distribution_update u = { 0 };
+	if (collect_objects(d, s, &u) != 0 || distribution_collect_leases(d, s, lease_floor, &u) != 0) {
+		distribution_update_fini(&u);
+		return ERR_NO_MEMORY;
 	}
 	d->has_base = u.to_version > 0; // an update from version 0 would read as a snapshot
 	d->is_greeted = true;
 	d->is_in_flight = true;
 	d->sent_version = u.to_version;
+	distribution_on_leases_sent(d, &u);
 	*ret_update = u;
 	return 0;
 }
 
-int distribution_on_ack(struct distribution *d, uint64_t version, struct error *err)
+int distribution_on_ack(struct distribution *d, uint64_t version, uint64_t lease_version, struct error *err)
 {
-	if (!d->is_in_flight || version != d->sent_version)
-		return error_set(err, ERR_INVALID, "version %llu is acknowledged, but was not sent",
-		                 (unsigned long long)version);
+	if (!d->is_in_flight || version != d->sent_version || lease_version != d->sent_lease_version)
+		return error_set(err, ERR_INVALID, "versions %llu and %llu (leases) are acknowledged, but were not sent",
+		                 (unsigned long long)version, (unsigned long long)lease_version);
 	d->is_in_flight = false;
 	d->acked_version = version;
+	d->acked_lease_version = lease_version;
 	return 0;
 }

@@ -100,6 +100,50 @@ static int check_vip_is_no_dip(const struct cluster_state *s, const struct ip_ad
 	                 ip_addr_format(&holder->vip, other));
 }
 
+static int check_ranges_stay(const struct vip_config *vip, const struct snat_pool *pool, struct error *err)
+{
+	char text[IP_ADDR_TEXT_BYTES];
+	char other[IP_ADDR_TEXT_BYTES];
+	struct lease lease;
+	if (vip->snat.range_size != pool->range_size)
+		return error_set(err, ERR_CONFLICT,
+		                 "snat.range_size: %u ranges of %u ports are leased; put %s without \"snat\", or "
+		                 "delete it, first: that ends their leases",
+		                 pool->n_held, pool->range_size, ip_addr_format(&vip->vip, text));
+	for (uint32_t port = 0; port < vip->snat.first_port; port += pool->range_size)
+		if (snat_pool_lookup(pool, port, &lease))
+			return error_set(err, ERR_CONFLICT,
+			                 "snat.first_port: %u is leased to %s for SNAT; `anantactl snat revoke %s:%u`, or leave "
+			                 "first_port below it",
+			                 lease.first_port, ip_addr_format(&lease.dip, other), ip_addr_format(&vip->vip, text),
+			                 lease.first_port);
+	return 0;
+}
+
+static int check_endpoints_are_not_leased(const struct vip_config *vip, const struct snat_pool *pool, struct error *err)
+{
+	char text[IP_ADDR_TEXT_BYTES];
+	char other[IP_ADDR_TEXT_BYTES];
+	struct lease lease;
+	for (uint32_t i = 0; i < vip->n_endpoints; i++)
+		if (snat_pool_lookup(pool, vip->endpoints[i].port, &lease))
+			return error_set(err, ERR_CONFLICT,
+			                 "endpoint \"%s\": port %u is leased to %s for SNAT; `anantactl snat revoke %s:%u`, or "
+			                 "choose another port",
+			                 vip->endpoints[i].name, vip->endpoints[i].port, ip_addr_format(&lease.dip, other),
+			                 ip_addr_format(&vip->vip, text), vip->endpoints[i].port);
+	return 0;
+}
+
+static int check_leases_stay(const struct cluster_state *s, const struct vip_config *vip, struct error *err)
+{
+	const struct snat_pool *pool = snat_state_lookup_pool(&s->snat, &vip->vip);
+	if (pool == NULL || pool->n_held == 0 || vip->n_snat_dips == 0)
+		return 0;
+	int code = check_ranges_stay(vip, pool, err);
+	return code != 0 ? code : check_endpoints_are_not_leased(vip, pool, err);
+}
+
 static int check_vip_put(const struct cluster_state *s, struct vip_config *vip, struct error *err)
 {
 	char text[IP_ADDR_TEXT_BYTES];
@@ -115,7 +159,9 @@ static int check_vip_put(const struct cluster_state *s, struct vip_config *vip, 
 		code = check_vip_is_no_dip(s, &vip->vip, err);
 	if (code == 0 && old == NULL)
 		code = check_no_node_has(s, &vip->vip, NULL, "vip", err);
-	return code != 0 ? code : check_dips_are_no_vips(s, vip, err);
+	if (code == 0)
+		code = check_dips_are_no_vips(s, vip, err);
+	return code != 0 ? code : check_leases_stay(s, vip, err);
 }
 
 static int check_vip(const struct cluster_state *s, struct change *c, struct error *err)

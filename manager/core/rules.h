@@ -3,6 +3,8 @@
 //   cluster   put once, never deleted
 //   settings  cluster_settings_validate; deleting them brings the defaults back
 //   VIP       vip_config_validate; held by one tenant; neither a DIP, nor the address of a mux or host; its DIPs are no VIPs
+//             what is leased stays as it is: range_size and first_port do not change the ranges that are leased, and no endpoint
+//             takes a port of one (unless the VIP stops leasing ports)
 //   mux, host a usable address that no other object has; a host with DIPs attached is not removed
 //   DIP       attached on one known host, by a name, interface and MAC that can be; one DIP an interface; no VIP
 //

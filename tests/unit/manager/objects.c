@@ -70,8 +70,42 @@ static bool ends_list(const struct words *w)
 	return strcmp(peek(w), ",") == 0 || strcmp(peek(w), ";") == 0;
 }
 
+// "name=5" with this name.
+static bool take_option(struct words *w, const char *name, uint64_t *ret_value)
+{
+	size_t n = strlen(name);
+	const char *word = peek(w);
+	if (strncmp(word, name, n) != 0 || word[n] != '=')
+		return false;
+	*ret_value = number(next(w) + n + 1);
+	return true;
+}
+
+static bool take_policy(struct words *w, struct snat_policy *policy)
+{
+	static const struct snat_policy policy_default = SNAT_POLICY_DEFAULT;
+	struct snat_policy p = policy->range_size == 0 ? policy_default : *policy;
+	uint64_t value;
+	if (take_option(w, "size", &value))
+		p.range_size = (uint16_t)value;
+	else if (take_option(w, "first", &value))
+		p.first_port = (uint16_t)value;
+	else if (take_option(w, "prealloc", &value))
+		p.prealloc_ports = (uint32_t)value;
+	else if (take_option(w, "max", &value))
+		p.max_ports_per_dip = (uint32_t)value;
+	else if (take_option(w, "idle", &value))
+		p.idle_s = (uint32_t)value;
+	else
+		return false;
+	*policy = p;
+	return true;
+}
+
 static void parse_snat(struct words *w, struct vip_config *vip)
 {
+	while (take_policy(w, &vip->snat))
+		;
 	while (!ends_list(w)) {
 		vip->snat_dips = memory_resize(vip->snat_dips, vip->n_snat_dips + 1, sizeof *vip->snat_dips);
 		vip->snat_dips[vip->n_snat_dips++] = addr_of(next(w));
@@ -125,6 +159,58 @@ static void parse_node(struct words *w, struct node_info *node)
 	node->addr = addr_of(next(w));
 }
 
+static void parse_settings(struct words *w, struct cluster_settings *settings)
+{
+	uint64_t value;
+	*settings = cluster_settings_default();
+	settings->snat_quarantine_s = (uint32_t)number(next(w));
+	for (;;) {
+		if (take_option(w, "log", &value))
+			settings->snat_log_s = (uint32_t)value;
+		else if (take_option(w, "gone", &value))
+			settings->snat_gone_s = (uint32_t)value;
+		else if (take_option(w, "rate", &value))
+			settings->snat_dip_requests_per_s = (uint32_t)value;
+		else
+			return;
+	}
+}
+
+// Of "203.0.113.10:1024"; false for an address alone.
+static bool split_port(const char *word, struct ip_addr *ret_addr, uint16_t *ret_port)
+{
+	if (strchr(word, ':') == NULL) {
+		*ret_addr = addr_of(word);
+		return false;
+	}
+	CHECK(ip_endpoint_parse(word, ret_addr, ret_port, NULL) == 0);
+	return true;
+}
+
+static bool parse_op(struct words *w, const char *word, struct snat_op_list *ops)
+{
+	struct snat_op op = { 0 };
+	if (strcmp(word, "request") == 0) {
+		op.kind = SNAT_REQUEST;
+		op.dip = addr_of(next(w));
+		op.seq = number(next(w));
+		op.n_ports = (uint32_t)number(next(w));
+	} else if (strcmp(word, "return") == 0) {
+		op.kind = SNAT_RETURN;
+		op.dip = addr_of(next(w));
+		CHECK(split_port(next(w), &op.vip, &op.first_port));
+		op.epoch = (uint32_t)number(next(w));
+	} else if (strcmp(word, "revoke") == 0) {
+		op.kind = SNAT_REVOKE;
+		struct ip_addr addr;
+		*(split_port(next(w), &addr, &op.first_port) ? &op.vip : &op.dip) = addr;
+	} else {
+		return false;
+	}
+	CHECK(snat_op_list_append(ops, &op) == 0);
+	return true;
+}
+
 static enum object_kind parse_kind(const char *word)
 {
 	static const char *const names[] = { "", "cluster", "vip", "mux", "host", "dip", "settings" };
@@ -174,31 +260,37 @@ static void parse_put(struct words *w, enum object_kind kind, struct change *c)
 		break;
 	case OBJECT_SETTINGS:
 		c->key.kind = kind;
-		c->settings = cluster_settings_default();
-		c->settings.snat_quarantine_s = (uint32_t)number(next(w));
+		parse_settings(w, &c->settings);
 		break;
 	}
 }
 
-struct change_list changes_of(const char *command)
+struct state_command command_of(uint64_t time_ms, const char *text)
 {
-	struct change_list list = { 0 };
+	struct state_command command = { .time_ms = time_ms };
 	struct words *w = memory_array(1, sizeof *w);
-	words_init(w, command);
+	words_init(w, text);
 	while (w->at < w->n) {
 		const char *word = next(w);
-		if (strcmp(word, ";") == 0)
+		if (strcmp(word, ";") == 0 || parse_op(w, word, &command.ops))
 			continue;
 		struct change c = { 0 };
 		if (word[0] == '-')
 			parse_delete(w, parse_kind(word + 1), &c);
 		else
 			parse_put(w, parse_kind(word), &c);
-		CHECK(change_list_append(&list, &c) == 0);
+		CHECK(change_list_append(&command.changes, &c) == 0);
 	}
 	free(w->text);
 	memory_free(w);
-	return list;
+	return command;
+}
+
+struct change_list changes_of(const char *command)
+{
+	struct state_command c = command_of(0, command);
+	CHECK(c.ops.n == 0);
+	return c.changes;
 }
 
 struct vip_config *vip_of(const char *text)
@@ -211,21 +303,98 @@ struct vip_config *vip_of(const char *text)
 	return vip;
 }
 
+static int apply_at(struct cluster_state *s, uint64_t time_ms, const char *text, struct apply_result *ret_result,
+                    struct error *err)
+{
+	struct state_command command = command_of(time_ms, text);
+	memset(err, 0, sizeof *err);
+	int code = cluster_state_apply(s, &command, ret_result, err);
+	state_command_fini(&command);
+	return code;
+}
+
 int apply_text(struct cluster_state *s, const char *command, struct apply_result *ret_result, struct error *err)
 {
-	struct change_list changes = changes_of(command);
-	memset(err, 0, sizeof *err);
-	int code = cluster_state_apply(s, &changes, ret_result, err);
-	change_list_fini(&changes);
+	int code = apply_at(s, TEST_TIME_MS, command, ret_result, err);
+	CHECK(code != 0 || ret_result->outcomes.n == 0);
 	return code;
+}
+
+struct apply_result must_apply_at(struct cluster_state *s, uint64_t time_ms, const char *command,
+                                  struct snat_outcome *ret_outcome)
+{
+	struct apply_result result;
+	struct error err;
+	if (apply_at(s, time_ms, command, &result, &err) != 0) {
+		fprintf(stderr, "%s: %s\n", command, err.text);
+		abort();
+	}
+	if (ret_outcome != NULL)
+		*ret_outcome = result.outcomes.items[result.outcomes.n - 1];
+	apply_result_fini(&result);
+	return result;
 }
 
 void must_apply(struct cluster_state *s, const char *command)
 {
-	struct apply_result result;
-	struct error err;
-	if (apply_text(s, command, &result, &err) != 0) {
-		fprintf(stderr, "%s: %s\n", command, err.text);
-		abort();
+	(void)must_apply_at(s, TEST_TIME_MS, command, NULL);
+}
+
+void copy_by_snapshot(const struct cluster_state *s, struct cluster_state *copy)
+{
+	struct state_snapshot snapshot;
+	CHECK(cluster_state_init(copy) == 0);
+	CHECK(cluster_state_get_snapshot(s, &snapshot) == 0);
+	CHECK(cluster_state_restore(copy, &snapshot) == 0);
+	state_snapshot_fini(&snapshot);
+}
+
+void replace_by_snapshot(struct cluster_state *s)
+{
+	struct cluster_state copy;
+	copy_by_snapshot(s, &copy);
+	cluster_state_fini(s);
+	*s = copy;
+}
+
+static bool leases_are_equal(const struct lease_list *a, const struct lease_list *b)
+{
+	for (uint32_t i = 0; i < a->n && i < b->n; i++) {
+		const struct lease *x = &a->items[i];
+		const struct lease *y = &b->items[i];
+		if (!ip_addr_equal(&x->vip, &y->vip) || !ip_addr_equal(&x->dip, &y->dip) || x->first_port != y->first_port ||
+		    x->n_ports != y->n_ports || x->epoch != y->epoch || x->granted_ms != y->granted_ms ||
+		    x->ended_ms != y->ended_ms)
+			return false;
 	}
+	return a->n == b->n;
+}
+
+static bool demands_are_equal(const struct snat_demand_list *a, const struct snat_demand_list *b)
+{
+	for (uint32_t i = 0; i < a->n && i < b->n; i++) {
+		const struct snat_demand *x = &a->items[i];
+		const struct snat_demand *y = &b->items[i];
+		if (!ip_addr_equal(&x->dip, &y->dip) || x->seq != y->seq || x->asked_ms != y->asked_ms ||
+		    x->n_ports != y->n_ports)
+			return false;
+	}
+	return a->n == b->n;
+}
+
+static bool images_are_equal(const struct snat_image *a, const struct snat_image *b)
+{
+	return a->version == b->version && a->clock_ms == b->clock_ms && a->next_epoch == b->next_epoch &&
+	       leases_are_equal(&a->held, &b->held) && leases_are_equal(&a->freed, &b->freed) &&
+	       leases_are_equal(&a->log, &b->log) && demands_are_equal(&a->demands, &b->demands);
+}
+
+bool snapshots_are_equal(const struct cluster_state *a, const struct cluster_state *b)
+{
+	struct snat_image x, y;
+	CHECK(snat_state_get_image(&a->snat, &x) == 0 && snat_state_get_image(&b->snat, &y) == 0);
+	bool are_equal = store_equal(&a->store, &b->store) && images_are_equal(&x, &y);
+	snat_image_fini(&x);
+	snat_image_fini(&y);
+	return are_equal;
 }

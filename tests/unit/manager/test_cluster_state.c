@@ -33,15 +33,6 @@ static void end(void)
 	cluster_state_fini(&state);
 }
 
-static void copy_state(struct cluster_state *copy)
-{
-	struct change_list objects;
-	ck_assert_int_eq(cluster_state_init(copy), 0);
-	ck_assert_int_eq(cluster_state_get_snapshot(&state, &objects), 0);
-	ck_assert_int_eq(cluster_state_restore(copy, state.store.version, &objects), 0);
-	change_list_fini(&objects);
-}
-
 START_TEST(what_breaks_a_rule_is_refused_with_the_field_and_changes_nothing)
 {
 	static const struct {
@@ -104,14 +95,14 @@ START_TEST(what_breaks_a_rule_is_refused_with_the_field_and_changes_nothing)
 	};
 	begin();
 	struct cluster_state before;
-	copy_state(&before);
+	copy_by_snapshot(&state, &before);
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct apply_result result;
 		struct error err;
 		int code = apply_text(&state, rows[i].command, &result, &err);
 		ck_assert_msg(code == rows[i].code, "%s: %d %s", rows[i].command, code, err.text);
 		ck_assert_msg(strstr(err.text, rows[i].sentence) != NULL, "%s: %s", rows[i].command, err.text);
-		ck_assert_msg(store_equal(&state.store, &before.store), "%s", rows[i].command);
+		ck_assert_msg(snapshots_are_equal(&state, &before), "%s", rows[i].command);
 	}
 	cluster_state_fini(&before);
 	end();
@@ -188,13 +179,13 @@ START_TEST(a_command_takes_effect_as_a_whole_or_not_at_all)
 	};
 	begin();
 	struct cluster_state before;
-	copy_state(&before);
+	copy_by_snapshot(&state, &before);
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct apply_result result;
 		struct error err;
 		ck_assert_msg(apply_text(&state, rows[i], &result, &err) != 0, "%s", rows[i]);
 		ck_assert_msg(strncmp(err.text, "change ", 7) == 0, "%s", err.text);
-		ck_assert_msg(store_equal(&state.store, &before.store), "%s", rows[i]);
+		ck_assert_msg(snapshots_are_equal(&state, &before), "%s", rows[i]);
 	}
 	// The indexes were rolled back too: the DIP has its holder, the host its DIP, and nothing else.
 	uint32_t i = 0;
@@ -233,8 +224,8 @@ START_TEST(a_snapshot_restores_to_an_equal_state_that_goes_on_alike)
 {
 	begin();
 	struct cluster_state copy;
-	copy_state(&copy);
-	ck_assert(store_equal(&copy.store, &state.store));
+	copy_by_snapshot(&state, &copy);
+	ck_assert(snapshots_are_equal(&copy, &state));
 	struct apply_result a, b;
 	struct error err;
 	ck_assert_int_eq(apply_text(&copy, "-host host1", &a, &err), ERR_CONFLICT); // the indexes were rebuilt
@@ -242,7 +233,7 @@ START_TEST(a_snapshot_restores_to_an_equal_state_that_goes_on_alike)
 	ck_assert_int_eq(apply_text(&copy, "-dip 10.1.1.11 ; -host host1", &a, &err), 0);
 	ck_assert_int_eq(apply_text(&state, "-dip 10.1.1.11 ; -host host1", &b, &err), 0);
 	ck_assert_uint_eq(a.version, b.version);
-	ck_assert(store_equal(&copy.store, &state.store));
+	ck_assert(snapshots_are_equal(&copy, &state));
 	cluster_state_fini(&copy);
 	end();
 }
@@ -252,18 +243,19 @@ START_TEST(a_failed_restore_leaves_the_state_as_it_was)
 {
 	begin();
 	struct cluster_state before;
-	copy_state(&before);
+	copy_by_snapshot(&state, &before);
 	for (uint64_t n = 0;; n++) {
-		struct change_list objects = changes_of("cluster 9 ; host h 10.0.0.5 ; dip 10.1.1.1 h v i 02:00:00:00:00:01 ; "
+		struct state_snapshot snapshot = { .version = 44 };
+		snapshot.objects = changes_of("cluster 9 ; host h 10.0.0.5 ; dip 10.1.1.1 h v i 02:00:00:00:00:01 ; "
 		                                        "vip 203.0.113.77 shop web tcp 80 10.1.1.1:1");
 		memory_fail_after(n);
-		int code = cluster_state_restore(&state, 44, &objects);
+		int code = cluster_state_restore(&state, &snapshot);
 		memory_fail_after(UINT64_MAX);
-		change_list_fini(&objects);
+		state_snapshot_fini(&snapshot);
 		if (code == 0)
 			break;
 		ck_assert_int_eq(code, ERR_NO_MEMORY);
-		ck_assert(store_equal(&state.store, &before.store));
+		ck_assert(snapshots_are_equal(&state, &before));
 	}
 	ck_assert_uint_eq(state.store.version, 44);
 	ck_assert_uint_eq(state.store.vips.n, 1);
@@ -276,14 +268,14 @@ START_TEST(short_memory_is_reported_and_never_crashes)
 {
 	for (uint64_t n = 0;; n++) {
 		begin();
-		struct change_list changes = changes_of("vip 203.0.113.77 shop web tcp 80 10.1.1.1:1 ; -vip 203.0.113.10 ; "
+		struct state_command command = command_of(TEST_TIME_MS, "vip 203.0.113.77 shop web tcp 80 10.1.1.1:1 ; -vip 203.0.113.10 ; "
 		                                        "dip 10.1.1.1 host1 v i 02:00:00:00:00:01");
 		struct apply_result result;
 		struct error err = { 0 };
 		memory_fail_after(n);
-		int code = cluster_state_apply(&state, &changes, &result, &err);
+		int code = cluster_state_apply(&state, &command, &result, &err);
 		memory_fail_after(UINT64_MAX);
-		change_list_fini(&changes);
+		state_command_fini(&command);
 		end();
 		if (code == 0)
 			break;

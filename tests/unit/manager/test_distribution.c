@@ -25,10 +25,10 @@ struct node {
 static void node_subscribe(struct node *n)
 {
 	if (n->is_under_way)
-		change_list_fini(&n->under_way.changes);
+		distribution_update_fini(&n->under_way);
 	n->is_under_way = false;
 	uint64_t cluster_id = n->store.has_cluster ? n->store.cluster.cluster_id : 0;
-	distribution_init(&n->d, n->audience, n->name, cluster_id, n->store.version, &state);
+	distribution_init(&n->d, n->audience, n->name, cluster_id, n->store.version, 0, &state);
 }
 
 static void node_begin(struct node *n, enum audience audience, const char *name)
@@ -43,17 +43,17 @@ static void node_begin(struct node *n, enum audience audience, const char *name)
 static void node_end(struct node *n)
 {
 	if (n->is_under_way)
-		change_list_fini(&n->under_way.changes);
+		distribution_update_fini(&n->under_way);
 	store_fini(&n->store);
 }
 
 // The manager's turn.
 static void node_send(struct node *n)
 {
-	if (!distribution_is_due(&n->d, &state))
+	if (!distribution_is_due(&n->d, &state, LEASE_FLOOR_NONE))
 		return;
 	ck_assert(!n->is_under_way);
-	ck_assert_int_eq(distribution_take_update(&n->d, &state, &n->under_way), 0);
+	ck_assert_int_eq(distribution_take_update(&n->d, &state, LEASE_FLOOR_NONE, &n->under_way), 0);
 	n->is_under_way = true;
 }
 
@@ -74,9 +74,9 @@ static void node_receive(struct node *n)
 	for (uint32_t i = 0; i < u->changes.n; i++)
 		ck_assert_int_eq(store_apply(&n->store, &u->changes.items[i]), 0);
 	n->store.version = u->to_version;
-	change_list_fini(&u->changes);
+	distribution_update_fini(u);
 	n->is_under_way = false;
-	ck_assert_int_eq(distribution_on_ack(&n->d, u->to_version, &err), 0);
+	ck_assert_int_eq(distribution_on_ack(&n->d, u->to_version, u->lease_version, &err), 0);
 }
 
 static bool host_holds(const char *host, const struct vip_config *vip)
@@ -114,7 +114,7 @@ static void check_converged(struct node *n)
 	node_receive(n);
 	node_send(n);
 	node_receive(n);
-	ck_assert(!distribution_is_due(&n->d, &state));
+	ck_assert(!distribution_is_due(&n->d, &state, LEASE_FLOOR_NONE));
 	collect_wanted(n, &wanted);
 	ck_assert_msg(store_equal(&n->store, &wanted), "%s at version %llu", n->name, (unsigned long long)wanted.version);
 	store_fini(&wanted);
@@ -176,7 +176,7 @@ START_TEST(changes_while_an_update_is_under_way_go_together_into_the_next)
 	must_apply(&state, "mux mux2 10.0.0.32");
 	must_apply(&state, "mux mux2 10.0.0.33");
 	must_apply(&state, "mux mux3 10.0.0.34");
-	ck_assert(!distribution_is_due(&mux.d, &state));
+	ck_assert(!distribution_is_due(&mux.d, &state, LEASE_FLOOR_NONE));
 	node_receive(&mux);
 	node_send(&mux);
 	ck_assert_uint_eq(mux.under_way.from_version, 1);
@@ -195,7 +195,7 @@ START_TEST(a_subscriber_that_holds_the_present_version_is_greeted_without_change
 	node_begin(&mux, AUDIENCE_MUX, "mux1");
 	check_converged(&mux);
 	node_subscribe(&mux);
-	ck_assert(distribution_is_due(&mux.d, &state));
+	ck_assert(distribution_is_due(&mux.d, &state, LEASE_FLOOR_NONE));
 	node_send(&mux);
 	ck_assert_uint_eq(mux.under_way.from_version, state.store.version);
 	ck_assert_uint_eq(mux.under_way.to_version, state.store.version);
@@ -217,10 +217,10 @@ START_TEST(the_version_of_another_cluster_or_of_the_future_is_worth_nothing)
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct distribution d;
 		struct distribution_update u;
-		distribution_init(&d, AUDIENCE_MUX, "mux1", rows[i].cluster_id, rows[i].version, &state);
-		ck_assert_int_eq(distribution_take_update(&d, &state, &u), 0);
+		distribution_init(&d, AUDIENCE_MUX, "mux1", rows[i].cluster_id, rows[i].version, 0, &state);
+		ck_assert_int_eq(distribution_take_update(&d, &state, LEASE_FLOOR_NONE, &u), 0);
 		ck_assert((u.from_version == 0) == rows[i].wants_snapshot);
-		change_list_fini(&u.changes);
+		distribution_update_fini(&u);
 	}
 	cluster_state_fini(&state);
 }
@@ -232,13 +232,13 @@ START_TEST(an_acknowledgement_of_what_was_not_sent_is_refused)
 	struct distribution_update u;
 	struct error err;
 	begin();
-	distribution_init(&d, AUDIENCE_MUX, "mux1", 0, 0, &state);
-	ck_assert_int_eq(distribution_on_ack(&d, 0, &err), ERR_INVALID);
-	ck_assert_int_eq(distribution_take_update(&d, &state, &u), 0);
-	ck_assert_int_eq(distribution_on_ack(&d, 9, &err), ERR_INVALID);
-	ck_assert_int_eq(distribution_on_ack(&d, 1, &err), 0);
-	ck_assert_int_eq(distribution_on_ack(&d, 1, &err), ERR_INVALID);
-	change_list_fini(&u.changes);
+	distribution_init(&d, AUDIENCE_MUX, "mux1", 0, 0, 0, &state);
+	ck_assert_int_eq(distribution_on_ack(&d, 0, 0, &err), ERR_INVALID);
+	ck_assert_int_eq(distribution_take_update(&d, &state, LEASE_FLOOR_NONE, &u), 0);
+	ck_assert_int_eq(distribution_on_ack(&d, 9, 0, &err), ERR_INVALID);
+	ck_assert_int_eq(distribution_on_ack(&d, 1, 0, &err), 0);
+	ck_assert_int_eq(distribution_on_ack(&d, 1, 0, &err), ERR_INVALID);
+	distribution_update_fini(&u);
 	cluster_state_fini(&state);
 }
 END_TEST
