@@ -213,6 +213,17 @@ START_TEST(a_snat_policy_is_applied_and_shown)
 }
 END_TEST
 
+START_TEST(the_examples_are_accepted)
+{
+	begin();
+	CHECK_RUN("ctl vip apply -f " EXAMPLES "/shop.json", 0, "vip 203.0.113.10 applied");
+	CHECK_RUN("ctl vip apply -f " EXAMPLES "/egress.json", 0, "vip 203.0.113.20 applied");
+	CHECK_RUN("ctl vip show 203.0.113.20", 0, "range_size 8, first_port 1024, prealloc_ports 160,");
+	CHECK_RUN("ctl settings apply -f " EXAMPLES "/settings.json", 0, "settings applied");
+	cluster_end(&cluster);
+}
+END_TEST
+
 START_TEST(settings_are_shown_applied_and_reset)
 {
 	begin();
