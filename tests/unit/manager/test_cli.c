@@ -317,4 +317,5 @@ END_TEST
 SUITE_MAIN("cli", a_vip_is_applied_listed_shown_and_deleted, a_refused_or_bad_document_leaves_the_old_configuration,
            a_vm_is_attached_and_detached, nodes_are_listed_shown_and_removed, the_status_of_the_cluster_needs_no_leader,
            wrong_usage_is_explained_and_exits_with_2, help_is_there_at_every_level, a_snat_policy_is_applied_and_shown,
-           settings_are_shown_applied_and_reset, attach_and_detach_go_to_the_agent_when_its_socket_is_named)
+           the_examples_are_accepted, settings_are_shown_applied_and_reset,
+           attach_and_detach_go_to_the_agent_when_its_socket_is_named)
