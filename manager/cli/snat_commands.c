@@ -8,6 +8,7 @@
 #include "manager/cli/utc.h"
 
 #define PORTS_TEXT_BYTES 16
+#define REVOKED_SHOWN 20 // -o json prints all
 
 static unsigned last_port(const struct lease *lease)
 {
@@ -243,9 +244,11 @@ static void print_revoked(const struct store *state, const struct lease_list *li
 	char vip[IP_ADDR_TEXT_BYTES];
 	char dip[IP_ADDR_TEXT_BYTES];
 	char ports[PORTS_TEXT_BYTES];
-	for (uint32_t i = 0; i < list->n; i++)
+	for (uint32_t i = 0; i < list->n && i < REVOKED_SHOWN; i++)
 		printf("%s:%s taken from %s\n", ip_addr_format(&list->items[i].vip, vip), format_ports(&list->items[i], ports),
 		       ip_addr_format(&list->items[i].dip, dip));
+	if (list->n > REVOKED_SHOWN)
+		printf("... and %u leases more\n", list->n - REVOKED_SHOWN);
 	printf("Connections that used these ports are cut: muxes drop their replies. The ports are leased again after %u s "
 	       "at the "
 	       "earliest;\nthe DIP may ask for others at once, as long as it is in a snat list.\n",

@@ -393,6 +393,19 @@ START_TEST(revoke_takes_a_lease_or_all_of_a_dip)
 }
 END_TEST
 
+START_TEST(revoke_does_not_print_a_thousand_lines)
+{
+	for (uint16_t i = 0; i < 1000; i++)
+		add_lease("203.0.113.10", (uint16_t)(8192 + 8 * i), "10.1.1.13", T0, 0);
+	begin();
+	CHECK_RUN("ctl snat revoke --dip 10.1.1.13", 0, "203.0.113.10:8192-8199 taken", "203.0.113.10:8344-8351 taken",
+	          "\n... and 980 leases more\nConnections");
+	ck_assert_ptr_null(strstr(ctl_output, "8352-"));
+	CHECK_RUN("ctl snat list --dip 10.1.1.13 | wc -l", 0, "1001\n");
+	end();
+}
+END_TEST
+
 START_TEST(revoke_says_why_the_managers_refuse)
 {
 	refusal = (struct error){ .code = ERR_NOT_FOUND, .text = "snat: not today" };
@@ -408,4 +421,5 @@ SUITE_MAIN("cli_snat", show_puts_together_what_managers_and_agents_know,
            show_refuses_what_has_no_snat, list_shows_the_leases_that_are_held_in_order,
            leases_that_come_twice_are_shown_once, whohad_without_a_time_says_who_has_it_and_who_had_it,
            whohad_at_a_time_says_who_had_it_then, whohad_says_how_far_back_the_log_reaches,
-           revoke_takes_a_lease_or_all_of_a_dip, revoke_says_why_the_managers_refuse)
+           revoke_takes_a_lease_or_all_of_a_dip, revoke_does_not_print_a_thousand_lines,
+           revoke_says_why_the_managers_refuse)
