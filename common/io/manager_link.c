@@ -182,7 +182,8 @@ static void requeue_pending(struct manager_link *l)
 static void on_reply(struct manager_link *l, struct message *m)
 {
 	struct pending *p = NULL;
-	bool is_part = (m->type == MESSAGE_UPDATE && m->update.more) || (m->type == MESSAGE_NODES_REPLY && m->nodes.more);
+	bool is_part = (m->type == MESSAGE_UPDATE && m->update.more) || (m->type == MESSAGE_NODES_REPLY && m->nodes.more) ||
+	               (m->type == MESSAGE_LEASES_REPLY && m->leases.more);
 	if (is_part) {
 		for (p = l->pending; p != NULL && p->id != m->request_id;)
 			p = p->next;

@@ -51,7 +51,7 @@ bool manager_link_is_up(const struct manager_link *link);
 int manager_link_send(struct manager_link *link, const struct message *m);
 
 // What a request came to: reply != NULL, or err says why not (refused by the leader; or ERR_TIMEOUT, ERR_UNAVAILABLE).
-// The reply is finished after the call. A reply in parts (Update, NodesReply with `more`) calls it for each part.
+// The reply is finished after the call. A reply in parts (Update, NodesReply, LeasesReply with `more`) calls it for each part.
 typedef void (*manager_reply_fn)(struct message *reply, const struct error *err, void *user);
 
 // Sends a request to the leader as soon as there is one, waiting up to timeout_ms for that and the reply together. A

@@ -185,7 +185,7 @@ struct message {
 		struct {
 			struct ip_addr vip; // unspecified: of all VIPs
 			uint16_t port; // 0: any
-			uint64_t at_ms; // 0: now
+			uint64_t at_ms; // 0: now, and of a port also all that the log knows
 		} leases_request;
 		struct leases_reply leases;
 	};

@@ -1,5 +1,6 @@
 #include "manager/cli/client.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/memory.h"
@@ -15,6 +16,7 @@ struct client {
 	uint64_t version;
 	struct store *state;
 	struct node_list *nodes;
+	struct leases_reply *leases;
 };
 
 int client_create(const struct client_config *config, struct client **ret_client, struct error *err)
@@ -72,6 +74,24 @@ static int take_nodes(struct client *c, struct message *m)
 	return 0;
 }
 
+static int take_leases(struct client *c, const struct leases_reply *part)
+{
+	struct leases_reply *all = c->leases;
+	int code = 0;
+	all->log_since_ms = part->log_since_ms;
+	for (uint32_t i = 0; code == 0 && i < part->leases.n; i++)
+		code = lease_list_append(&all->leases, &part->leases.items[i]);
+	if (code != 0 || part->n_pools == 0)
+		return code;
+	struct snat_pool_status *pools = memory_resize(all->pools, all->n_pools + part->n_pools, sizeof *pools);
+	if (pools == NULL)
+		return ERR_NO_MEMORY;
+	memcpy(pools + all->n_pools, part->pools, part->n_pools * sizeof *pools);
+	all->pools = pools;
+	all->n_pools += part->n_pools;
+	return 0;
+}
+
 // One part of the answer; *ret_more: another follows.
 static int take_reply(struct client *c, struct message *m, bool *ret_more)
 {
@@ -86,6 +106,10 @@ static int take_reply(struct client *c, struct message *m, bool *ret_more)
 	if (m->type == MESSAGE_NODES_REPLY && c->nodes != NULL) {
 		*ret_more = m->nodes.more;
 		return take_nodes(c, m);
+	}
+	if (m->type == MESSAGE_LEASES_REPLY && c->leases != NULL) {
+		*ret_more = m->leases.more;
+		return take_leases(c, &m->leases);
 	}
 	return ERR_MALFORMED;
 }
@@ -122,13 +146,24 @@ static int request(struct client *c, const struct message *m, struct error *err)
 	return c->err.code;
 }
 
-int client_command(struct client *c, const struct change_list *changes, uint64_t *ret_version, struct error *err)
+static int send_command(struct client *c, const struct message *m, uint64_t *ret_version, struct error *err)
 {
-	struct message m = { .type = MESSAGE_COMMAND_REQUEST, .changes = *changes };
-	int code = request(c, &m, err);
+	int code = request(c, m, err);
 	if (code == 0)
 		*ret_version = c->version;
 	return code;
+}
+
+int client_command(struct client *c, const struct change_list *changes, uint64_t *ret_version, struct error *err)
+{
+	struct message m = { .type = MESSAGE_COMMAND_REQUEST, .changes = *changes };
+	return send_command(c, &m, ret_version, err);
+}
+
+int client_operate(struct client *c, const struct snat_op_list *ops, uint64_t *ret_version, struct error *err)
+{
+	struct message m = { .type = MESSAGE_COMMAND_REQUEST, .ops = *ops };
+	return send_command(c, &m, ret_version, err);
 }
 
 int client_get_state(struct client *c, struct store *ret_state, struct error *err)
@@ -170,6 +205,60 @@ void node_list_fini(struct node_list *list)
 		node_status_fini(&list->items[i]);
 	memory_free(list->items);
 	memset(list, 0, sizeof *list);
+}
+
+static int compare_leases(const void *a, const void *b)
+{
+	const struct lease *x = a;
+	const struct lease *y = b;
+	int order = ip_addr_compare(&x->vip, &y->vip);
+	if (order == 0)
+		order = (int)x->first_port - (int)y->first_port;
+	if (order == 0)
+		order = x->granted_ms < y->granted_ms ? -1 : x->granted_ms > y->granted_ms;
+	if (order == 0)
+		order = x->epoch < y->epoch ? -1 : x->epoch > y->epoch;
+	return order;
+}
+
+// A connection that broke between two parts has brought the first ones twice: sorted, equal ones stand together.
+static void sort_leases(struct lease_list *list)
+{
+	if (list->n == 0)
+		return;
+	qsort(list->items, list->n, sizeof *list->items, compare_leases);
+	uint32_t n = 1;
+	for (uint32_t i = 1; i < list->n; i++)
+		if (compare_leases(&list->items[n - 1], &list->items[i]) != 0)
+			list->items[n++] = list->items[i];
+	list->n = n;
+}
+
+int client_get_leases(struct client *c, const struct ip_addr *vip, uint16_t port, uint64_t at_ms,
+                      struct leases_reply *ret_leases, struct error *err)
+{
+	struct message m = { .type = MESSAGE_LEASES_REQUEST };
+	struct leases_reply all = { 0 };
+	m.leases_request.vip = *vip;
+	m.leases_request.port = port;
+	m.leases_request.at_ms = at_ms;
+	c->leases = &all;
+	int code = request(c, &m, err);
+	c->leases = NULL;
+	if (code == 0) {
+		sort_leases(&all.leases);
+		*ret_leases = all;
+	} else {
+		client_leases_fini(&all);
+	}
+	return code;
+}
+
+void client_leases_fini(struct leases_reply *leases)
+{
+	lease_list_fini(&leases->leases);
+	memory_free(leases->pools);
+	*leases = (struct leases_reply){ 0 };
 }
 
 // ---- directly ----

@@ -21,6 +21,10 @@ void client_destroy(struct client *c);
 NODISCARD int client_command(struct client *c, const struct change_list *changes, uint64_t *ret_version,
                              struct error *err);
 
+// The same for operations on leases.
+NODISCARD int client_operate(struct client *c, const struct snat_op_list *ops, uint64_t *ret_version,
+                             struct error *err);
+
 // All objects; the store is the caller's to finish on success.
 NODISCARD int client_get_state(struct client *c, struct store *ret_state, struct error *err);
 
@@ -33,6 +37,12 @@ struct node_list {
 NODISCARD int client_get_nodes(struct client *c, enum node_role role, const char *name, struct node_list *ret_nodes,
                                struct error *err);
 void node_list_fini(struct node_list *list);
+
+// The leases of a VIP (unspecified: of all) that hold a port (0: any), at a time in ms since 1970 (0: those held now and,
+// of a port, all that the log knows), sorted by VIP, port and time, each once; and how the VIPs' pools are.
+NODISCARD int client_get_leases(struct client *c, const struct ip_addr *vip, uint16_t port, uint64_t at_ms,
+                                struct leases_reply *ret_leases, struct error *err);
+void client_leases_fini(struct leases_reply *leases);
 
 // Asks one server (a manager, or an agent's socket) directly, without looking for the leader. *ret_reply is finished by
 // the caller on success.

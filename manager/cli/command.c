@@ -120,6 +120,16 @@ enum status cli_get_nodes(struct cli *cli, enum node_role role, const char *name
 	return status;
 }
 
+enum status cli_get_leases(struct cli *cli, const struct ip_addr *vip, uint16_t port, uint64_t at_ms,
+                           struct leases_reply *ret_leases)
+{
+	struct error err = { 0 };
+	enum status status = cli_connect(cli);
+	if (status == STATUS_DONE && client_get_leases(cli->client, vip, port, at_ms, ret_leases, &err) != 0)
+		status = cli_report(&err);
+	return status;
+}
+
 enum status cli_parse_addr(const char *what, const char *text, struct ip_addr *ret_addr)
 {
 	struct error err = { 0 };
@@ -144,8 +154,8 @@ json_t *cli_json_addr(const struct ip_addr *addr)
 
 // ---- the table ----
 
-static const struct command *const all_commands[] = { vip_commands, mux_commands,     host_commands,
-	                                                  dip_commands, cluster_commands, NULL };
+static const struct command *const all_commands[] = { vip_commands, snat_commands,    mux_commands,      host_commands,
+	                                                  dip_commands, cluster_commands, settings_commands, NULL };
 
 static bool is_noun(const char *noun)
 {
@@ -200,7 +210,8 @@ static enum status check_options(const struct command *c, const struct options *
 static enum status run_command(const struct command *c, const struct options *o)
 {
 	int n_wanted = c->operand != NULL ? 3 : 2;
-	if (o->n_operands < n_wanted) {
+	bool may_lack = c->operand != NULL && c->operand[0] == '[';
+	if (o->n_operands < n_wanted && !may_lack) {
 		cli_complain("%s %s: %s is missing", c->noun, c->verb, c->operand);
 		return STATUS_USAGE;
 	}
@@ -212,7 +223,7 @@ static enum status run_command(const struct command *c, const struct options *o)
 	if (status != STATUS_DONE)
 		return status;
 	struct cli cli = { .options = o };
-	status = c->run(&cli, c->operand != NULL ? o->operands[2] : NULL);
+	status = c->run(&cli, o->n_operands > 2 ? o->operands[2] : NULL);
 	client_destroy(cli.client);
 	return status;
 }

@@ -26,7 +26,7 @@ struct cli {
 struct command {
 	const char *noun; // "vip"
 	const char *verb; // "apply"
-	const char *operand; // "VIP", or NULL
+	const char *operand; // "VIP", or "[VIP]" when it may be left out, or NULL
 	unsigned required; // option bits
 	unsigned optional;
 	const char *summary; // one line
@@ -40,6 +40,8 @@ extern const struct command mux_commands[];
 extern const struct command host_commands[];
 extern const struct command dip_commands[];
 extern const struct command cluster_commands[];
+extern const struct command settings_commands[];
+extern const struct command snat_commands[];
 
 // Runs what the options ask for.
 enum status command_run(const struct options *options);
@@ -62,6 +64,10 @@ NODISCARD enum status cli_send_change(struct cli *cli, struct change *change, ui
 NODISCARD enum status cli_get_state(struct cli *cli, struct store *ret_state);
 NODISCARD enum status cli_get_nodes(struct cli *cli, enum node_role role, const char *name,
                                     struct node_list *ret_nodes);
+
+// The leases of a VIP (unspecified: of all) that hold a port (0: any), at a time (0: now); for client_leases_fini.
+NODISCARD enum status cli_get_leases(struct cli *cli, const struct ip_addr *vip, uint16_t port, uint64_t at_ms,
+                                     struct leases_reply *ret_leases);
 
 // An address that the user typed; `what` names it in the complaint.
 NODISCARD enum status cli_parse_addr(const char *what, const char *text, struct ip_addr *ret_addr);

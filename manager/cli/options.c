@@ -8,7 +8,8 @@
 enum { DEFAULT_TIMEOUT_MS = 5000, LONG_ONLY = 256 };
 
 static const char *const usages[OPTION_BITS] = { "-f FILE",          "--name VM", "--dip ADDRESS",
-	                                             "--interface NAME", "--mac MAC", "--agent-socket PATH" };
+	                                             "--interface NAME", "--mac MAC", "--agent-socket PATH",
+	                                             "--vip ADDRESS",    "--at TIME" };
 
 static unsigned bit_index(unsigned bit)
 {
@@ -44,6 +45,8 @@ static const struct option long_options[] = {
 	{ "interface", required_argument, NULL, ARG_BITS + 3 },
 	{ "mac", required_argument, NULL, ARG_BITS + 4 },
 	{ "agent-socket", required_argument, NULL, ARG_BITS + 5 },
+	{ "vip", required_argument, NULL, ARG_BITS + 6 },
+	{ "at", required_argument, NULL, ARG_BITS + 7 },
 	{ 0 },
 };
 

@@ -15,9 +15,11 @@ enum option_bit {
 	OPTION_INTERFACE = 1 << 3,
 	OPTION_MAC = 1 << 4,
 	OPTION_AGENT_SOCKET = 1 << 5,
+	OPTION_VIP = 1 << 6,
+	OPTION_AT = 1 << 7,
 };
 
-#define OPTION_BITS 6
+#define OPTION_BITS 8
 
 struct options {
 	const char *managers; // NULL: not given

@@ -136,6 +136,9 @@ static void print_endpoints(const struct store *state, const struct vip_config *
 static void print_snat(const struct store *state, const struct vip_config *vip)
 {
 	char text[IP_ADDR_TEXT_BYTES];
+	const struct snat_policy *p = &vip->snat;
+	printf("snat    range_size %u, first_port %u, prealloc_ports %u, max_ports_per_dip %u, idle_s %u\n\n",
+	       p->range_size, p->first_port, p->prealloc_ports, p->max_ports_per_dip, p->idle_s);
 	struct table *t = table_create("SNAT-DIP HOST VM");
 	for (uint32_t i = 0; i < vip->n_snat_dips; i++) {
 		table_add(t, ip_addr_format(&vip->snat_dips[i], text));

@@ -4,6 +4,7 @@
 
 #include "common/base/memory.h"
 #include "common/io/json_reader.h"
+#include "common/model/lease.h"
 #include "common/model/limits.h"
 
 static void fail_memory(struct json_reader *r)
@@ -115,6 +116,32 @@ static void read_snat_dip(struct json_reader *r, json_t *element, uint32_t i, st
 		json_reader_fail(r, field, "%s", err.text);
 }
 
+// What is left out is the default; of prealloc_ports, as much of it as fits the other fields. Whether they fit together is
+// vip_config_validate's.
+static void read_snat_policy(struct json_reader *r, struct snat_policy *ret_policy)
+{
+	const struct snat_policy standard = SNAT_POLICY_DEFAULT;
+	uint64_t range_size = standard.range_size;
+	uint64_t first_port = standard.first_port;
+	uint64_t max_ports = standard.max_ports_per_dip;
+	uint64_t idle_s = standard.idle_s;
+	json_reader_u64_or(r, "range_size", SNAT_UNIT_PORTS, SNAT_RANGE_PORTS_MAX, &range_size);
+	json_reader_u64_or(r, "first_port", 1024, 65536 - SNAT_UNIT_PORTS, &first_port);
+	json_reader_u64_or(r, "max_ports_per_dip", SNAT_UNIT_PORTS, 65536, &max_ports);
+	json_reader_u64_or(r, "idle_s", 1, 86400, &idle_s);
+	uint64_t prealloc_ports = standard.prealloc_ports;
+	if (prealloc_ports > max_ports)
+		prealloc_ports = max_ports;
+	if (prealloc_ports > 65536 - first_port)
+		prealloc_ports = 65536 - first_port;
+	json_reader_u64_or(r, "prealloc_ports", 0, 65536, &prealloc_ports);
+	*ret_policy = (struct snat_policy){ .range_size = (uint16_t)range_size,
+		                                .first_port = (uint16_t)first_port,
+		                                .prealloc_ports = (uint32_t)prealloc_ports,
+		                                .max_ports_per_dip = (uint32_t)max_ports,
+		                                .idle_s = (uint32_t)idle_s };
+}
+
 static int read_snat(struct json_reader *parent, struct vip_config *vip)
 {
 	struct json_reader r;
@@ -133,6 +160,7 @@ static int read_snat(struct json_reader *parent, struct vip_config *vip)
 	}
 	for (uint32_t i = 0; i < vip->n_snat_dips && r.err->code == 0; i++)
 		read_snat_dip(&r, json_array_get(list, i), i, &vip->snat_dips[i]);
+	read_snat_policy(&r, &vip->snat);
 	return json_reader_finish(&r);
 }
 
@@ -206,6 +234,14 @@ static json_t *make_endpoint(const struct endpoint *e)
 	                 (int)e->port, "dips", dips);
 }
 
+// Takes the reference to the list.
+static json_t *make_snat(const struct snat_policy *p, json_t *dips)
+{
+	return json_pack("{s:o, s:i, s:i, s:I, s:I, s:I}", "dips", dips, "range_size", (int)p->range_size, "first_port",
+	                 (int)p->first_port, "prealloc_ports", (json_int_t)p->prealloc_ports, "max_ports_per_dip",
+	                 (json_int_t)p->max_ports_per_dip, "idle_s", (json_int_t)p->idle_s);
+}
+
 json_t *vip_json_make(const struct vip_config *vip)
 {
 	json_t *document = json_pack("{s:o, s:s}", "vip", make_addr(&vip->vip), "tenant", vip->tenant);
@@ -218,7 +254,7 @@ json_t *vip_json_make(const struct vip_config *vip)
 	if (vip->n_endpoints > 0)
 		json_object_set(document, "endpoints", endpoints);
 	if (vip->n_snat_dips > 0)
-		json_object_set_new(document, "snat", json_pack("{s:O}", "dips", snat_dips));
+		json_object_set_new(document, "snat", make_snat(&vip->snat, json_incref(snat_dips)));
 	json_decref(endpoints);
 	json_decref(snat_dips);
 	return document;

@@ -1,36 +1,59 @@
-// Any bytes as a VIP document: refused with a sentence, or a configuration that prints and parses back to itself.
+// Any bytes as a VIP document, and as one of the cluster's settings: refused with a sentence, or a configuration that prints
+// and parses back to itself.
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/check.h"
+#include "manager/cli/settings_json.h"
 #include "manager/cli/vip_json.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 
-static void check_round_trip(const struct vip_config *vip)
+// The text of a document, which goes.
+static char *print(json_t *document)
 {
-	struct error err = { 0 };
-	struct vip_config *again;
-	json_t *document = vip_json_make(vip);
 	CHECK(document != NULL);
 	char *text = json_dumps(document, 0);
 	CHECK(text != NULL);
-	CHECK(vip_json_parse(text, strlen(text), &again, &err) == 0);
-	CHECK(vip_config_equal(vip, again));
-	vip_config_destroy(again);
-	free(text);
 	json_decref(document);
+	return text;
+}
+
+static void try_vip(const char *text, size_t n)
+{
+	struct error err = { 0 };
+	struct vip_config *vip;
+	struct vip_config *again;
+	if (vip_json_parse(text, n, &vip, &err) != 0) {
+		CHECK(err.code != 0 && err.text[0] != '\0');
+		return;
+	}
+	char *printed = print(vip_json_make(vip));
+	CHECK(vip_json_parse(printed, strlen(printed), &again, &err) == 0);
+	CHECK(vip_config_equal(vip, again));
+	vip_config_destroy(vip);
+	vip_config_destroy(again);
+	free(printed);
+}
+
+static void try_settings(const char *text, size_t n)
+{
+	struct error err = { 0 };
+	struct cluster_settings settings;
+	struct cluster_settings again;
+	if (settings_json_parse(text, n, &settings, &err) != 0) {
+		CHECK(err.code != 0 && err.text[0] != '\0');
+		return;
+	}
+	char *printed = print(settings_json_make(&settings));
+	CHECK(settings_json_parse(printed, strlen(printed), &again, &err) == 0);
+	CHECK(cluster_settings_equal(&settings, &again));
+	free(printed);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
-	struct error err = { 0 };
-	struct vip_config *vip;
-	if (vip_json_parse((const char *)data, n, &vip, &err) != 0) {
-		CHECK(err.code != 0 && err.text[0] != '\0');
-		return 0;
-	}
-	check_round_trip(vip);
-	vip_config_destroy(vip);
+	try_vip((const char *)data, n);
+	try_settings((const char *)data, n);
 	return 0;
 }

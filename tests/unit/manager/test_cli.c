@@ -1,44 +1,19 @@
 // The real anantactl against a real manager: what it prints, and how it exits.
 #include "tests/support/suite.h"
 
-#include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "common/base/memory.h"
 #include "tests/unit/manager/cluster.h"
+#include "tests/unit/manager/ctl.h"
 
 static struct cluster cluster;
-static char output[1 << 16];
 
 static const char shop[] = "{ \"vip\": \"203.0.113.10\", \"tenant\": \"shop\", \"endpoints\": [ { \"name\": \"web\", "
 						   "\"protocol\": \"tcp\", \"port\": 80, "
 						   "\"dips\": [ { \"dip\": \"10.1.1.11\", \"port\": 8080 } ] } ] }";
-
-// Runs a shell command in which "ctl" stands for anantactl; its exit code. What it printed is in `output`.
-static int run(const char *command)
-{
-	char line[4096];
-	(void)text_format(line, sizeof line, "ctl() { %s \"$@\"; }; { %s; } 2>&1", ANANTACTL, command);
-	FILE *pipe = popen(line, "r");
-	ck_assert_ptr_nonnull(pipe);
-	size_t n = fread(output, 1, sizeof output - 1, pipe);
-	output[n] = '\0';
-	int status = pclose(pipe);
-	ck_assert(WIFEXITED(status));
-	return WEXITSTATUS(status);
-}
-
-#define CHECK_RUN(command, code, ...)                                                     \
-	do {                                                                                  \
-		const char *const texts_[] = { __VA_ARGS__ };                                     \
-		int code_ = run(command);                                                         \
-		ck_assert_msg(code_ == (code), "%s: exit %d: %s", command, code_, output);        \
-		for (size_t i_ = 0; i_ < sizeof texts_ / sizeof *texts_; i_++)                    \
-			ck_assert_msg(strstr(output, texts_[i_]) != NULL, "%s: %s", command, output); \
-	} while (0)
 
 static void begin(void)
 {
@@ -173,12 +148,33 @@ START_TEST(wrong_usage_is_explained_and_exits_with_2)
 		{ "ctl host attach h --name 'v v' --dip 10.1.1.1 --interface i --mac 02:00:00:00:00:01",
 		  "--name: \"v v\" is not" },
 		{ "ctl host detach h --dip 10.1.1.1 --agent-socket agent.sock", "--agent-socket: must be an absolute path" },
+		{ "ctl snat show", "snat show: VIP is missing" },
+		{ "ctl snat show 1.2.3", "VIP: \"1.2.3\" is no IP address" },
+		{ "ctl snat list --vip x", "--vip: \"x\" is no IP address" },
+		{ "ctl snat list --dip x", "--dip: \"x\" is no IP address" },
+		{ "ctl snat list --at 5", "snat list: --at TIME does not belong here" },
+		{ "ctl snat whohad", "snat whohad: VIP:PORT is missing" },
+		{ "ctl snat whohad 203.0.113.10", "VIP:PORT: \"203.0.113.10\" is not of the form ADDRESS:PORT" },
+		{ "ctl snat whohad 203.0.113.10:0", "VIP:PORT: \"203.0.113.10:0\" is not of the form ADDRESS:PORT" },
+		{ "ctl snat whohad 203.0.113.10:2056 --at yesterday",
+		  "--at: \"yesterday\" is no time in UTC like 2026-11-24T10:00:00Z, nor seconds since 1970" },
+		{ "ctl snat whohad 203.0.113.10:2056 --at 2026-02-30T10:00:00Z", "--at: \"2026-02-30T10:00:00Z\" is no time" },
+		{ "ctl snat whohad 203.0.113.10:2056 --at 2026-11-24T10:00:00+01:00", "is no time in UTC" },
+		{ "ctl snat whohad 203.0.113.10:2056 --at 0", "--at: must be after the first second of 1970" },
+		{ "ctl snat revoke", "snat revoke: either VIP:PORT or --dip ADDRESS" },
+		{ "ctl snat revoke 203.0.113.10:2056 --dip 10.1.1.11", "snat revoke: either VIP:PORT or --dip ADDRESS" },
+		{ "ctl snat revoke 203.0.113.10", "VIP:PORT: \"203.0.113.10\" is not of the form" },
+		{ "ctl snat revoke --dip x", "--dip: \"x\" is no IP address" },
+		{ "ctl settings apply", "settings apply: -f FILE is missing" },
+		{ "echo '{\"snat\":{\"quarantine_s\":86401}}' | ctl settings apply -f -",
+		  "standard input: snat.quarantine_s: must be 0 to 86400, got 86401" },
 		{ "ctl help nothing", "there is no command \"nothing\"" },
 	};
 	setenv("ANANTA_MANAGERS", "127.0.0.1:1", 1);
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		CHECK_RUN(rows[i].command, 2, rows[i].sentence, "anantactl: ");
-		ck_assert_msg(strchr(output, '\n') == output + strlen(output) - 1, "%s: %s", rows[i].command, output);
+		ck_assert_msg(strchr(ctl_output, '\n') == ctl_output + strlen(ctl_output) - 1, "%s: %s", rows[i].command,
+		              ctl_output);
 	}
 }
 END_TEST
@@ -191,7 +187,63 @@ START_TEST(help_is_there_at_every_level)
 	CHECK_RUN("ctl vip --help", 0, "usage: anantactl [options] vip VERB", "vip delete VIP");
 	CHECK_RUN("ctl help vip apply", 0, "usage: anantactl [options] vip apply -f FILE", "example:");
 	CHECK_RUN("ctl host attach --help", 0, "--agent-socket PATH");
+	CHECK_RUN("ctl snat --help", 0, "snat whohad VIP:PORT [--at TIME]\n", "snat revoke [VIP:PORT] [--dip ADDRESS]\n",
+	          "snat list [--dip ADDRESS] [--vip ADDRESS]\n");
 	CHECK_RUN("ctl --version", 0, "anantactl ");
+}
+END_TEST
+
+START_TEST(a_snat_policy_is_applied_and_shown)
+{
+	begin();
+	CHECK_RUN("ctl vip show 203.0.113.10", 1, "is not configured");
+	CHECK_RUN("echo '{\"vip\":\"203.0.113.10\",\"tenant\":\"shop\",\"snat\":{\"dips\":[\"10.1.1.11\"]}}' | "
+	          "ctl vip apply -f -",
+	          0, "applied");
+	CHECK_RUN(
+		"ctl vip show 203.0.113.10", 0,
+		"snat    range_size 8, first_port 1024, prealloc_ports 160, max_ports_per_dip 16384, idle_s 120\n\nSNAT-DIP");
+	CHECK_RUN("ctl vip show 203.0.113.10 -o json", 0, "\"range_size\": 8,", "\"prealloc_ports\": 160,",
+	          "\"max_ports_per_dip\": 16384,", "\"idle_s\": 120", "\"first_port\": 1024,");
+	CHECK_RUN("ctl vip show 203.0.113.10 -o json | sed s/16384/4096/ | ctl vip apply -f -", 0, "applied");
+	CHECK_RUN("ctl vip show 203.0.113.10", 0, "max_ports_per_dip 4096,");
+	CHECK_RUN("ctl vip show 203.0.113.10 -o json | sed 's/\"range_size\": 8/\"range_size\": 12/' | ctl vip apply -f -",
+	          2, "snat.range_size: must be a power of two from 8 to 1024, got 12");
+	cluster_end(&cluster);
+}
+END_TEST
+
+START_TEST(the_examples_are_accepted)
+{
+	begin();
+	CHECK_RUN("ctl vip apply -f " EXAMPLES "/shop.json", 0, "vip 203.0.113.10 applied");
+	CHECK_RUN("ctl vip apply -f " EXAMPLES "/egress.json", 0, "vip 203.0.113.20 applied");
+	CHECK_RUN("ctl vip show 203.0.113.20", 0, "range_size 8, first_port 1024, prealloc_ports 160,");
+	CHECK_RUN("ctl settings apply -f " EXAMPLES "/settings.json", 0, "settings applied");
+	cluster_end(&cluster);
+}
+END_TEST
+
+START_TEST(settings_are_shown_applied_and_reset)
+{
+	begin();
+	CHECK_RUN("ctl settings show", 0, "settings                 the defaults\n",
+	          "snat.never               10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16\n",
+	          "snat.quarantine_s        60\n", "snat.log_s               604800\n", "snat.gone_s              86400\n",
+	          "snat.dip_requests_per_s  20\n");
+	CHECK_RUN("echo '{\"snat\":{\"never\":[],\"quarantine_s\":90}}' | ctl settings apply -f -", 0,
+	          "settings applied (version 2)\n");
+	CHECK_RUN("ctl settings show", 0, "settings                 applied\n", "snat.never               -\n",
+	          "snat.quarantine_s        90\n", "snat.log_s               604800\n");
+	CHECK_RUN("ctl settings show -o json", 0, "\"never\": [],\n", "\"quarantine_s\": 90,");
+	CHECK_RUN("ctl settings show -o json | sed 's/90/30/' | ctl settings apply -o json -f -", 0,
+	          "\"result\": \"applied\"", "\"version\": 3");
+	CHECK_RUN("echo '{\"snat\":{\"never\":[\"10.0.0.1/8\"]}}' | ctl settings apply -f -", 2,
+	          "anantactl: standard input: snat.never[0]: 10.0.0.1/8 has bits beyond its length\n");
+	CHECK_RUN("ctl settings show", 0, "snat.quarantine_s        30\n");
+	CHECK_RUN("ctl settings reset", 0, "settings reset to the defaults (version 4)\n");
+	CHECK_RUN("ctl settings show", 0, "settings                 the defaults\n", "snat.quarantine_s        60\n");
+	cluster_end(&cluster);
 }
 END_TEST
 
@@ -264,5 +316,6 @@ END_TEST
 
 SUITE_MAIN("cli", a_vip_is_applied_listed_shown_and_deleted, a_refused_or_bad_document_leaves_the_old_configuration,
            a_vm_is_attached_and_detached, nodes_are_listed_shown_and_removed, the_status_of_the_cluster_needs_no_leader,
-           wrong_usage_is_explained_and_exits_with_2, help_is_there_at_every_level,
+           wrong_usage_is_explained_and_exits_with_2, help_is_there_at_every_level, a_snat_policy_is_applied_and_shown,
+           the_examples_are_accepted, settings_are_shown_applied_and_reset,
            attach_and_detach_go_to_the_agent_when_its_socket_is_named)

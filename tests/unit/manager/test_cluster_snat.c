@@ -258,12 +258,12 @@ START_TEST(what_is_returned_or_revoked_ends_everywhere_and_the_log_knows_it)
 	RUN_UNTIL(&loop, agent.leases.n == 2 && mux.leases.n == 2);
 	struct snat_op revoke = { .kind = SNAT_REVOKE, .vip = returned.vip, .first_port = agent.leases.items[0].first_port };
 	struct snat_op_list ops = { .n = 1, .capacity = 1, .items = &revoke };
-	ck_assert_int_eq(cluster_operate(&cluster, &ops, &version, &err), 0);
+	ck_assert_int_eq(client_operate(cluster.client, &ops, &version, &err), 0);
 	RUN_UNTIL(&loop, agent.leases.n == 1 && mux.leases.n == 1);
-	ck_assert_int_eq(cluster_operate(&cluster, &ops, &version, &err), ERR_NOT_FOUND);
+	ck_assert_int_eq(client_operate(cluster.client, &ops, &version, &err), ERR_NOT_FOUND);
 	ck_assert_ptr_nonnull(strstr(err.text, "nobody holds port"));
 	revoke = (struct snat_op){ .kind = SNAT_REQUEST, .dip = addr_of("10.1.1.11"), .seq = 5, .n_ports = 8 };
-	ck_assert_int_eq(cluster_operate(&cluster, &ops, &version, &err), ERR_INVALID);
+	ck_assert_int_eq(client_operate(cluster.client, &ops, &version, &err), ERR_INVALID);
 	struct leases_answer held = get_leases(&agent, "203.0.113.10", 0, 0);
 	assert_equal_leases(&held.leases, &agent.leases);
 	ck_assert_uint_eq(held.pool.n_held, 8);

@@ -10,6 +10,7 @@
 #define DIP "{\"dip\":\"10.1.1.11\",\"port\":80}"
 #define WEB "{\"name\":\"web\",\"protocol\":\"tcp\",\"port\":80,\"dips\":[" DIP "]}"
 #define HEAD "\"vip\":\"203.0.113.10\",\"tenant\":\"shop\""
+#define SNAT(fields) "{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.1\"]," fields "}}"
 #define ENDPOINT(fields) "{" HEAD ",\"endpoints\":[{" fields "}]}"
 #define DIPS(list) ENDPOINT("\"name\":\"web\",\"protocol\":\"tcp\",\"port\":80,\"dips\":" list)
 
@@ -17,6 +18,15 @@ static int parse(const char *text, struct vip_config **ret_vip, struct error *er
 {
 	memset(err, 0, sizeof *err);
 	return vip_json_parse(text, strlen(text), ret_vip, err);
+}
+
+static void check_policy(const struct vip_config *vip, struct snat_policy want)
+{
+	ck_assert_uint_eq(vip->snat.range_size, want.range_size);
+	ck_assert_uint_eq(vip->snat.first_port, want.first_port);
+	ck_assert_uint_eq(vip->snat.prealloc_ports, want.prealloc_ports);
+	ck_assert_uint_eq(vip->snat.max_ports_per_dip, want.max_ports_per_dip);
+	ck_assert_uint_eq(vip->snat.idle_s, want.idle_s);
 }
 
 START_TEST(a_bad_document_is_refused_in_one_sentence_that_names_the_field)
@@ -83,6 +93,23 @@ START_TEST(a_bad_document_is_refused_in_one_sentence_that_names_the_field)
 		{ "{" HEAD ",\"snat\":{\"dips\":[\"x\"]}}", "snat.dips[0]: \"x\" is no IP address" },
 		{ "{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.1\",\"10.1.1.1\"]}}", "snat.dips: 10.1.1.1 is listed twice" },
 		{ "{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.1\"],\"ports\":8}}", "snat.ports: is not a field" },
+		{ SNAT("\"range_size\":4"), "snat.range_size: must be 8 to 1024, got 4" },
+		{ SNAT("\"range_size\":2048"), "snat.range_size: must be 8 to 1024, got 2048" },
+		{ SNAT("\"range_size\":24"), "snat.range_size: must be a power of two from 8 to 1024, got 24" },
+		{ SNAT("\"range_size\":\"8\""), "snat.range_size: must be a whole number from 8 to 1024" },
+		{ SNAT("\"first_port\":80"), "snat.first_port: must be 1024 to 65528, got 80" },
+		{ SNAT("\"first_port\":1028"),
+		  "snat.first_port: must be at least 1024 and a multiple of range_size 8, got 1028" },
+		{ SNAT("\"first_port\":1536,\"range_size\":1024"), "snat.first_port: must be at least 1024 and a multiple" },
+		{ SNAT("\"max_ports_per_dip\":7"), "snat.max_ports_per_dip: must be 8 to 65536, got 7" },
+		{ SNAT("\"max_ports_per_dip\":8,\"range_size\":16"),
+		  "snat.max_ports_per_dip: must be 16 (range_size) to 65536, got 8" },
+		{ SNAT("\"prealloc_ports\":65537"), "snat.prealloc_ports: must be 0 to 65536, got 65537" },
+		{ SNAT("\"prealloc_ports\":161,\"max_ports_per_dip\":160"),
+		  "snat.prealloc_ports: must be at most 160 (max_ports_per_dip, and what is above first_port), got 161" },
+		{ SNAT("\"prealloc_ports\":16,\"first_port\":65528"), "snat.prealloc_ports: must be at most 8 (" },
+		{ SNAT("\"idle_s\":0"), "snat.idle_s: must be 1 to 86400, got 0" },
+		{ SNAT("\"idle_s\":-1"), "snat.idle_s: must be 1 to 86400, got -1" },
 		{ "{" HEAD ",\"endpoints\":[],\"snat\":{\"dips\":[\"10.1.1.1\"]}}",
 		  "endpoints: must hold at least one endpoint" },
 	};
@@ -108,7 +135,33 @@ START_TEST(what_may_be_left_out_may_be_left_out)
 	ck_assert_msg(parse("{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.1\"]}}", &vip, &err) == 0, "%s", err.text);
 	ck_assert_uint_eq(vip->n_endpoints, 0);
 	ck_assert_uint_eq(vip->n_snat_dips, 1);
+	check_policy(vip, (struct snat_policy)SNAT_POLICY_DEFAULT);
 	vip_config_destroy(vip);
+}
+END_TEST
+
+START_TEST(of_a_snat_policy_each_field_stands_for_itself)
+{
+	static const struct {
+		const char *text;
+		struct snat_policy want;
+	} rows[] = {
+		{ SNAT("\"range_size\":64"), { 64, 1024, 160, 16384, 120 } },
+		{ SNAT("\"first_port\":40000"), { 8, 40000, 160, 16384, 120 } },
+		{ SNAT("\"prealloc_ports\":0"), { 8, 1024, 0, 16384, 120 } },
+		{ SNAT("\"max_ports_per_dip\":65536"), { 8, 1024, 160, 65536, 120 } },
+		{ SNAT("\"idle_s\":86400"), { 8, 1024, 160, 16384, 86400 } },
+		// Nobody wrote prealloc_ports, so it makes room.
+		{ SNAT("\"max_ports_per_dip\":64"), { 8, 1024, 64, 64, 120 } },
+		{ SNAT("\"first_port\":65528"), { 8, 65528, 8, 16384, 120 } },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct vip_config *vip;
+		struct error err;
+		ck_assert_msg(parse(rows[i].text, &vip, &err) == 0, "%s: %s", rows[i].text, err.text);
+		check_policy(vip, rows[i].want);
+		vip_config_destroy(vip);
+	}
 }
 END_TEST
 
@@ -117,6 +170,8 @@ START_TEST(what_is_printed_parses_back)
 	static const char *const rows[] = {
 		"{" HEAD ",\"endpoints\":[" WEB "]}",
 		"{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.2\",\"10.1.1.1\"]}}",
+		SNAT("\"range_size\":1024,\"first_port\":2048,\"prealloc_ports\":0,\"max_ports_per_dip\":2048,\"idle_s\":30"),
+		SNAT("\"max_ports_per_dip\":8"),
 		"{" HEAD ",\"endpoints\":[{\"name\":\"b\",\"protocol\":\"udp\",\"port\":53,\"dips\":[{\"dip\":\"10.1.2.2\","
 		"\"port\":5353,"
 		"\"weight\":1000}," DIP "]}," WEB "],\"snat\":{\"dips\":[\"10.1.1.11\"]}}",
@@ -199,5 +254,6 @@ START_TEST(short_memory_is_reported)
 END_TEST
 
 SUITE_MAIN("vip_json", a_bad_document_is_refused_in_one_sentence_that_names_the_field,
-           what_may_be_left_out_may_be_left_out, what_is_printed_parses_back,
-           ten_thousand_dips_are_refused_by_the_limit, a_file_of_100_MB_is_refused_at_once, short_memory_is_reported)
+           what_may_be_left_out_may_be_left_out, of_a_snat_policy_each_field_stands_for_itself,
+           what_is_printed_parses_back, ten_thousand_dips_are_refused_by_the_limit, a_file_of_100_MB_is_refused_at_once,
+           short_memory_is_reported)
