@@ -370,12 +370,16 @@ static void drive_storm(struct storm *st, uint32_t h, bool asks_more)
 		}
 		if (!asks_more)
 			continue;
-		if (n->leases.n > 0 && rand() % 3 == 0)
+		for (uint32_t k = 0; k < 4 && n->leases.n > 10 * STORM_DIPS; k++)
 			(void)test_node_return(n, &n->leases.items[(uint32_t)rand() % n->leases.n]);
 		d->seq++;
 		d->is_answered = !test_node_ask(n, d->text, d->seq, 16);
 		d->seq -= d->is_answered;
 	}
+}
+
+static void on_tick(uv_timer_t *tick)
+{
 }
 
 static bool run_storm_for(struct storm *st, uint64_t ms, bool asks_more)
@@ -385,7 +389,7 @@ static bool run_storm_for(struct storm *st, uint64_t ms, bool asks_more)
 	uv_timer_t tick;
 	uv_timer_init(&loop, &tick);
 	while (!is_done && uv_hrtime() < end_ns) {
-		uv_timer_start(&tick, (uv_timer_cb)uv_timer_stop, 3, 0);
+		uv_timer_start(&tick, on_tick, 3, 0);
 		uv_run(&loop, UV_RUN_ONCE);
 		is_done = !asks_more;
 		for (uint32_t h = 0; h < STORM_HOSTS; h++) {
