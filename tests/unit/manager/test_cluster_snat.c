@@ -256,7 +256,9 @@ START_TEST(what_is_returned_or_revoked_ends_everywhere_and_the_log_knows_it)
 	struct lease returned = agent.leases.items[0];
 	ck_assert(test_node_return(&agent, &returned));
 	RUN_UNTIL(&loop, agent.leases.n == 2 && mux.leases.n == 2);
-	struct snat_op revoke = { .kind = SNAT_REVOKE, .vip = returned.vip, .first_port = agent.leases.items[0].first_port };
+	struct snat_op revoke = { .kind = SNAT_REVOKE,
+		                      .vip = returned.vip,
+		                      .first_port = agent.leases.items[0].first_port };
 	struct snat_op_list ops = { .n = 1, .capacity = 1, .items = &revoke };
 	ck_assert_int_eq(client_operate(cluster.client, &ops, &version, &err), 0);
 	RUN_UNTIL(&loop, agent.leases.n == 1 && mux.leases.n == 1);
@@ -329,8 +331,8 @@ static void configure_storm(struct storm *st)
 			(void)text_format(d->text, sizeof d->text, "10.2.%u.%u", h + 1, 11 + i);
 			d->seq = SEQ;
 			d->is_answered = true;
-			(void)text_format(command, sizeof command, "dip %s host%u vm%u s%u 02:00:00:00:01:%02x", d->text, h + 1, i, i,
-			                  i);
+			(void)text_format(command, sizeof command, "dip %s host%u vm%u s%u 02:00:00:00:01:%02x", d->text, h + 1, i,
+			                  i, i);
 			cluster_must(&cluster, command);
 			(void)text_format(vip + strlen(vip), sizeof vip - strlen(vip), " %s", d->text);
 		}

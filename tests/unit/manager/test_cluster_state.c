@@ -247,7 +247,7 @@ START_TEST(a_failed_restore_leaves_the_state_as_it_was)
 	for (uint64_t n = 0;; n++) {
 		struct state_snapshot snapshot = { .version = 44 };
 		snapshot.objects = changes_of("cluster 9 ; host h 10.0.0.5 ; dip 10.1.1.1 h v i 02:00:00:00:00:01 ; "
-		                                        "vip 203.0.113.77 shop web tcp 80 10.1.1.1:1");
+		                              "vip 203.0.113.77 shop web tcp 80 10.1.1.1:1");
 		memory_fail_after(n);
 		int code = cluster_state_restore(&state, &snapshot);
 		memory_fail_after(UINT64_MAX);
@@ -268,8 +268,9 @@ START_TEST(short_memory_is_reported_and_never_crashes)
 {
 	for (uint64_t n = 0;; n++) {
 		begin();
-		struct state_command command = command_of(TEST_TIME_MS, "vip 203.0.113.77 shop web tcp 80 10.1.1.1:1 ; -vip 203.0.113.10 ; "
-		                                        "dip 10.1.1.1 host1 v i 02:00:00:00:00:01");
+		struct state_command command =
+			command_of(TEST_TIME_MS, "vip 203.0.113.77 shop web tcp 80 10.1.1.1:1 ; -vip 203.0.113.10 ; "
+		                             "dip 10.1.1.1 host1 v i 02:00:00:00:00:01");
 		struct apply_result result;
 		struct error err = { 0 };
 		memory_fail_after(n);
