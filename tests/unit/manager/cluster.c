@@ -59,12 +59,17 @@ static void create_client(struct cluster *c)
 
 void cluster_begin(struct cluster *c, uint32_t n)
 {
+	cluster_begin_in(c, n, "/tmp");
+}
+
+void cluster_begin_in(struct cluster *c, uint32_t n, const char *parent_dir)
+{
 	uint16_t ports[2 * CLUSTER_MAX];
 	memset(c, 0, sizeof *c);
 	signal(SIGPIPE, SIG_IGN);
 	log_set_level(LOG_ERROR);
 	c->n = n;
-	(void)text_copy(c->dir, sizeof c->dir, "/tmp/test-cluster-XXXXXX");
+	CHECK(text_format(c->dir, sizeof c->dir, "%s/test-cluster-XXXXXX", parent_dir));
 	CHECK(mkdtemp(c->dir) != NULL);
 	find_free_ports(ports, 2 * n);
 	for (uint32_t i = 0; i < n; i++) {
@@ -189,6 +194,8 @@ static void remove_lease(struct lease_list *list, const struct lease *ended)
 
 static void apply_leases(struct test_node *n, const struct update *u)
 {
+	if (n->ignores_leases)
+		return;
 	if (u->replaces_leases)
 		lease_list_fini(&n->leases);
 	n->n_lease_snapshots += u->replaces_leases;

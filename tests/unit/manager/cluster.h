@@ -23,6 +23,7 @@ struct cluster {
 };
 
 void cluster_begin(struct cluster *c, uint32_t n); // and starts all
+void cluster_begin_in(struct cluster *c, uint32_t n, const char *parent_dir);
 void cluster_end(struct cluster *c);
 void cluster_start(struct cluster *c, uint32_t i);
 void cluster_kill(struct cluster *c, uint32_t i, int signal_number);
@@ -58,6 +59,7 @@ struct test_node {
 	struct error down_reason; // of the last time that the link went down
 	uint32_t n_ups;
 	uint32_t n_snapshots;
+	bool ignores_leases; // for benchmarks: only acknowledges
 	struct lease_list leases; // held
 	uint64_t lease_version;
 	uint32_t n_lease_snapshots;
