@@ -46,7 +46,7 @@ struct mux_worker {
 	struct token_bucket echo_replies;
 	struct mono_time now; // of this burst
 	struct mux_counters counters;
-	struct vip_counters *vips; // VIP_SLOTS_MAX, by slot; the caller's memory
+	struct vip_counters *vips; // the caller's memory
 };
 
 void mux_worker_init(struct mux_worker *w, const struct mux_settings *settings, struct vip_counters *vips,

@@ -103,7 +103,7 @@ START_TEST(a_burst_equals_its_frames_one_by_one)
 		run_burst(staged, scalar, &s, burst_seed);
 	}
 	ck_assert_mem_eq(&staged->worker.counters, &scalar->worker.counters, sizeof staged->worker.counters);
-	ck_assert_mem_eq(staged->vips, scalar->vips, sizeof staged->vips);
+	ck_assert_mem_eq(&staged->vips, &scalar->vips, sizeof staged->vips);
 	ck_assert_uint_gt(staged->worker.counters.forwarded_packets, N_BURSTS); // the test does test something
 	for (int reason = DROP_RUNT; reason <= DROP_ICMP_IGNORED; reason++)
 		ck_assert_msg(reason == DROP_NO_CONFIG || staged->worker.counters.drops[reason] > 0, "no %s among the frames",

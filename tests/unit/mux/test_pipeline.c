@@ -398,7 +398,7 @@ START_TEST(counters_tell_what_was_done)
 	ck_assert_uint_eq(c->forwarded_packets, 10);
 	ck_assert_uint_eq(c->forwarded_bytes, in_bytes + 10 * ENCAP_BYTES);
 	ck_assert_uint_eq(c->to_tap_packets, 1);
-	const struct vip_counters *vip = &f->vips[vip_slots_of(&f->slots, 0)];
+	const struct vip_traffic *vip = &f->vips.endpoints[vip_slots_of(&f->slots, 0)];
 	ck_assert_uint_eq(vip->packets, 10);
 	ck_assert_uint_eq(vip->bytes, inner_bytes);
 	fixture_destroy(f);
@@ -416,8 +416,8 @@ START_TEST(counters_of_a_vip_survive_changes_of_it_and_of_others)
 	frame = tcp_to("203.0.113.10", 80);
 	struct mux_frame m = fixture_send(f, &frame);
 	ck_assert_uint_eq(outer_dst(&m), test_ip4("10.1.9.11"));
-	ck_assert_uint_eq(f->vips[vip_slots_of(&f->slots, 1)].packets, 2);
-	ck_assert_uint_eq(f->vips[vip_slots_of(&f->slots, 0)].packets, 0);
+	ck_assert_uint_eq(f->vips.endpoints[vip_slots_of(&f->slots, 1)].packets, 2);
+	ck_assert_uint_eq(f->vips.endpoints[vip_slots_of(&f->slots, 0)].packets, 0);
 	fixture_destroy(f);
 }
 END_TEST
