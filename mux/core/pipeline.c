@@ -10,6 +10,9 @@
 
 #define MAC48 0xffffffffffffull
 
+// A function that is not to be inlined: what is done beside it needs the registers.
+#define APART __attribute__((noinline))
+
 // A MAC address as the low 48 bits of a word.
 static inline uint64_t mac48(const uint8_t *mac)
 {
@@ -110,8 +113,8 @@ static uint64_t hash_of(const struct mux_tables *t, const struct parsed *p)
 	return flow_hash_v4(p->src, p->dst, p->src_port, p->dst_port, p->protocol, t->hash_seed);
 }
 
-static void take_for_endpoint(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
-                              const struct parsed *p, const struct vip_entry *e)
+APART static void take_for_endpoint(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
+                                    const struct parsed *p, const struct vip_entry *e)
 {
 	uint64_t hash = hash_of(t, p);
 	if (encapsulate(w, f, owner_of(e, hash), hash, p->l3_bytes))
@@ -138,8 +141,8 @@ static void send_to_lessee(struct mux_worker *w, const struct mux_tables *t, str
 
 enum { LEASED_PORT_MIN = 1024 }; // below it no port is ever leased
 
-static void take_for_leased_port(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
-                                 const struct parsed *p, const struct vip_entry *vip)
+APART static void take_for_leased_port(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
+                                       const struct parsed *p, const struct vip_entry *vip)
 {
 	be32 dip = lessee_of(vip, p->dst_port);
 	if (dip != 0)
@@ -153,8 +156,8 @@ static void take_for_leased_port(struct mux_worker *w, const struct mux_tables *
 // ---- ICMP to a VIP ----
 
 // To a ping of the DIP that has the identifier (RFC 5508: what the port is to TCP and UDP).
-static void take_echo_reply(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
-                            const struct parsed *p, const struct vip_entry *vip)
+APART static void take_echo_reply(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
+                                  const struct parsed *p, const struct vip_entry *vip)
 {
 	const struct icmp_header *icmp = (const struct icmp_header *)(f->data + p->l4_off);
 	be32 dip = lessee_of(vip, icmp->id);
@@ -166,8 +169,8 @@ static void take_echo_reply(struct mux_worker *w, const struct mux_tables *t, st
 
 // An error goes where the connection's packets go: its packet inside was sent by the VIP, so that a client's packet has the same
 // addresses and ports turned round.
-static void take_icmp_error(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
-                            const struct parsed *p, const struct vip_entry *vip)
+APART static void take_icmp_error(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
+                                  const struct parsed *p, const struct vip_entry *vip)
 {
 	struct icmp_error inside;
 	enum drop_reason reason = icmp_error_parse(f->data, p, &inside);
@@ -386,8 +389,9 @@ static inline bool begin(const struct road *r, const struct mux_frame *f, struct
 	if (__builtin_expect((MAIN_PROTOCOLS >> (protocol & 31) & 1) == 0, 0))
 		return false;
 	// Of TCP. In a UDP packet the byte is payload, and a branch on it could not be predicted.
-	uint32_t option_words = ((d[46] >> 4) - 5u) & -(uint32_t)(protocol == IP_PROTO_TCP);
-	if (__builtin_expect(option_words > content / 4, 0))
+	uint32_t option_words_16 = d[46] - 0x50u; // in the upper four bits
+	uint32_t most = (content * 4 | 15) | -(uint32_t)(protocol & 1);
+	if (__builtin_expect(option_words_16 > most, 0))
 		return false;
 	*ret_start = (struct start){ .data = d, .protocol = protocol, .inner_bytes = total };
 	return true;
@@ -484,8 +488,8 @@ static inline __m128i start_of_side(const struct gateways *g, const struct mux_t
 }
 
 // Frames that go to nobody leave this road, too. A function of its own: the main road needs its registers.
-__attribute__((noinline)) static void take_side(struct mux_worker *w, const struct mux_tables *t,
-                                                const struct gateways *g, struct side_road *side)
+APART static void take_side(struct mux_worker *w, const struct mux_tables *t, const struct gateways *g,
+                            struct side_road *side)
 {
 	static const _Atomic be32 nobody;
 	struct side_passage *const end = side->passages + side->n;
@@ -528,8 +532,10 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 	struct side_road side;
 	side.n = 0;
 	const struct road road = road_of(w, t);
+	uint64_t rx_bytes = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		struct start start;
+		rx_bytes += frames[i].len;
 		if (__builtin_expect(!begin(&road, &frames[i], &start), 0))
 			take_frame(w, t, &frames[i]);
 		else if (__builtin_expect(is_for_endpoint(&road, &start), 1))
@@ -540,6 +546,7 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 	for (struct passage *x = passages; x < end; x++)
 		if (__builtin_expect(!find_bucket(t, x), 0))
 			enter_side(&road, x->frame, x->key, x->inner_bytes, &side);
+	w->counters.rx_bytes += rx_bytes;
 	const uint32_t n_gateways = g->n;
 	const __m128i first_start = g->starts[0];
 	struct vip_traffic *const vips = w->vips->endpoints;
@@ -565,16 +572,14 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 void mux_pipeline_burst(struct mux_worker *w, const struct mux_tables *tables, struct mux_frame *frames, uint32_t n)
 {
 	struct gateways gateways;
-	uint64_t rx_bytes = 0;
-	for (uint32_t i = 0; i < n; i++)
-		rx_bytes += frames[i].len;
 	w->counters.rx_packets += n;
-	w->counters.rx_bytes += rx_bytes;
 	find_gateways(&gateways, w);
 	if (tables != NULL && gateways.n > 0) {
 		take_burst(w, tables, &gateways, frames, n);
 		return;
 	}
-	for (uint32_t i = 0; i < n; i++)
+	for (uint32_t i = 0; i < n; i++) {
+		w->counters.rx_bytes += frames[i].len;
 		take_frame(w, tables, &frames[i]);
+	}
 }
