@@ -248,7 +248,7 @@ static void take_ip4(struct mux_worker *w, const struct mux_tables *t, struct mu
 		take_vip_packet(w, t, f, &p);
 }
 
-static void take_frame(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f)
+APART static void take_frame(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f)
 {
 	if (f->len < ETH_BYTES) {
 		drop(w, f, DROP_RUNT);
@@ -289,10 +289,6 @@ struct road {
 	__m256i want; // what the first 32 bytes of a frame must be,
 	__m256i mask; // where these bits are set
 	uint32_t longest_beyond_min; // frame that fits with its outer header, beyond TCP_FRAME_BYTES_MIN
-	uint32_t line_shift;
-	const struct vip_line *lines;
-	const uint8_t *endpoint_ports;
-	uint64_t hash_seed;
 };
 
 // The first 16 bytes of a frame to each gateway that answers, in the order of neighbor_table_select.
@@ -336,17 +332,13 @@ static inline __m128i start_of_frame(uint64_t dst_mac48, uint64_t src_mac48)
 	return _mm_set_epi64x((long long)high, (long long)low);
 }
 
-static inline struct road road_of(const struct mux_worker *w, const struct mux_tables *t)
+static inline struct road road_of(const struct mux_worker *w)
 {
 	return (struct road){
 		.want = _mm256_zextsi128_si256(start_of_frame(w->mac48, 0)),
 		// destination MAC; Ethernet type, version and header length; more fragments and offset
 		.mask = _mm256_set_epi64x(0, 0xff3full << 32, 0xffffffull << 32, (long long)MAC48),
 		.longest_beyond_min = w->settings.mtu - ENCAP_BYTES - TCP_PACKET_BYTES_MIN,
-		.line_shift = t->line_shift,
-		.lines = t->lines,
-		.endpoint_ports = t->endpoint_ports,
-		.hash_seed = t->hash_seed,
 	};
 }
 
@@ -398,13 +390,13 @@ static inline bool begin(const struct road *r, const struct mux_frame *f, struct
 }
 
 // ... and which road.
-static inline bool is_for_endpoint(const struct road *r, const struct start *s)
+static inline bool is_for_endpoint(const struct mux_tables *t, const struct start *s)
 {
-	return r->endpoint_ports[endpoint_port_bin(load16(s->data + 36))] != 0;
+	return t->endpoint_ports[endpoint_port_bin(load16(s->data + 36))] != 0;
 }
 
 // ... and hash, and begin to load the endpoint's line.
-static inline void enter(const struct road *r, struct mux_frame *f, const struct start *s, struct passage *x)
+static inline void enter(const struct mux_tables *t, struct mux_frame *f, const struct start *s, struct passage *x)
 {
 	const uint8_t *d = s->data;
 	uint32_t ports = load32(d + 34);
@@ -412,20 +404,20 @@ static inline void enter(const struct road *r, struct mux_frame *f, const struct
 	x->frame = f;
 	x->inner_bytes = s->inner_bytes;
 	x->key = vip_key_of_packet(d + 30, s->protocol);
-	x->line = &r->lines[vip_line_at(x->key, r->line_shift)];
+	x->line = &t->lines[vip_line_at(x->key, t->line_shift)];
 	__builtin_prefetch(x->line);
-	x->hash = flow_hash_words(rotate32(load64(d + 26)), rest, r->hash_seed);
+	x->hash = flow_hash_words(rotate32(load64(d + 26)), rest, t->hash_seed);
 }
 
 // ... or begin to load the line of the VIP itself. It needs no hash.
-static inline void enter_side(const struct road *r, struct mux_frame *f, uint64_t key, uint32_t inner_bytes,
+static inline void enter_side(const struct mux_tables *t, struct mux_frame *f, uint64_t key, uint32_t inner_bytes,
                               struct side_road *side)
 {
 	struct side_passage *x = &side->passages[side->n++];
 	x->frame = f;
 	x->inner_bytes = inner_bytes;
 	x->key = key;
-	x->line = &r->lines[vip_line_at(vip_own_key((be32)key), r->line_shift)];
+	x->line = &t->lines[vip_line_at(vip_own_key((be32)key), t->line_shift)];
 	__builtin_prefetch(x->line);
 }
 
@@ -441,7 +433,9 @@ static inline const struct vip_entry *find_entry(const struct mux_tables *t, con
 // Stage 2: the endpoint; begin to load its bucket's owner.
 static inline bool find_bucket(const struct mux_tables *t, struct passage *x)
 {
-	const struct vip_entry *e = find_entry(t, x->line, x->key);
+	const struct vip_entry *e = vip_line_lookup(x->line, x->key);
+	if (__builtin_expect(e == NULL, 0))
+		e = vip_lookup_key(t, x->key);
 	x->entry = e;
 	if (__builtin_expect(e == NULL, 0))
 		return false;
@@ -531,21 +525,21 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 	struct passage *end = passages;
 	struct side_road side;
 	side.n = 0;
-	const struct road road = road_of(w, t);
+	const struct road road = road_of(w);
 	uint64_t rx_bytes = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		struct start start;
 		rx_bytes += frames[i].len;
 		if (__builtin_expect(!begin(&road, &frames[i], &start), 0))
 			take_frame(w, t, &frames[i]);
-		else if (__builtin_expect(is_for_endpoint(&road, &start), 1))
-			enter(&road, &frames[i], &start, end++);
+		else if (__builtin_expect(is_for_endpoint(t, &start), 1))
+			enter(t, &frames[i], &start, end++);
 		else
-			enter_side(&road, &frames[i], vip_key_of_packet(start.data + 30, start.protocol), start.inner_bytes, &side);
+			enter_side(t, &frames[i], vip_key_of_packet(start.data + 30, start.protocol), start.inner_bytes, &side);
 	}
 	for (struct passage *x = passages; x < end; x++)
 		if (__builtin_expect(!find_bucket(t, x), 0))
-			enter_side(&road, x->frame, x->key, x->inner_bytes, &side);
+			enter_side(t, x->frame, x->key, x->inner_bytes, &side);
 	w->counters.rx_bytes += rx_bytes;
 	const uint32_t n_gateways = g->n;
 	const __m128i first_start = g->starts[0];

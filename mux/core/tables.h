@@ -71,16 +71,16 @@ NODISCARD int mux_tables_create(const struct mux_tables_sources *from, struct mu
 // NULL is fine. Bucket tables that other snapshots share stay.
 void mux_tables_destroy(struct mux_tables *t);
 
-// An endpoint's key in one word, never 0: vip | protocol << 32 | 1 << 40 | port << 48, which is nearly how a packet has it.
+// An endpoint's key in one word, never 0: vip | protocol << 32 | port << 48, which is nearly how a packet has it.
 static inline uint64_t vip_key(be32 vip, be16 port, uint8_t protocol)
 {
-	return vip | (uint64_t)(protocol | 0x100u) << 32 | (uint64_t)port << 48;
+	return vip | (uint64_t)protocol << 32 | (uint64_t)port << 48;
 }
 
 // The same from a packet: `dst` points to its destination address, behind which the ports lie.
 static inline uint64_t vip_key_of_packet(const uint8_t *dst, uint64_t protocol)
 {
-	return (load64(dst) & 0xffff0000ffffffffull) | (protocol | 0x100u) << 32;
+	return (load64(dst) & 0xffff0000ffffffffull) | protocol << 32;
 }
 
 // Where a port counts in endpoint_ports: 13 of its bits, those that cost nothing to take.
@@ -92,7 +92,7 @@ static inline uint32_t endpoint_port_bin(be16 port)
 // The key of the VIP itself: that of no packet, whatever its protocol and port.
 static inline uint64_t vip_own_key(be32 vip)
 {
-	return vip | 0x200ull << 32;
+	return vip | 0x100ull << 32;
 }
 
 // Multiplication spreads every bit of the key into the uppermost ones (Knuth 6.4). The keys are the operator's, so that
