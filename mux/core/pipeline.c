@@ -273,10 +273,12 @@ void mux_pipeline_one(struct mux_worker *w, const struct mux_tables *tables, str
 	take_frame(w, tables, frame);
 }
 
-// ---- a burst, in stages: the main road ----
+// ---- a burst, in stages: the roads ----
 //
 // The main road is TCP or UDP over IPv4 without options, to our MAC, of 40 bytes and more that fit with an outer header, to
-// an endpoint. Everything else leaves it for take_frame, which is the scalar twin: what it would do, the stages do.
+// an endpoint; the side road is the same to a port that a DIP has leased. Which one it is the port tells: what is on no
+// VIP's list of endpoints takes the side road at once, and the rest turns off when it finds no endpoint. Everything else
+// leaves the roads for take_frame, which is the scalar twin: what it would do, the stages do.
 // What is constant for the burst is made before, what is counted is summed up after; both stay in registers.
 // (A gateway whose ARP reply is in this very burst is used from the next one on.)
 
@@ -380,10 +382,11 @@ static inline bool begin(const struct road *r, const struct mux_frame *f, struct
 	uint64_t protocol = d[23];
 	if (__builtin_expect((MAIN_PROTOCOLS >> (protocol & 31) & 1) == 0, 0))
 		return false;
-	// Of TCP. In a UDP packet the byte is payload, and a branch on it could not be predicted.
-	uint32_t option_words_16 = d[46] - 0x50u; // in the upper four bits
-	uint32_t most = (content * 4 | 15) | -(uint32_t)(protocol & 1);
-	if (__builtin_expect(option_words_16 > most, 0))
+	// The words of TCP options, in the upper four bits. In a UDP packet (the protocol is odd) the byte is payload, and a branch
+	// on it could not be predicted.
+	uint32_t options = d[46] - 0x50u;
+	uint32_t options_max = (content * 4 | 15) | -(uint32_t)(protocol & 1);
+	if (__builtin_expect(options > options_max, 0))
 		return false;
 	*ret_start = (struct start){ .data = d, .protocol = protocol, .inner_bytes = total };
 	return true;
@@ -421,7 +424,7 @@ static inline void enter_side(const struct mux_tables *t, struct mux_frame *f, u
 	__builtin_prefetch(x->line);
 }
 
-// The entry of a key that may be in another line than the first one.
+// The entry of a key; this is its first line.
 static inline const struct vip_entry *find_entry(const struct mux_tables *t, const struct vip_line *line, uint64_t key)
 {
 	const struct vip_entry *e = vip_line_lookup(line, key);
@@ -459,7 +462,7 @@ static inline void finish(struct mux_frame *f, __m128i start, const struct encap
 
 // ---- the side road: ports of a VIP that are no endpoint's ----
 
-// Stage 2: the VIP, and begin to load who has the port. False when it has no ports to lease, or there is no such VIP.
+// Stage 2: the VIP, and begin to load who has the port. False when there is no such VIP, or nobody leases its ports.
 static inline bool find_lessee(const struct mux_tables *t, struct side_passage *x)
 {
 	const struct vip_entry *e = find_entry(t, x->line, vip_own_key((be32)x->key));
@@ -547,7 +550,7 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 	uint64_t n_forwarded = 0;
 	uint64_t inner_bytes = 0;
 	for (const struct passage *x = passages; x < end; x++) {
-		const struct vip_entry *e = x->entry;
+		const struct vip_entry *e = x->entry; // read before anything is written through a byte pointer
 		const uint32_t n_bytes = x->inner_bytes;
 		if (__builtin_expect(e == NULL, 0))
 			continue;
