@@ -75,7 +75,7 @@ static int start_worker(struct program *p, struct error *err)
 	struct mux_settings settings = { .mac = p->ports.uplink.mac,
 		                             .address = ip_addr_to_v4(&node->address.addr),
 		                             .mtu = node->mtu };
-	p->vips = memory_aligned(64, VIP_SLOTS_MAX * sizeof *p->vips);
+	p->vips = memory_aligned(64, sizeof *p->vips);
 	if (p->vips == NULL)
 		return error_set(err, ERR_NO_MEMORY, "out of memory");
 	int code = loop_init(&p->loop, &settings, &p->ports.uplink, &p->ports.tap, p->vips, err);

@@ -13,7 +13,7 @@
 	X(NO_CONFIG, "no_config", "no configuration has arrived yet")                                          \
 	X(NOT_A_VIP, "not_a_vip", "the destination is no VIP")                                                 \
 	X(NO_ENDPOINT, "no_endpoint", "the VIP has no endpoint of this protocol and port")                     \
-	X(ICMP_IGNORED, "icmp_ignored", "ICMP to a VIP other than an echo request")                            \
+	X(ICMP_IGNORED, "icmp_ignored", "ICMP to a VIP that is neither echo nor an error")                     \
 	X(NO_NEXT_HOP, "no_next_hop", "no gateway answers ARP")                                                \
 	X(TOO_BIG, "too_big", "packet and outer header exceed the MTU of the way to the DIP")                  \
 	X(NO_HEADROOM, "no_headroom", "the buffer has no room for the outer header")                           \

@@ -29,6 +29,12 @@ static inline void encap_template_init(struct encap_template *t, be32 src, be32 
 	t->sum += (src & 0xffff) + (src >> 16) + (dst & 0xffff) + (dst >> 16);
 }
 
+// The template of the same source and another destination, from one whose destination is 0.
+static inline struct encap_template encap_template_to(const struct encap_template *from, be32 dst)
+{
+	return (struct encap_template){ .src = from->src, .dst = dst, .sum = from->sum + (dst & 0xffff) + (dst >> 16) };
+}
+
 // Writes the outer IPv4 header into the IP4_BYTES at `outer`, for an inner packet of inner_bytes (<= 65535 - 20). In words:
 // field by field it would be twice as many instructions, and this is half of what a mux does to a packet.
 static inline void encap_write_ip4(uint8_t *outer, const struct encap_template *t, uint32_t inner_bytes, uint16_t id)

@@ -5,16 +5,20 @@
 #include <stdint.h>
 
 #include "common/packet/drop.h"
+#include "mux/core/vip_slots.h"
 
-#define MUX_COUNTERS(X)                                     \
-	X(rx_packets) /* from the uplink */                     \
-	X(rx_bytes)                                             \
-	X(tx_packets) /* to the uplink */                       \
-	X(tx_bytes)                                             \
-	X(forwarded_packets) /* encapsulated to a DIP */        \
-	X(forwarded_bytes) /* of them, with the outer header */ \
-	X(icmp_echo_replies) /* answered for VIPs */            \
-	X(to_tap_packets) /* the node's own traffic: in */      \
+#define MUX_COUNTERS(X)                                                           \
+	X(rx_packets) /* from the uplink */                                           \
+	X(rx_bytes)                                                                   \
+	X(tx_packets) /* to the uplink */                                             \
+	X(tx_bytes)                                                                   \
+	X(forwarded_packets) /* encapsulated to a DIP */                              \
+	X(forwarded_bytes) /* of them, with the outer header */                       \
+	X(snat_packets) /* of them, to ports that are leased */                       \
+	X(snat_bytes) /* of those, as they came, from the IP header on */             \
+	X(icmp_errors_steered) /* of the forwarded ones: about connections of VIPs */ \
+	X(icmp_echo_replies) /* answered for VIPs */                                  \
+	X(to_tap_packets) /* the node's own traffic: in */                            \
 	X(from_tap_packets) /* and out */
 
 struct mux_counters {
@@ -24,7 +28,14 @@ struct mux_counters {
 	uint64_t drops[DROP_REASON_COUNT];
 };
 
-struct vip_counters {
+struct vip_traffic {
 	uint64_t packets; // encapsulated
 	uint64_t bytes; // of the packets as they came, from the IP header on
+};
+
+// Of all VIPs, by slot. What an endpoint's packet touches lies close together.
+struct vip_counters {
+	struct vip_traffic endpoints[VIP_SLOTS_MAX];
+	struct vip_traffic snat[VIP_SLOTS_MAX];
+	uint64_t icmp_errors_steered[VIP_SLOTS_MAX];
 };

@@ -1,7 +1,9 @@
 // The packet path of a mux, top to bottom (mux_pipeline_burst): parse, VIP lookup, bucket, DIP, IP-in-IP.
 //
+// What comes for a port of a VIP that is no endpoint's goes to the DIP that has leased it: it replies to a connection which
+// that DIP began. ICMP echo replies go by their identifier, ICMP errors to where the packets of the connection inside go.
 // Pure: frames come in as bytes in memory, verdicts come out, the frames are rewritten in place. A burst goes through in
-// stages, so that the three cache misses of a packet overlap with those of the others.
+// stages, so that the three cache misses of a packet overlap with those of the others; endpoints and leased ports each have their road.
 // A frame has at least ENCAP_BYTES of writable headroom in front of `data`.
 // Stateless: nothing is remembered of a packet but counters and the rate of echo replies.
 // Threads: a mux_worker belongs to one worker; tables are read only. Nothing allocates, locks or waits.
@@ -46,7 +48,7 @@ struct mux_worker {
 	struct token_bucket echo_replies;
 	struct mono_time now; // of this burst
 	struct mux_counters counters;
-	struct vip_counters *vips; // VIP_SLOTS_MAX, by slot; the caller's memory
+	struct vip_counters *vips; // the caller's memory
 };
 
 void mux_worker_init(struct mux_worker *w, const struct mux_settings *settings, struct vip_counters *vips,

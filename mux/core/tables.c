@@ -122,20 +122,23 @@ static struct endpoint_table *share_or_create(struct mux_tables *t, struct endpo
 	return endpoint_table_create(vip, config, own_addr);
 }
 
-static int add_vip(struct mux_tables *t, const struct vip_config *vip, uint32_t slot, be32 own_addr,
-                   const struct mux_tables *before, uint32_t *cursor)
+static int add_vip(struct mux_tables *t, const struct mux_tables_sources *from, uint32_t store_idx, uint32_t *cursor)
 {
+	const struct vip_config *vip = store_vip(from->store, store_idx);
 	be32 addr = ip_addr_to_v4(&vip->vip);
-	struct vip_entry entry = { .key = vip_own_key(addr), .slot = slot };
+	struct vip_entry entry = { .key = vip_own_key(addr),
+		                       .snat = snat_maps_lookup(from->snat, &vip->vip),
+		                       .slot = vip_slots_of(from->slots, store_idx) };
 	insert_entry(t, &entry);
 	for (uint32_t i = 0; i < vip->n_endpoints; i++) {
 		const struct endpoint *config = &vip->endpoints[i];
-		struct endpoint_table *old = find_before(before, cursor, &vip->vip, config);
-		struct endpoint_table *e = share_or_create(t, old, &vip->vip, config, own_addr);
+		struct endpoint_table *old = find_before(from->before, cursor, &vip->vip, config);
+		struct endpoint_table *e = share_or_create(t, old, &vip->vip, config, from->own_addr);
 		if (e == NULL)
 			return ERR_NO_MEMORY;
 		t->endpoints[t->n_endpoints++] = e;
 		entry.key = vip_key(addr, be16_from(config->port), config->protocol);
+		t->endpoint_ports[endpoint_port_bin(be16_from(config->port))] = 1;
 		entry.owners = e->owners;
 		entry.templates = e->templates;
 		entry.n_buckets = e->n_buckets;
@@ -166,29 +169,29 @@ static int allocate(struct mux_tables *t, uint32_t n_vips, uint32_t n_endpoints)
 	return 0;
 }
 
-static int fill_tables(struct mux_tables *t, const struct store *store, be32 own_addr, const struct vip_slots *slots,
-                       const struct mux_tables *before)
+static int fill_tables(struct mux_tables *t, const struct mux_tables_sources *from)
 {
+	const struct store *store = from->store;
 	uint32_t n_endpoints = 0;
 	uint32_t cursor = 0;
 	for (uint32_t i = 0; i < store->vips.n; i++)
 		n_endpoints += store_vip(store, i)->n_endpoints;
 	int code = allocate(t, store->vips.n, n_endpoints);
 	for (uint32_t i = 0; code == 0 && i < store->vips.n; i++)
-		code = add_vip(t, store_vip(store, i), vip_slots_of(slots, i), own_addr, before, &cursor);
+		code = add_vip(t, from, i, &cursor);
 	return code;
 }
 
-int mux_tables_create(const struct store *store, be32 own_addr, const struct vip_slots *slots,
-                      const struct mux_tables *before, struct mux_tables **ret_tables)
+int mux_tables_create(const struct mux_tables_sources *from, struct mux_tables **ret_tables)
 {
-	if (!store->has_cluster)
+	if (!from->store->has_cluster)
 		return ERR_INVALID;
 	struct mux_tables *t = memory_array(1, sizeof *t);
 	if (t == NULL)
 		return ERR_NO_MEMORY;
-	t->hash_seed = store->cluster.hash_seed;
-	int code = fill_tables(t, store, own_addr, slots, before);
+	t->hash_seed = from->store->cluster.hash_seed;
+	encap_template_init(&t->to_dip, from->own_addr, 0);
+	int code = fill_tables(t, from);
 	if (code != 0) {
 		mux_tables_destroy(t);
 		return code;

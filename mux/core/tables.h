@@ -1,6 +1,8 @@
 // What a mux knows, as its workers use it: an immutable snapshot, made by the control thread and swapped by RCU.
 //
 //   (VIP, protocol, port) --hash--> line of 2 entries --> bucket of the Maglev table --> owner --> outer header template
+//            | no such endpoint
+//            '--> (VIP) --hash--> line of 2 entries --> SNAT map, by port --> DIP
 //
 // A lookup touches three cache lines beside the packet: the entry's, the bucket's, the owner's template. An endpoint's
 // bucket table is made once for a set of (DIP, weight) and shared by all snapshots that have that set, so that changing one
@@ -16,14 +18,19 @@
 #include "common/base/error.h"
 #include "common/model/store.h"
 #include "common/packet/encap.h"
+#include "mux/core/snat_map.h"
 #include "mux/core/vip_slots.h"
 
 #define VIP_LINE_ENTRIES 2
+#define ENDPOINT_PORT_BINS 8192
 
 struct vip_entry {
 	uint64_t key; // vip_key() or vip_own_key(); 0: free
 	const uint16_t *owners; // bucket -> index into templates; NULL in the entry of the VIP itself
-	const struct encap_template *templates; // one per DIP
+	union {
+		const struct encap_template *templates; // of an endpoint: one per DIP
+		const struct snat_map *snat; // of the VIP itself; NULL when it has no SNAT DIPs
+	};
 	uint32_t n_buckets;
 	uint32_t slot; // of the VIP's counters
 };
@@ -38,39 +45,54 @@ struct endpoint_table;
 
 struct mux_tables {
 	uint64_t hash_seed;
+	struct encap_template to_dip; // the outer header to a DIP that is not known yet: see encap_template_to
 	uint32_t line_mask;
 	uint32_t line_shift; // 64 less the bits of the mask
 	struct vip_line *lines;
+	uint8_t endpoint_ports[ENDPOINT_PORT_BINS]; // whether any VIP has an endpoint on one of these ports
 	uint32_t n_endpoints;
 	struct endpoint_table **endpoints; // in the order of the store; shared with other snapshots
 	uint32_t n_rebuilt; // bucket tables that had to be made: what the change cost
 };
 
-// Tables for the store's VIPs. own_addr is the outer source. `before` (may be NULL) is the present snapshot, whose bucket
-// tables are shared where sets are equal; it stays as it is. slots were updated from this store.
-// ERR_NO_MEMORY; ERR_INVALID when the store holds no cluster object yet.
-NODISCARD int mux_tables_create(const struct store *store, be32 own_addr, const struct vip_slots *slots,
-                                const struct mux_tables *before, struct mux_tables **ret_tables);
+// What tables are made from.
+struct mux_tables_sources {
+	const struct store *store;
+	be32 own_addr; // the outer source
+	const struct vip_slots *slots; // updated from this store
+	const struct snat_maps *snat; // made for this store; they outlive the tables
+	const struct mux_tables
+		*before; // the present snapshot, whose bucket tables are shared where sets are equal; NULL: none
+};
+
+// Tables for the store's VIPs; `before` stays as it is. ERR_NO_MEMORY; ERR_INVALID when the store holds no cluster object yet.
+NODISCARD int mux_tables_create(const struct mux_tables_sources *from, struct mux_tables **ret_tables);
 
 // NULL is fine. Bucket tables that other snapshots share stay.
 void mux_tables_destroy(struct mux_tables *t);
 
-// An endpoint's key in one word, never 0: vip | protocol << 32 | 1 << 40 | port << 48, which is nearly how a packet has it.
+// An endpoint's key in one word, never 0: vip | protocol << 32 | port << 48, which is nearly how a packet has it.
 static inline uint64_t vip_key(be32 vip, be16 port, uint8_t protocol)
 {
-	return vip | (uint64_t)(protocol | 0x100u) << 32 | (uint64_t)port << 48;
+	return vip | (uint64_t)protocol << 32 | (uint64_t)port << 48;
 }
 
 // The same from a packet: `dst` points to its destination address, behind which the ports lie.
 static inline uint64_t vip_key_of_packet(const uint8_t *dst, uint64_t protocol)
 {
-	return (load64(dst) & 0xffff0000ffffffffull) | (protocol | 0x100u) << 32;
+	return (load64(dst) & 0xffff0000ffffffffull) | protocol << 32;
+}
+
+// Where a port counts in endpoint_ports: 13 of its bits, those that cost nothing to take.
+static inline uint32_t endpoint_port_bin(be16 port)
+{
+	return port & (ENDPOINT_PORT_BINS - 1);
 }
 
 // The key of the VIP itself: that of no packet, whatever its protocol and port.
 static inline uint64_t vip_own_key(be32 vip)
 {
-	return vip | 0x200ull << 32;
+	return vip | 0x100ull << 32;
 }
 
 // Multiplication spreads every bit of the key into the uppermost ones (Knuth 6.4). The keys are the operator's, so that

@@ -30,19 +30,26 @@ static inline void burst_process(struct mux_worker *w, const struct mux_tables *
 		__builtin_prefetch(frames[i].data - ENCAP_BYTES, 1); // where the outer header goes
 	}
 	mux_pipeline_burst(w, tables, frames, n);
-	out->n_uplink = out->n_tap = out->n_drop = 0;
+	struct rte_mbuf **uplink =
+		out->uplink; // in registers: a write to a buffer could change `out`, for all that compilers know
+	uint16_t n_tap = 0;
+	uint16_t n_drop = 0;
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = mbufs[i];
 		if (__builtin_expect(frames[i].verdict == MUX_DROP, 0)) {
-			out->drop[out->n_drop++] = m;
+			out->drop[n_drop++] = m;
 			continue;
 		}
 		m->data_off = (uint16_t)(frames[i].data - (uint8_t *)m->buf_addr);
-		m->data_len = (uint16_t)frames[i].len;
-		m->pkt_len = frames[i].len;
+		const uint32_t len = frames[i].len;
+		m->data_len = (uint16_t)len;
+		m->pkt_len = len;
 		if (__builtin_expect(frames[i].verdict == MUX_TO_UPLINK, 1))
-			out->uplink[out->n_uplink++] = m;
+			*uplink++ = m;
 		else
-			out->tap[out->n_tap++] = m;
+			out->tap[n_tap++] = m;
 	}
+	out->n_uplink = (uint16_t)(uplink - out->uplink);
+	out->n_tap = n_tap;
+	out->n_drop = n_drop;
 }

@@ -9,15 +9,25 @@
 #define RETRY_ROUTES_MS 1000
 #define BASE_COUNTERS_MAX (64 + DROP_REASON_COUNT)
 #define STATUS_VIPS_MAX 4000 // whose counters one message holds; those of further VIPs are left out
+#define VIP_COUNTERS 5 // of one VIP
+
+// What was counted for one slot.
+struct vip_sums {
+	struct vip_traffic endpoints;
+	struct vip_traffic snat;
+	uint64_t icmp_errors_steered;
+};
 
 struct control {
 	struct control_parts parts;
 	struct manager_link *link;
 	struct store store;
 	struct vip_slots slots;
-	struct vip_counters bases[VIP_SLOTS_MAX]; // what a slot had counted before it was this VIP's
+	struct vip_sums bases[VIP_SLOTS_MAX]; // what a slot had counted before it was this VIP's
+	struct snat_maps snat; // what the tables refer to
 	struct mux_tables *tables; // what the worker uses
 	bool is_withdrawn; // on the way out: nothing is announced any more
+	bool is_fenced; // by a leader: nothing is announced until one says otherwise
 	uv_timer_t retry_routes;
 };
 
@@ -25,15 +35,22 @@ struct control {
 
 static void on_retry_routes(uv_timer_t *timer);
 
-// Announces the VIPs that `keep` lets through (NULL: all of the store).
+static bool is_announced(const struct control *c, const struct mux_tables *keep, const struct ip_addr *vip)
+{
+	return !c->is_fenced && (keep == NULL || vip_lookup(keep, ip_addr_to_v4(vip), 0, 0) != NULL);
+}
+
+// Announces the VIPs that `keep` lets through (NULL: all of the store); none while fenced or on the way out.
 static void announce(struct control *c, const struct mux_tables *keep)
 {
+	if (c->is_withdrawn)
+		return;
 	struct error err = { 0 };
 	struct ip_addr *vips = memory_array(c->store.vips.n, sizeof *vips);
 	uint32_t n = 0;
 	for (uint32_t i = 0; vips != NULL && i < c->store.vips.n; i++) {
 		const struct ip_addr *vip = &store_vip(&c->store, i)->vip;
-		if (keep == NULL || vip_lookup(keep, ip_addr_to_v4(vip), 0, 0) != NULL)
+		if (is_announced(c, keep, vip))
 			vips[n++] = *vip;
 	}
 	int code =
@@ -47,14 +64,13 @@ static void announce(struct control *c, const struct mux_tables *keep)
 
 static void on_retry_routes(uv_timer_t *timer)
 {
-	struct control *c = timer->data;
-	if (!c->is_withdrawn)
-		announce(c, NULL);
+	announce(timer->data, NULL);
 }
 
-static struct vip_counters sum_of(const struct control *c, uint32_t slot)
+static struct vip_sums sums_of(const struct control *c, uint32_t slot) // one worker
 {
-	return c->parts.vips[slot]; // one worker
+	const struct vip_counters *vips = c->parts.vips;
+	return (struct vip_sums){ vips->endpoints[slot], vips->snat[slot], vips->icmp_errors_steered[slot] };
 }
 
 static int update_slots(struct control *c)
@@ -63,49 +79,101 @@ static int update_slots(struct control *c)
 	int code = vip_slots_update(&c->slots, &c->store, is_new);
 	for (uint32_t i = 0; code == 0 && i < c->slots.n_high; i++)
 		if (is_new[i])
-			c->bases[i] = sum_of(c, i);
+			c->bases[i] = sums_of(c, i);
 	return code;
 }
 
-static int swap_tables(struct control *c)
+static void apply_leases(struct snat_maps *snat, const struct update *u)
+{
+	uint32_t n_ignored = snat_maps_apply(snat, &u->leases);
+	if (n_ignored > 0)
+		log_warn("leases-ignored", "n=%u text=\"of VIPs that have no SNAT DIPs here\"", n_ignored);
+}
+
+// Tables for the store, which refer to `snat`; in the end the maps that are shared no more are freed.
+static int swap_tables(struct control *c, struct snat_maps *snat)
 {
 	struct mux_tables *tables;
 	int code = update_slots(c);
+	struct mux_tables_sources from = { .store = &c->store,
+		                               .own_addr = ip_addr_to_v4(&c->parts.config->node.address.addr),
+		                               .slots = &c->slots,
+		                               .snat = snat,
+		                               .before = c->tables };
 	if (code == 0)
-		code = mux_tables_create(&c->store, ip_addr_to_v4(&c->parts.config->node.address.addr), &c->slots, c->tables,
-		                         &tables);
-	if (code != 0)
+		code = mux_tables_create(&from, &tables);
+	if (code != 0) {
+		snat_maps_fini(snat, &c->snat);
 		return code;
+	}
 	// Withdrawn first, then forgotten; served first, then announced.
-	if (c->tables != NULL && !c->is_withdrawn)
+	if (c->tables != NULL)
 		announce(c, c->tables);
 	(void)loop_publish(c->parts.loop, tables);
 	mux_tables_destroy(c->tables);
+	snat_maps_fini(&c->snat, snat);
 	c->tables = tables;
-	if (!c->is_withdrawn)
-		announce(c, NULL);
+	c->snat = *snat;
+	announce(c, NULL);
 	return 0;
+}
+
+// Maps for the store's VIPs with the update's leases in them, and tables for both. Maps that stay are changed in place; where
+// the update replaces all leases, fresh ones take their place in the same moment as the tables, so that no packet meets a
+// map that is half full.
+static int apply_objects(struct control *c, const struct update *u)
+{
+	struct snat_maps snat;
+	int code = snat_maps_create(&c->store, u->replaces_leases ? NULL : &c->snat, &snat);
+	if (code != 0)
+		return code;
+	apply_leases(&snat, u);
+	return swap_tables(c, &snat);
 }
 
 static int on_update(struct update *u, void *user)
 {
 	struct control *c = user;
 	bool is_snapshot = update_is_snapshot(u);
-	bool is_empty = !is_snapshot && u->changes.n == 0;
+	bool has_objects = is_snapshot || u->changes.n > 0 || u->replaces_leases;
 	uint64_t version = u->to_version;
 	int code = store_apply_update(&c->store, &u->changes, is_snapshot, version);
-	if (code == 0 && !is_empty)
-		code = swap_tables(c);
+	if (code == 0 && has_objects)
+		code = apply_objects(c, u);
+	else if (code == 0)
+		apply_leases(&c->snat, u);
 	if (code != 0) {
 		log_error("config-failed", "version=%llu error=%s", (unsigned long long)version,
 		          error_code_name((enum error_code)code));
 		return code;
 	}
-	if (!is_empty)
-		log_info("config-applied", "version=%llu snapshot=%d vips=%u tables_rebuilt=%u announced=%u",
+	if (has_objects)
+		log_info("config-applied", "version=%llu snapshot=%d vips=%u tables_rebuilt=%u announced=%u lease_version=%llu",
 		         (unsigned long long)version, is_snapshot, c->store.vips.n, c->tables->n_rebuilt,
-		         c->parts.routes->n_announced);
+		         c->parts.routes->n_announced, (unsigned long long)u->lease_version);
 	return 0;
+}
+
+// ---- the fence ----
+
+static void set_fence(struct control *c, bool is_fenced)
+{
+	if (c->is_fenced == is_fenced)
+		return;
+	c->is_fenced = is_fenced;
+	if (c->tables != NULL)
+		announce(c, NULL);
+	if (is_fenced)
+		log_warn("fenced", "announced=%u text=\"the leader did not get this mux's acknowledgement in time\"",
+		         c->parts.routes->n_announced);
+	else
+		log_info("unfenced", "announced=%u", c->parts.routes->n_announced);
+}
+
+static void on_notice(const struct message *m, void *user)
+{
+	if (m->type == MESSAGE_FENCE)
+		set_fence(user, m->is_fenced);
 }
 
 // ---- status ----
@@ -122,27 +190,42 @@ static void fill_vip_counters(const struct control *c, struct node_status *s)
 	for (uint32_t i = 0; i < c->store.vips.n && i < STATUS_VIPS_MAX; i++) {
 		char vip[IP_ADDR_TEXT_BYTES];
 		uint32_t slot = vip_slots_of(&c->slots, i);
-		struct vip_counters now = sum_of(c, slot);
+		const struct vip_sums *base = &c->bases[slot];
+		struct vip_sums now = sums_of(c, slot);
 		ip_addr_format(&store_vip(&c->store, i)->vip, vip);
-		put_counter(s, now.packets - c->bases[slot].packets, "vip_%s_packets", vip);
-		put_counter(s, now.bytes - c->bases[slot].bytes, "vip_%s_bytes", vip);
+		put_counter(s, now.endpoints.packets - base->endpoints.packets, "vip_%s_packets", vip);
+		put_counter(s, now.endpoints.bytes - base->endpoints.bytes, "vip_%s_bytes", vip);
+		put_counter(s, now.icmp_errors_steered - base->icmp_errors_steered, "vip_%s_icmp_errors_steered", vip);
+		if (store_vip(&c->store, i)->n_snat_dips == 0)
+			continue;
+		put_counter(s, now.snat.packets - base->snat.packets, "vip_%s_snat_packets", vip);
+		put_counter(s, now.snat.bytes - base->snat.bytes, "vip_%s_snat_bytes", vip);
 	}
+}
+
+static const char *state_name(const struct control *c)
+{
+	if (c->tables == NULL)
+		return "no-config";
+	if (c->is_withdrawn)
+		return "withdrawn";
+	return c->is_fenced ? "fenced" : "announcing";
 }
 
 static void fill_status(struct node_status *s, void *user)
 {
 	const struct control *c = user;
 	const struct mux_counters *counters = &c->parts.loop->worker.counters;
-	const char *state = c->tables == NULL ? "no-config" : c->is_withdrawn ? "withdrawn" : "announcing";
-	(void)text_copy(s->state, sizeof s->state, state);
+	(void)text_copy(s->state, sizeof s->state, state_name(c));
 	s->version = c->store.version;
-	s->counters = memory_array(BASE_COUNTERS_MAX + 2 * STATUS_VIPS_MAX, sizeof *s->counters);
+	s->counters = memory_array(BASE_COUNTERS_MAX + VIP_COUNTERS * STATUS_VIPS_MAX, sizeof *s->counters);
 	if (s->counters == NULL)
 		return;
 #define X(name) put_counter(s, counters->name, "%s", #name);
 	MUX_COUNTERS(X)
 #undef X
 	put_counter(s, c->parts.routes->n_announced, "%s", "announced_vips");
+	put_counter(s, snat_maps_leased_ports(&c->snat), "%s", "snat_leased_ports");
 	for (int i = DROP_NONE + 1; i < DROP_REASON_COUNT; i++)
 		put_counter(s, counters->drops[i], "drop_%s", drop_reason_name((enum drop_reason)i));
 	fill_vip_counters(c, s);
@@ -167,7 +250,10 @@ static int start_link(struct control *c, uv_loop_t *loop, struct error *err)
 		.n_managers = node->n_managers,
 		.subscribes = true,
 		.subscribe = { .role = ROLE_MUX, .node = { .addr = node->address.addr } },
-		.handler = { .on_update = on_update, .on_status_request = fill_status, .on_state = on_link_state },
+		.handler = { .on_update = on_update,
+		             .on_status_request = fill_status,
+		             .on_notice = on_notice,
+		             .on_state = on_link_state },
 		.user = c,
 	};
 	(void)text_copy(config.subscribe.node.name, sizeof config.subscribe.node.name, node->name);
@@ -206,6 +292,7 @@ static void on_closed(uv_handle_t *handle)
 	struct control *c = handle->data;
 	(void)loop_publish(c->parts.loop, NULL);
 	mux_tables_destroy(c->tables);
+	snat_maps_fini(&c->snat, NULL);
 	store_fini(&c->store);
 	memory_free(c);
 }

@@ -1,7 +1,13 @@
 // The control side of a mux: follows the leader's state, makes tables and routes of it, answers for its status.
 //
-// A new VIP is announced after the worker serves it; a VIP that is gone is withdrawn before the worker forgets it. Nothing
-// is announced before a first configuration is held. Without any manager the mux goes on with what it has.
+// A new VIP is announced after the worker serves it, with its leases; a VIP that is gone is withdrawn before the worker forgets
+// it. An update is acknowledged after both, so that an agent uses a lease only when every mux steers by it. Leases alone
+// change the maps in place, without new tables. Nothing is announced before a first configuration is held, nor while fenced:
+//
+//   NO-CONFIG --first update--> ANNOUNCING --fenced by the leader--> FENCED --told otherwise by any leader--> ANNOUNCING
+//
+// A fenced mux forwards what still comes and goes on applying updates; a leader tells every mux that subscribed and has caught
+// up that it is not fenced. Without any manager the mux goes on with what it has, announced or fenced as it is.
 // Threads: the control thread.
 #pragma once
 
@@ -17,7 +23,7 @@ struct control_parts { // borrowed; they outlive the control
 	const struct mux_config *config;
 	struct routes *routes;
 	struct loop *loop;
-	const struct vip_counters *vips; // VIP_SLOTS_MAX
+	const struct vip_counters *vips;
 };
 
 NODISCARD int control_create(uv_loop_t *loop, const struct control_parts *parts, struct control **ret_control,

@@ -3,6 +3,7 @@
 // What is measured is burst_process (mux/dpdk/burst.h), the very code between receiving and sending in a mux: from packet
 // buffers to packet buffers ready to send. The floor is the least a packet program can do: parse the packet and swap its
 // MAC addresses. Bursts of both alternate, and each burst is a sample; buffers are filled between them, outside the time.
+// Beside the path snat-reply, the inbound path of the same mux is measured in the same run.
 #include <rte_cycles.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -47,6 +48,7 @@ void bench_floor(struct bench *b)
 
 struct samples {
 	uint32_t n;
+	uint32_t capacity;
 	double *cycles; // per packet
 };
 
@@ -64,38 +66,65 @@ static double quantile(const struct samples *s, double q)
 
 static struct samples samples_create(uint32_t n)
 {
-	struct samples s = { .n = n, .cycles = calloc(n, sizeof *s.cycles) };
+	struct samples s = { .capacity = n, .cycles = calloc(n, sizeof *s.cycles) };
 	if (s.cycles == NULL)
 		exit(1);
 	return s;
 }
 
-static void measure(struct bench *b, struct samples *pipeline, struct samples *floor)
+struct figures {
+	struct samples pipeline;
+	struct samples inbound; // beside snat-reply; else n is 0
+	struct samples floor;
+};
+
+#define INBOUND_BLOCK 64 // bursts to endpoints and bursts to leased ports take turns, this many of each
+
+static double measure_floor(struct bench *b)
+{
+	bench_fill(b, b->floor_mbufs, b->options.burst, false);
+	uint64_t begin = rte_rdtsc_precise();
+	bench_floor(b);
+	return (double)(rte_rdtsc_precise() - begin) / b->options.burst;
+}
+
+static double measure_pipeline(struct bench *b, bool to_leased_ports)
 {
 	struct burst_out out;
+	bench_fill(b, b->pipeline_mbufs, b->options.burst, to_leased_ports);
+	// Echo replies are limited by time; here time goes on so that none is refused.
+	b->worker.now.us += 1000000;
+	uint64_t begin = rte_rdtsc_precise();
+	bench_measured(b, &out);
+	return (double)(rte_rdtsc_precise() - begin) / b->options.burst;
+}
+
+static void add_sample(struct samples *s, double cycles)
+{
+	if (s->n < s->capacity)
+		s->cycles[s->n++] = cycles;
+}
+
+static void measure(struct bench *b, struct figures *f)
+{
 	uint32_t n_warm_up = b->options.n_bursts / 10;
-	for (uint32_t i = 0; i < n_warm_up + b->options.n_bursts; i++) {
-		bench_fill(b, b->floor_mbufs, b->options.burst);
-		uint64_t t0 = rte_rdtsc_precise();
-		bench_floor(b);
-		uint64_t t1 = rte_rdtsc_precise();
-		bench_fill(b, b->pipeline_mbufs, b->options.burst);
-		// Echo replies are limited by time; here time goes on so that none is refused.
-		b->worker.now.us += 1000000;
-		uint64_t t2 = rte_rdtsc_precise();
-		bench_measured(b, &out);
-		uint64_t t3 = rte_rdtsc_precise();
+	bool is_snat = b->options.path == PATH_SNAT_REPLY;
+	for (uint32_t i = 0; i < (is_snat ? 2 : 1) * (n_warm_up + b->options.n_bursts); i++) {
+		bool is_inbound = is_snat && i / INBOUND_BLOCK % 2 == 0;
+		double floor = measure_floor(b);
+		double cycles = measure_pipeline(b, is_snat && !is_inbound);
 		if (i < n_warm_up)
 			continue;
-		floor->cycles[i - n_warm_up] = (double)(t1 - t0) / b->options.burst;
-		pipeline->cycles[i - n_warm_up] = (double)(t3 - t2) / b->options.burst;
+		add_sample(&f->floor, floor);
+		add_sample(is_inbound ? &f->inbound : &f->pipeline, cycles);
 	}
-	qsort(pipeline->cycles, pipeline->n, sizeof *pipeline->cycles, compare_doubles);
-	qsort(floor->cycles, floor->n, sizeof *floor->cycles, compare_doubles);
+	qsort(f->pipeline.cycles, f->pipeline.n, sizeof *f->pipeline.cycles, compare_doubles);
+	qsort(f->inbound.cycles, f->inbound.n, sizeof *f->inbound.cycles, compare_doubles);
+	qsort(f->floor.cycles, f->floor.n, sizeof *f->floor.cycles, compare_doubles);
 }
 
 // That the packets took the path whose name is printed.
-static void check_path(const struct bench *b)
+static void check_path(const struct bench *b, uint32_t n_paths)
 {
 	const struct mux_counters *c = &b->worker.counters;
 	uint64_t want = c->rx_packets;
@@ -103,6 +132,7 @@ static void check_path(const struct bench *b)
 	switch (b->options.path) {
 	case PATH_INBOUND:
 	case PATH_UDP: got = c->forwarded_packets; break;
+	case PATH_SNAT_REPLY: got = c->snat_packets * (n_paths + 1) > want ? c->forwarded_packets : 0; break;
 	case PATH_ICMP_ECHO: got = c->icmp_echo_replies; break;
 	case PATH_GARBAGE: got = c->drops[DROP_L4_LENGTH]; break;
 	}
@@ -131,23 +161,27 @@ static void read_cpu(char *buf, size_t size)
 		fclose(file);
 }
 
-static void report(const struct bench *b, const struct samples *pipeline, const struct samples *floor)
+static void report(const struct bench *b, const struct figures *f)
 {
+	const struct samples *pipeline = &f->pipeline;
+	const struct samples *floor = &f->floor;
 	const struct bench_options *o = &b->options;
 	char cpu[200];
 	read_cpu(cpu, sizeof cpu);
 	double median = quantile(pipeline, 0.5);
 	double floor_median = quantile(floor, 0.5);
+	double inbound_median = f->inbound.n > 0 ? quantile(&f->inbound, 0.5) : 0;
 	double ghz = (double)rte_get_tsc_hz() / 1e9;
 	if (o->is_json) {
 		printf(
 			"{ \"path\": \"%s\", \"flows\": %u, \"vips\": %u, \"dips\": %u, \"burst\": %u, \"bursts\": %u,\n"
 			"  \"cycles_per_packet_median\": %.2f, \"cycles_per_packet_p10\": %.2f, \"cycles_per_packet_p90\": %.2f,\n"
+			"  \"inbound_cycles_median\": %.2f,\n"
 			"  \"floor_cycles_median\": %.2f, \"floor_cycles_p10\": %.2f, \"ratio_to_floor\": %.2f,\n"
 			"  \"mpps_per_core\": %.1f, \"hugepages\": %s, \"tsc_ghz\": %.3f, \"cpu\": \"%s\" }\n",
 			bench_path_name(o->path), o->n_flows, o->n_vips, o->n_dips, o->burst, o->n_bursts, median,
-			quantile(pipeline, 0.1), quantile(pipeline, 0.9), floor_median, quantile(floor, 0.1), median / floor_median,
-			ghz * 1000 / median, b->has_hugepages ? "true" : "false", ghz, cpu);
+			quantile(pipeline, 0.1), quantile(pipeline, 0.9), inbound_median, floor_median, quantile(floor, 0.1),
+			median / floor_median, ghz * 1000 / median, b->has_hugepages ? "true" : "false", ghz, cpu);
 		return;
 	}
 	printf("path %s: %u flows, %u VIPs of %u DIPs, bursts of %u (%u measured)\n", bench_path_name(o->path), o->n_flows,
@@ -155,7 +189,12 @@ static void report(const struct bench *b, const struct samples *pipeline, const 
 	printf("%s, TSC %.3f GHz, packet buffers in %s\n\n", cpu, ghz, b->has_hugepages ? "hugepages" : "4 KiB pages");
 	printf("cycles per packet        p10  median     p90\n");
 	printf("pipeline             %7.1f %7.1f %7.1f\n", quantile(pipeline, 0.1), median, quantile(pipeline, 0.9));
+	if (f->inbound.n > 0)
+		printf("inbound              %7.1f %7.1f %7.1f\n", quantile(&f->inbound, 0.1), inbound_median,
+		       quantile(&f->inbound, 0.9));
 	printf("floor                %7.1f %7.1f %7.1f\n", quantile(floor, 0.1), floor_median, quantile(floor, 0.9));
+	if (f->inbound.n > 0)
+		printf("\n%.2f x inbound", median / inbound_median);
 	printf("\n%.2f x the floor, %.1f million packets a second on one core\n", median / floor_median,
 	       ghz * 1000 / median);
 }
@@ -168,18 +207,19 @@ int main(int argc, char **argv)
 	if (options.counts_instructions) {
 		struct burst_out out;
 		for (uint32_t i = 0; i < options.n_bursts; i++) {
-			bench_fill(&b, b.pipeline_mbufs, options.burst);
+			bench_fill(&b, b.pipeline_mbufs, options.burst, options.path == PATH_SNAT_REPLY);
 			b.worker.now.us += 1000000;
 			bench_measured(&b, &out);
 		}
-		check_path(&b);
+		check_path(&b, 1);
 		printf("%llu packets\n", (unsigned long long)b.worker.counters.rx_packets);
 		return 0;
 	}
-	struct samples pipeline = samples_create(options.n_bursts);
-	struct samples floor = samples_create(options.n_bursts);
-	measure(&b, &pipeline, &floor);
-	check_path(&b);
-	report(&b, &pipeline, &floor);
+	struct figures f = { .pipeline = samples_create(options.n_bursts),
+		                 .inbound = samples_create(options.n_bursts),
+		                 .floor = samples_create(options.n_bursts) };
+	measure(&b, &f);
+	check_path(&b, options.path == PATH_SNAT_REPLY ? 2 : 1);
+	report(&b, &f);
 	return 0;
 }

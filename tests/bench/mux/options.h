@@ -4,7 +4,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum bench_path { PATH_INBOUND, PATH_UDP, PATH_ICMP_ECHO, PATH_GARBAGE };
+enum bench_path { PATH_INBOUND, PATH_UDP, PATH_SNAT_REPLY, PATH_ICMP_ECHO, PATH_GARBAGE };
 
 struct bench_options {
 	enum bench_path path;

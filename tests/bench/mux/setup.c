@@ -13,6 +13,8 @@
 #define POOL_MB 64
 #define OWN_ADDRESS "10.0.0.31"
 #define GATEWAY "10.0.0.1"
+#define ENDPOINT_PORT 80
+#define SNAT_FIRST_PORT 1024
 
 static void die(const char *what)
 {
@@ -79,20 +81,39 @@ static struct vip_config *make_vip(uint32_t i, const struct bench_options *o)
 	strcpy(vip->tenant, "bench");
 	vip->n_endpoints = 1;
 	vip->endpoints = must(memory_array(1, sizeof *vip->endpoints));
-	vip->snat_dips = must(memory_array(0, sizeof *vip->snat_dips));
+	vip->n_snat_dips = o->path == PATH_SNAT_REPLY ? o->n_dips : 0;
+	vip->snat_dips = must(memory_array(vip->n_snat_dips, sizeof *vip->snat_dips));
 	struct endpoint *e = &vip->endpoints[0];
 	strcpy(e->name, "web");
 	e->protocol = o->path == PATH_UDP ? IP_PROTO_UDP : IP_PROTO_TCP;
-	e->port = 80;
+	e->port = ENDPOINT_PORT;
 	e->n_dips = o->n_dips;
 	e->dips = must(memory_array(o->n_dips, sizeof *e->dips));
 	for (uint32_t k = 0; k < o->n_dips; k++)
 		e->dips[k] = (struct endpoint_dip){ .dip = ip_addr_from_v4(be32_from(0x0a000000u + i * 101 + k * 7 + 1)),
 			                                .port = 8080,
 			                                .weight = 1 };
+	for (uint32_t k = 0; k < vip->n_snat_dips; k++)
+		vip->snat_dips[k] = e->dips[k].dip;
 	if (vip_config_validate(vip, NULL) != 0)
 		die("the configuration is not valid");
 	return vip;
+}
+
+// All ports that can be, each range another DIP's than the one before.
+static void lease_ports(struct bench *b, const struct vip_config *vip)
+{
+	struct lease_list leases = { 0 };
+	for (uint32_t port = SNAT_FIRST_PORT; vip->n_snat_dips > 0 && port < 65536; port += SNAT_UNIT_PORTS) {
+		struct lease lease = { .vip = vip->vip,
+			                   .dip = vip->snat_dips[port / SNAT_UNIT_PORTS % vip->n_snat_dips],
+			                   .first_port = (uint16_t)port,
+			                   .n_ports = SNAT_UNIT_PORTS };
+		if (lease_list_append(&leases, &lease) != 0)
+			die("out of memory");
+	}
+	(void)snat_maps_apply(&b->snat, &leases);
+	lease_list_fini(&leases);
 }
 
 static void make_tables(struct bench *b)
@@ -110,9 +131,14 @@ static void make_tables(struct bench *b)
 			die("out of memory");
 	}
 	vip_slots_init(slots);
-	if (vip_slots_update(slots, &store, NULL) != 0 ||
-	    mux_tables_create(&store, test_ip4(OWN_ADDRESS), slots, NULL, &b->tables) != 0)
+	struct mux_tables_sources from = {
+		.store = &store, .own_addr = test_ip4(OWN_ADDRESS), .slots = slots, .snat = &b->snat
+	};
+	if (vip_slots_update(slots, &store, NULL) != 0 || snat_maps_create(&store, NULL, &b->snat) != 0 ||
+	    mux_tables_create(&from, &b->tables) != 0)
 		die("no tables");
+	for (uint32_t i = 0; i < store.vips.n; i++)
+		lease_ports(b, store_vip(&store, i));
 	memory_free(slots);
 	store_fini(&store);
 }
@@ -120,7 +146,7 @@ static void make_tables(struct bench *b)
 static void make_worker(struct bench *b)
 {
 	struct mux_settings settings = { .mac = TEST_MAC_B, .address = test_ip4(OWN_ADDRESS), .mtu = 1600 };
-	struct vip_counters *vips = must(memory_aligned(64, VIP_SLOTS_MAX * sizeof *vips));
+	struct vip_counters *vips = must(memory_aligned(64, sizeof *vips));
 	mux_worker_init(&b->worker, &settings, vips, mono_from_us(0));
 	(void)neighbor_table_insert(&b->worker.neighbors, test_ip4(GATEWAY));
 	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = test_ip4(GATEWAY) };
@@ -142,7 +168,9 @@ static void make_flows(struct bench *b)
 		uint64_t r = draw(b);
 		b->flows[i] = (struct bench_flow){ .src = be32_from(0x20000000u | ((uint32_t)r & 0x1fffffffu)),
 			                               .dst = vip_number(i % b->options.n_vips),
-			                               .src_port = be16_from((uint16_t)(1024 + (r >> 32) % 64000)) };
+			                               .src_port = be16_from((uint16_t)(1024 + (r >> 32) % 64000)),
+			                               .leased_port = be16_from(
+											   (uint16_t)(SNAT_FIRST_PORT + (r >> 40) % (65536 - SNAT_FIRST_PORT))) };
 	}
 }
 
@@ -151,7 +179,8 @@ static void make_frame(struct bench *b)
 	struct test_tuple t = { .src = "198.51.100.7", .dst = "203.0.113.10", .src_port = 40000, .dst_port = 80 };
 	struct test_frame f = { 0 };
 	switch (b->options.path) {
-	case PATH_INBOUND: f = test_tcp(&t, TCP_ACK, NULL, 6); break; // 60 bytes: with the FCS a frame of 64
+	case PATH_INBOUND:
+	case PATH_SNAT_REPLY: f = test_tcp(&t, TCP_ACK, NULL, 6); break; // 60 bytes: with the FCS a frame of 64
 	case PATH_UDP: f = test_udp(&t, NULL, 18); break;
 	case PATH_ICMP_ECHO: f = test_icmp(&t, ICMP_ECHO, 0, 1, 1, NULL, 18); break;
 	case PATH_GARBAGE:
@@ -176,7 +205,7 @@ void bench_setup(struct bench *b, const struct bench_options *options)
 	make_frame(b);
 }
 
-void bench_fill(struct bench *b, struct rte_mbuf **mbufs, uint32_t n)
+void bench_fill(struct bench *b, struct rte_mbuf **mbufs, uint32_t n, bool to_leased_ports)
 {
 	for (uint32_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = mbufs[i];
@@ -190,5 +219,7 @@ void bench_fill(struct bench *b, struct rte_mbuf **mbufs, uint32_t n)
 		store32(data + 30, flow->dst);
 		if (b->options.path != PATH_ICMP_ECHO)
 			store16(data + 34, flow->src_port);
+		if (to_leased_ports)
+			store16(data + 36, flow->leased_port);
 	}
 }

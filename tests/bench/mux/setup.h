@@ -11,6 +11,7 @@ struct bench_flow {
 	be32 src;
 	be32 dst;
 	be16 src_port;
+	be16 leased_port; // of dst
 };
 
 struct bench {
@@ -18,6 +19,7 @@ struct bench {
 	bool has_hugepages;
 	struct mux_worker worker;
 	struct mux_tables *tables;
+	struct snat_maps snat;
 	struct bench_flow *flows;
 	uint64_t random; // state of the draw
 	uint32_t frame_len;
@@ -30,5 +32,5 @@ struct bench {
 // Ends the program with a sentence when something fails.
 void bench_setup(struct bench *b, const struct bench_options *options);
 
-// Puts fresh packets of random flows into n buffers. Not measured.
-void bench_fill(struct bench *b, struct rte_mbuf **mbufs, uint32_t n);
+// Puts fresh packets of random flows into n buffers, to endpoints or to leased ports. Not measured.
+void bench_fill(struct bench *b, struct rte_mbuf **mbufs, uint32_t n, bool to_leased_ports);

@@ -17,7 +17,8 @@ struct fixture {
 	struct store store;
 	struct vip_slots slots;
 	struct mux_tables *tables;
-	struct vip_counters vips[VIP_SLOTS_MAX];
+	struct snat_maps snat;
+	struct vip_counters vips;
 	struct mux_worker worker;
 };
 
@@ -29,6 +30,11 @@ void fixture_destroy(struct fixture *f);
 void fixture_put_vip(struct fixture *f, struct vip_config *vip);
 void fixture_delete_vip(struct fixture *f, const char *vip);
 void fixture_rebuild(struct fixture *f);
+struct mux_tables_sources fixture_sources(const struct fixture *f); // what it makes them from
+
+// Leases ports of a VIP to a DIP, or ends that.
+void fixture_lease(struct fixture *f, const char *vip, const char *dip, uint16_t first_port, uint16_t n_ports);
+void fixture_end_lease(struct fixture *f, const char *vip, const char *dip, uint16_t first_port, uint16_t n_ports);
 
 // Makes the gateway known, or another one at address and mac.
 void fixture_resolve(struct fixture *f, const char *address, const struct mac *mac);

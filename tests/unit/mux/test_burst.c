@@ -7,11 +7,27 @@
 
 #include "tests/unit/mux/fixture.h"
 
-enum { N_VIPS = 30, N_BURSTS = 3000, INET_TEXT = 16 };
+enum { N_VIPS = 30, N_BURSTS = 3000, INET_TEXT = 16, FIRST_PORT = 1020, N_LEASED = 200 };
 
 static unsigned pick(unsigned *seed, unsigned n)
 {
 	return (unsigned)rand_r(seed) % n;
+}
+
+// An ICMP error about something that a VIP, or nobody, may have sent.
+static struct test_frame random_error(const struct test_tuple *t, unsigned *seed)
+{
+	static const uint8_t types[] = { ICMP_UNREACHABLE, ICMP_TIME_EXCEEDED, ICMP_PARAMETER_PROBLEM, 4, 5 };
+	struct test_tuple sent = { .src = pick(seed, 10) == 0 ? "203.0.113.1" : t->dst, .dst = t->src };
+	sent.src_port = t->dst_port;
+	sent.dst_port = t->src_port;
+	struct test_frame inside;
+	switch (pick(seed, 3)) {
+	case 0: inside = test_tcp(&sent, TCP_ACK, NULL, pick(seed, 100)); break;
+	case 1: inside = test_udp(&sent, NULL, pick(seed, 100)); break;
+	default: inside = test_icmp(&sent, pick(seed, 4) == 0 ? 0 : ICMP_ECHO, 0, t->dst_port, 1, NULL, 20); break;
+	}
+	return test_icmp_error(t, types[pick(seed, 5)], 0, &inside, 20 + pick(seed, 50));
 }
 
 static struct test_frame random_frame(unsigned *seed)
@@ -23,13 +39,15 @@ static struct test_frame random_frame(unsigned *seed)
 		.src = src,
 		.dst = pick(seed, 20) == 0 ? MUX_ADDRESS : dst,
 		.src_port = (uint16_t)pick(seed, 65536),
-		.dst_port = (uint16_t)(80 + pick(seed, 5)),
+		.dst_port = (uint16_t)(pick(seed, 2) == 0 ? 80 + pick(seed, 5) : FIRST_PORT + pick(seed, N_LEASED)),
 		.ip_options_bytes = pick(seed, 10) == 0 ? 4 * pick(seed, 11) : 0,
 	};
 	uint32_t n = pick(seed, 40) == 0 ? 1520 + pick(seed, 60) : pick(seed, 200);
-	switch (pick(seed, 12)) {
-	case 0: return test_icmp(&t, pick(seed, 3) == 0 ? ICMP_UNREACHABLE : ICMP_ECHO, 0, 1, 1, NULL, n);
+	switch (pick(seed, 14)) {
+	case 0: return test_icmp(&t, pick(seed, 2) == 0 ? ICMP_ECHO_REPLY : ICMP_ECHO, 0, t.dst_port, 1, NULL, n);
 	case 1: return test_arp((uint16_t)(1 + pick(seed, 2)), &TEST_MAC_A, src, NULL, MUX_ADDRESS, &MUX_MAC);
+	case 6: return random_error(&t, seed);
+	case 7: return test_ip_proto(&t, 38, NULL, n + 40); // one of those that look like TCP and UDP to the stages
 	case 2:
 	case 3:
 	case 4:
@@ -57,6 +75,25 @@ static struct fixture *with_vips(unsigned seed)
 	for (unsigned i = 0; i < N_VIPS; i++)
 		fixture_put_vip(f, test_random_vip(&seed, i + 1));
 	return f;
+}
+
+// Leases and ends the same in both.
+static void change_leases(struct fixture *a, struct fixture *b, unsigned *seed)
+{
+	for (uint32_t i = 0; i < a->snat.n; i++) {
+		char vip[IP_ADDR_TEXT_BYTES];
+		char dip[INET_TEXT];
+		uint16_t port = (uint16_t)(1024 + pick(seed, N_LEASED / 8) * 8);
+		ip_addr_format(&a->snat.items[i]->vip, vip);
+		snprintf(dip, sizeof dip, "10.1.7.%u", 1 + pick(seed, 3));
+		if (pick(seed, 4) == 0) {
+			fixture_end_lease(a, vip, dip, port, 8);
+			fixture_end_lease(b, vip, dip, port, 8);
+		} else {
+			fixture_lease(a, vip, dip, port, 8);
+			fixture_lease(b, vip, dip, port, 8);
+		}
+	}
 }
 
 static void compare_frames(const struct mux_frame *a, const struct mux_frame *b, unsigned seed)
@@ -100,11 +137,18 @@ START_TEST(a_burst_equals_its_frames_one_by_one)
 			fixture_resolve(scalar, "10.0.0.2", &MUX_MAC);
 		}
 		unsigned s = burst_seed;
+		if (i % 50 == 0)
+			change_leases(staged, scalar, &s);
 		run_burst(staged, scalar, &s, burst_seed);
 	}
 	ck_assert_mem_eq(&staged->worker.counters, &scalar->worker.counters, sizeof staged->worker.counters);
-	ck_assert_mem_eq(staged->vips, scalar->vips, sizeof staged->vips);
-	ck_assert_uint_gt(staged->worker.counters.forwarded_packets, N_BURSTS); // the test does test something
+	ck_assert_mem_eq(&staged->vips, &scalar->vips, sizeof staged->vips);
+	const struct mux_counters *c = &staged->worker.counters; // the test does test something
+	ck_assert_uint_gt(c->forwarded_packets, N_BURSTS);
+	ck_assert_uint_gt(c->snat_packets, N_BURSTS);
+	ck_assert_uint_gt(c->icmp_errors_steered, 100);
+	ck_assert_uint_gt(c->drops[DROP_SNAT_NO_LEASE], 100);
+	ck_assert_uint_gt(c->drops[DROP_ICMP_UNKNOWN], 100);
 	for (int reason = DROP_RUNT; reason <= DROP_ICMP_IGNORED; reason++)
 		ck_assert_msg(reason == DROP_NO_CONFIG || staged->worker.counters.drops[reason] > 0, "no %s among the frames",
 		              drop_reason_name((enum drop_reason)reason));

@@ -179,7 +179,8 @@ START_TEST(a_store_without_cluster_gives_no_tables)
 	struct fixture *f = fixture_create(MUX_ADDRESS);
 	struct mux_tables *tables = NULL;
 	f->store.has_cluster = false;
-	ck_assert_int_eq(mux_tables_create(&f->store, 1, &f->slots, NULL, &tables), ERR_INVALID);
+	struct mux_tables_sources from = fixture_sources(f);
+	ck_assert_int_eq(mux_tables_create(&from, &tables), ERR_INVALID);
 	ck_assert_ptr_null(tables);
 	fixture_destroy(f);
 }
@@ -195,11 +196,12 @@ START_TEST(every_failed_allocation_leaves_the_old_tables)
 	ck_assert_int_eq(store_apply(&f->store, &c), 0);
 	ck_assert_int_eq(vip_slots_update(&f->slots, &f->store, NULL), 0);
 	const struct vip_entry *before = vip_lookup(f->tables, test_ip4("203.0.113.1"), 0, 0);
+	struct mux_tables_sources from = fixture_sources(f);
 	struct mux_tables *tables = NULL;
 	uint64_t n = 0;
 	for (int code = ERR_NO_MEMORY; code != 0; n++) {
 		memory_fail_after(n);
-		code = mux_tables_create(&f->store, test_ip4(MUX_ADDRESS), &f->slots, f->tables, &tables);
+		code = mux_tables_create(&from, &tables);
 		memory_fail_after(UINT64_MAX);
 		ck_assert(code == 0 || code == ERR_NO_MEMORY);
 		ck_assert_ptr_eq(vip_lookup(f->tables, test_ip4("203.0.113.1"), 0, 0), before);

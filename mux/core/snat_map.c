@@ -1,0 +1,124 @@
+#include "mux/core/snat_map.h"
+
+#include "common/base/memory.h"
+
+// ---- the set ----
+
+static uint32_t count_vips(const struct store *store)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < store->vips.n; i++)
+		n += store_vip(store, i)->n_snat_dips > 0;
+	return n;
+}
+
+static struct snat_map *snat_map_create(const struct ip_addr *vip)
+{
+	struct snat_map *m = memory_aligned(64, sizeof *m);
+	if (m != NULL)
+		m->vip = *vip;
+	return m;
+}
+
+static const struct snat_maps no_maps;
+
+int snat_maps_create(const struct store *store, const struct snat_maps *before, struct snat_maps *ret_maps)
+{
+	struct snat_maps maps = { .items = memory_array(count_vips(store), sizeof *maps.items) };
+	if (maps.items == NULL)
+		return ERR_NO_MEMORY;
+	for (uint32_t i = 0; i < store->vips.n; i++) {
+		const struct vip_config *vip = store_vip(store, i);
+		if (vip->n_snat_dips == 0)
+			continue;
+		struct snat_map *m = snat_maps_lookup(before != NULL ? before : &no_maps, &vip->vip);
+		if (m == NULL)
+			m = snat_map_create(&vip->vip);
+		if (m == NULL) {
+			snat_maps_fini(&maps, before);
+			return ERR_NO_MEMORY;
+		}
+		maps.items[maps.n++] = m;
+	}
+	*ret_maps = maps;
+	return 0;
+}
+
+void snat_maps_fini(struct snat_maps *maps, const struct snat_maps *kept)
+{
+	for (uint32_t i = 0; i < maps->n; i++)
+		if (kept == NULL || snat_maps_lookup(kept, &maps->items[i]->vip) != maps->items[i])
+			memory_free(maps->items[i]);
+	memory_free(maps->items);
+	*maps = no_maps;
+}
+
+struct snat_map *snat_maps_lookup(const struct snat_maps *maps, const struct ip_addr *vip)
+{
+	uint32_t low = 0;
+	uint32_t high = maps->n;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		int order = ip_addr_compare(&maps->items[middle]->vip, vip);
+		if (order == 0)
+			return maps->items[middle];
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+// ---- leases ----
+
+static void set_unit(struct snat_map *m, uint32_t unit, be32 dip)
+{
+	be32 before = atomic_load_explicit(&m->dips[unit], memory_order_relaxed);
+	m->n_units += (dip != 0) - (before != 0);
+	atomic_store_explicit(&m->dips[unit], dip, memory_order_relaxed);
+}
+
+static void apply_lease(struct snat_map *m, const struct lease *lease)
+{
+	be32 dip = ip_addr_to_v4(&lease->dip);
+	uint32_t first = lease->first_port / SNAT_UNIT_PORTS;
+	uint32_t end = first + lease->n_ports / SNAT_UNIT_PORTS;
+	for (uint32_t unit = first; unit < end; unit++) {
+		if (lease->ended_ms == 0)
+			set_unit(m, unit, dip);
+		else if (atomic_load_explicit(&m->dips[unit], memory_order_relaxed) == dip)
+			set_unit(m, unit, 0);
+	}
+}
+
+static uint32_t apply_those(struct snat_maps *maps, const struct lease_list *leases, bool have_ended)
+{
+	struct snat_map *m = NULL;
+	uint32_t n_ignored = 0;
+	for (uint32_t i = 0; i < leases->n; i++) {
+		const struct lease *lease = &leases->items[i];
+		if ((lease->ended_ms != 0) != have_ended)
+			continue;
+		if (m == NULL || !ip_addr_equal(&m->vip, &lease->vip)) // they come VIP by VIP, more or less
+			m = snat_maps_lookup(maps, &lease->vip);
+		if (m != NULL && lease_range_is_valid(lease->first_port, lease->n_ports) && ip_addr_is_v4(&lease->dip))
+			apply_lease(m, lease);
+		else
+			n_ignored += !have_ended; // that a VIP's leases end with the VIP is as it should be
+	}
+	return n_ignored;
+}
+
+uint32_t snat_maps_apply(struct snat_maps *maps, const struct lease_list *leases)
+{
+	return apply_those(maps, leases, true) + apply_those(maps, leases, false);
+}
+
+uint64_t snat_maps_leased_ports(const struct snat_maps *maps)
+{
+	uint64_t n = 0;
+	for (uint32_t i = 0; i < maps->n; i++)
+		n += maps->items[i]->n_units;
+	return n * SNAT_UNIT_PORTS;
+}

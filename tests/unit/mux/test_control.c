@@ -1,0 +1,444 @@
+// The mux's control between a manager that the test plays and a data plane that only keeps what it is told, in one event loop,
+// driven by events: what is applied, announced and acknowledged, and in which order.
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "common/base/memory.h"
+#include "common/io/conn.h"
+#include "common/io/log.h"
+#include "mux/io/control.h"
+#include "tests/support/packet_builder.h"
+#include "tests/support/suite.h"
+#include "tests/support/vip_builder.h"
+#include "tests/unit/mux/fake_data_plane.h"
+
+#define WATCHDOG_MS 20000
+#define VIP "203.0.113.10"
+#define OTHER_VIP "203.0.113.11"
+
+struct world {
+	uv_loop_t loop;
+	uv_timer_t watchdog;
+	struct mux_config config;
+	struct routes routes;
+	struct loop worker;
+	struct vip_counters *vips;
+	struct control *control;
+	struct conn_listener *manager;
+	struct conn *mux; // the mux's connection, at the manager
+	struct subscribe subscribe; // what it said last
+	uint32_t n_subscribed;
+	uint64_t acked;
+	uint64_t acked_leases;
+	struct message status;
+};
+
+static struct world w;
+
+static void on_watchdog(uv_timer_t *timer)
+{
+	ck_abort_msg("the test did not get there in %d ms: %s", WATCHDOG_MS, fake.events);
+}
+
+#define RUN_UNTIL(condition) \
+	while (!(condition))     \
+	uv_run(&w.loop, UV_RUN_ONCE)
+
+// ---- the manager ----
+
+static void manager_message(struct conn *c, struct message *m, void *user)
+{
+	w.mux = c;
+	if (m->type == MESSAGE_SUBSCRIBE) {
+		w.subscribe = m->subscribe;
+		w.n_subscribed++;
+	} else if (m->type == MESSAGE_ACK) {
+		w.acked = m->ack.version;
+		w.acked_leases = m->ack.lease_version;
+		fake_note("ack %llu/%llu, ", (unsigned long long)w.acked, (unsigned long long)w.acked_leases);
+	} else if (m->type == MESSAGE_STATUS_REPLY) {
+		message_fini(&w.status);
+		w.status = *m;
+		memset(m, 0, sizeof *m);
+	}
+}
+
+static void manager_close(struct conn *c, const struct error *reason, void *user)
+{
+	w.mux = NULL;
+}
+
+static void manager_accept(struct conn *c, void *user)
+{
+	conn_set_user(c, &w);
+}
+
+static const struct conn_handler manager_handler = { .on_message = manager_message, .on_close = manager_close };
+
+static void start_manager(void)
+{
+	struct error err = { 0 };
+	struct conn_listener_config config = {
+		.address = w.config.node.managers[0], .max_conns = 4, .handler = &manager_handler, .on_accept = manager_accept
+	};
+	ck_assert_msg(conn_listener_create(&w.loop, &config, &w.manager, &err) == 0, "%s", err.text);
+}
+
+static void stop_manager(void)
+{
+	conn_listener_destroy(w.manager);
+	w.manager = NULL;
+	if (w.mux != NULL)
+		conn_close(w.mux);
+	RUN_UNTIL(w.mux == NULL);
+}
+
+// ---- updates ----
+
+static void begin_update(struct message *m, uint64_t from, uint64_t to, uint64_t lease_version)
+{
+	memset(fake.events, 0, sizeof fake.events);
+	*m = (struct message){ .type = MESSAGE_UPDATE,
+		                   .update = { .from_version = from, .to_version = to, .lease_version = lease_version } };
+}
+
+static void add_change(struct message *m, struct change c)
+{
+	ck_assert_int_eq(change_list_append(&m->update.changes, &c), 0);
+}
+
+static void add_cluster(struct message *m)
+{
+	add_change(m,
+	           (struct change){ .key = { .kind = OBJECT_CLUSTER }, .cluster = { .cluster_id = 7, .hash_seed = 42 } });
+}
+
+static void add_vip(struct message *m, const char *text, bool has_snat)
+{
+	static const char *const dips[] = { "10.1.1.11", "10.1.1.12", NULL };
+	struct vip_config *vip = test_vip(text, "shop", dips);
+	if (has_snat) {
+		memory_free(vip->snat_dips);
+		vip->snat_dips = memory_array(1, sizeof *vip->snat_dips);
+		vip->snat_dips[0] = test_addr("10.1.1.11");
+		vip->n_snat_dips = 1;
+	}
+	ck_assert_int_eq(vip_config_validate(vip, NULL), 0);
+	add_change(m, test_put_vip(vip));
+}
+
+static void add_lease(struct message *m, const char *vip, const char *dip, uint16_t first_port, uint64_t ended_ms)
+{
+	struct lease lease = { test_addr(vip), test_addr(dip), first_port, 8, 1, 1, ended_ms };
+	ck_assert_int_eq(lease_list_append(&m->update.leases, &lease), 0);
+}
+
+// Until it is acknowledged.
+static void send_update(struct message *m)
+{
+	w.acked = w.acked_leases = 0;
+	ck_assert_int_eq(conn_send(w.mux, m), 0);
+	uint64_t version = m->update.to_version;
+	message_fini(m);
+	RUN_UNTIL(w.acked == version);
+}
+
+static void send_snapshot(void)
+{
+	struct message m;
+	begin_update(&m, 0, 10, 5);
+	m.update.replaces_leases = true;
+	add_cluster(&m);
+	add_vip(&m, VIP, true);
+	add_vip(&m, OTHER_VIP, false);
+	add_lease(&m, VIP, "10.1.1.11", 1024, 0);
+	send_update(&m);
+}
+
+static void send_fence(bool is_fenced)
+{
+	memset(fake.events, 0, sizeof fake.events);
+	struct message m = { .type = MESSAGE_FENCE, .is_fenced = is_fenced };
+	ck_assert_int_eq(conn_send(w.mux, &m), 0);
+}
+
+static const struct node_status *ask_status(void)
+{
+	struct message m = { .type = MESSAGE_STATUS_REQUEST, .request_id = 3 };
+	message_fini(&w.status);
+	memset(&w.status, 0, sizeof w.status);
+	ck_assert_int_eq(conn_send(w.mux, &m), 0);
+	RUN_UNTIL(w.status.type == MESSAGE_STATUS_REPLY);
+	return &w.status.status;
+}
+
+static uint64_t counter_of(const struct node_status *s, const char *name)
+{
+	for (uint32_t i = 0; i < s->n_counters; i++)
+		if (strcmp(s->counters[i].name, name) == 0)
+			return s->counters[i].value;
+	ck_abort_msg("no counter %s", name);
+	return 0;
+}
+
+// ---- the world ----
+
+static void choose_port(char *address, size_t size)
+{
+	struct sockaddr_in where = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t n = sizeof where;
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&where, n), 0);
+	ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&where, &n), 0);
+	close(fd);
+	snprintf(address, size, "127.0.0.1:%u", ntohs(where.sin_port));
+}
+
+static void start_control(void)
+{
+	struct error err = { 0 };
+	struct control_parts parts = { .config = &w.config, .routes = &w.routes, .loop = &w.worker, .vips = w.vips };
+	ck_assert_msg(control_create(&w.loop, &parts, &w.control, &err) == 0, "%s", err.text);
+}
+
+static void set_up(void)
+{
+	memset(&w, 0, sizeof w);
+	memset(&fake, 0, sizeof fake);
+	fake.watched_vip = test_ip4(VIP);
+	fake.watched_port = 1024;
+	log_set_level(LOG_ERROR);
+	uv_loop_init(&w.loop);
+	uv_timer_init(&w.loop, &w.watchdog);
+	uv_timer_start(&w.watchdog, on_watchdog, WATCHDOG_MS, 0);
+	uv_unref((uv_handle_t *)&w.watchdog);
+	strcpy(w.config.node.name, "mux1");
+	w.config.node.address.addr = test_addr("10.0.0.31");
+	w.config.node.n_managers = 1;
+	choose_port(w.config.node.managers[0], sizeof w.config.node.managers[0]);
+	w.config.node.manager_list[0] = w.config.node.managers[0];
+	w.vips = memory_aligned(64, sizeof *w.vips);
+	start_manager();
+	start_control();
+	RUN_UNTIL(w.n_subscribed == 1);
+}
+
+static void tear_down(void)
+{
+	control_destroy(w.control);
+	conn_listener_destroy(w.manager);
+	if (w.mux != NULL)
+		conn_close(w.mux);
+	uv_close((uv_handle_t *)&w.watchdog, NULL);
+	uv_run(&w.loop, UV_RUN_DEFAULT);
+	ck_assert_int_eq(uv_loop_close(&w.loop), 0); // nothing is left over
+	ck_assert_ptr_null(fake.tables);
+	message_fini(&w.status);
+	memory_free(w.vips);
+}
+
+START_TEST(leases_are_there_before_the_routes_and_both_before_the_acknowledgement)
+{
+	set_up();
+	send_snapshot();
+	ck_assert_str_eq(fake.events, "publish, announce 2, ack 10/5, ");
+	ck_assert_uint_eq(fake.lessee_when_announced, test_ip4("10.1.1.11"));
+	tear_down();
+}
+END_TEST
+
+START_TEST(leases_alone_change_the_maps_in_place)
+{
+	set_up();
+	send_snapshot();
+	const struct mux_tables *tables = fake.tables;
+	struct message m;
+	begin_update(&m, 10, 10, 6);
+	add_lease(&m, VIP, "10.1.1.11", 1024, 99);
+	add_lease(&m, VIP, "10.1.1.12", 1032, 0);
+	send_update(&m);
+	ck_assert_str_eq(fake.events, "ack 10/6, ");
+	ck_assert_ptr_eq(fake.tables, tables);
+	ck_assert_uint_eq(fake_lessee(test_ip4(VIP), 1024), 0);
+	ck_assert_uint_eq(fake_lessee(test_ip4(VIP), 1039), test_ip4("10.1.1.12"));
+	tear_down();
+}
+END_TEST
+
+START_TEST(leases_of_a_new_vip_come_with_it_and_others_keep_theirs)
+{
+	set_up();
+	send_snapshot();
+	fake.watched_vip = test_ip4("203.0.113.12");
+	struct message m;
+	begin_update(&m, 10, 11, 7);
+	add_vip(&m, "203.0.113.12", true);
+	add_lease(&m, "203.0.113.12", "10.1.1.12", 1024, 0);
+	send_update(&m);
+	// What is not new is announced all the time.
+	ck_assert_str_eq(fake.events, "announce 2, publish, announce 3, ack 11/7, ");
+	ck_assert_uint_eq(fake.lessee_when_announced, test_ip4("10.1.1.12"));
+	ck_assert_uint_eq(fake_lessee(test_ip4(VIP), 1024), test_ip4("10.1.1.11"));
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_vip_without_snat_any_more_has_no_map_and_a_deleted_one_no_entry)
+{
+	set_up();
+	send_snapshot();
+	struct message m;
+	begin_update(&m, 10, 11, 6);
+	add_vip(&m, VIP, false);
+	add_change(&m, test_delete(OBJECT_VIP, OTHER_VIP));
+	add_lease(&m, VIP, "10.1.1.11", 1024, 99);
+	send_update(&m);
+	ck_assert_str_eq(fake.events, "announce 1, publish, announce 1, ack 11/6, ");
+	ck_assert_ptr_null(vip_lookup(fake.tables, test_ip4(VIP), 0, 0)->snat);
+	ck_assert_ptr_null(vip_lookup(fake.tables, test_ip4(OTHER_VIP), 0, 0));
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_replacement_swaps_full_maps_with_the_tables)
+{
+	set_up();
+	send_snapshot();
+	struct message m;
+	begin_update(&m, 10, 10, 20); // no object changed
+	m.update.replaces_leases = true;
+	add_lease(&m, VIP, "10.1.1.12", 1040, 0);
+	const struct snat_map *before = vip_lookup(fake.tables, test_ip4(VIP), 0, 0)->snat;
+	send_update(&m);
+	ck_assert_str_eq(fake.events, "announce 2, publish, announce 2, ack 10/20, ");
+	ck_assert_ptr_ne(vip_lookup(fake.tables, test_ip4(VIP), 0, 0)->snat, before);
+	ck_assert_uint_eq(fake_lessee(test_ip4(VIP), 1024), 0);
+	ck_assert_uint_eq(fake_lessee(test_ip4(VIP), 1040), test_ip4("10.1.1.12"));
+	ck_assert_uint_eq(counter_of(ask_status(), "snat_leased_ports"), 8);
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_fenced_mux_withdraws_its_routes_and_goes_on_serving)
+{
+	set_up();
+	send_snapshot();
+	send_fence(true);
+	RUN_UNTIL(fake.n_vips == 0);
+	ck_assert_str_eq(fake.events, "announce 0, ");
+	ck_assert_ptr_nonnull(fake.tables);
+	ck_assert_str_eq(ask_status()->state, "fenced");
+	struct message m;
+	begin_update(&m, 10, 11, 6);
+	add_vip(&m, "203.0.113.12", true);
+	add_lease(&m, VIP, "10.1.1.12", 1032, 0);
+	send_update(&m); // is applied and acknowledged, and announces nothing
+	ck_assert_uint_eq(fake.n_vips, 0);
+	ck_assert_uint_eq(fake_lessee(test_ip4(VIP), 1032), test_ip4("10.1.1.12"));
+	send_fence(false);
+	RUN_UNTIL(fake.n_vips == 3);
+	ck_assert_str_eq(fake.events, "announce 3, ");
+	ck_assert_str_eq(ask_status()->state, "announcing");
+	send_fence(false); // once more is nothing new
+	ck_assert_str_eq(ask_status()->state, "announcing");
+	ck_assert_str_eq(fake.events, "");
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_mux_that_is_fenced_before_its_first_update_announces_nothing)
+{
+	set_up();
+	send_fence(true);
+	send_snapshot();
+	ck_assert_uint_eq(fake.n_vips, 0);
+	ck_assert_str_eq(ask_status()->state, "fenced");
+	send_fence(false);
+	RUN_UNTIL(fake.n_vips == 2);
+	tear_down();
+}
+END_TEST
+
+START_TEST(without_a_leader_the_mux_goes_on_announcing_and_says_later_what_it_has)
+{
+	set_up();
+	send_snapshot();
+	stop_manager();
+	for (int i = 0; i < 5; i++)
+		uv_run(&w.loop, UV_RUN_ONCE); // it tries again
+	ck_assert_uint_eq(fake.n_vips, 2);
+	ck_assert_uint_eq(fake_lessee(test_ip4(VIP), 1024), test_ip4("10.1.1.11"));
+	start_manager();
+	RUN_UNTIL(w.n_subscribed == 2);
+	ck_assert_uint_eq(w.subscribe.have_version, 10);
+	ck_assert_uint_eq(w.subscribe.have_lease_version, 5);
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_fence_holds_through_the_loss_of_the_leader_until_another_lifts_it)
+{
+	set_up();
+	send_snapshot();
+	send_fence(true);
+	RUN_UNTIL(fake.n_vips == 0);
+	stop_manager();
+	start_manager();
+	RUN_UNTIL(w.n_subscribed == 2);
+	struct message m;
+	begin_update(&m, 10, 10, 6);
+	add_lease(&m, VIP, "10.1.1.12", 1032, 0);
+	send_update(&m);
+	ck_assert_uint_eq(fake.n_vips, 0);
+	send_fence(false);
+	RUN_UNTIL(fake.n_vips == 2);
+	tear_down();
+}
+END_TEST
+
+START_TEST(routes_that_failed_are_tried_again_as_fenced_as_they_are)
+{
+	set_up();
+	send_snapshot();
+	log_set_level(LOG_ERROR + 1);
+	fake.routes_fail = true;
+	send_fence(true);
+	ck_assert_str_eq(ask_status()->state, "fenced");
+	ck_assert_uint_eq(fake.n_vips, 2); // alas
+	fake.routes_fail = false;
+	RUN_UNTIL(fake.n_vips == 0);
+	tear_down();
+}
+END_TEST
+
+START_TEST(status_counts_snat_for_the_mux_and_for_vips_that_have_it)
+{
+	set_up();
+	send_snapshot();
+	const struct vip_entry *e = vip_lookup(fake.tables, test_ip4(VIP), 0, 0);
+	w.vips->snat[e->slot] = (struct vip_traffic){ .packets = 3, .bytes = 300 };
+	w.vips->icmp_errors_steered[e->slot] = 2;
+	w.worker.worker.counters.snat_packets = 3;
+	const struct node_status *s = ask_status();
+	ck_assert_uint_eq(counter_of(s, "snat_packets"), 3);
+	ck_assert_uint_eq(counter_of(s, "snat_leased_ports"), 8);
+	ck_assert_uint_eq(counter_of(s, "vip_" VIP "_snat_packets"), 3);
+	ck_assert_uint_eq(counter_of(s, "vip_" VIP "_snat_bytes"), 300);
+	ck_assert_uint_eq(counter_of(s, "vip_" VIP "_icmp_errors_steered"), 2);
+	for (uint32_t i = 0; i < s->n_counters; i++)
+		ck_assert_str_ne(s->counters[i].name, "vip_" OTHER_VIP "_snat_packets");
+	tear_down();
+}
+END_TEST
+
+SUITE_MAIN("mux control", leases_are_there_before_the_routes_and_both_before_the_acknowledgement,
+           leases_alone_change_the_maps_in_place, leases_of_a_new_vip_come_with_it_and_others_keep_theirs,
+           a_vip_without_snat_any_more_has_no_map_and_a_deleted_one_no_entry,
+           a_replacement_swaps_full_maps_with_the_tables, a_fenced_mux_withdraws_its_routes_and_goes_on_serving,
+           a_mux_that_is_fenced_before_its_first_update_announces_nothing,
+           without_a_leader_the_mux_goes_on_announcing_and_says_later_what_it_has,
+           a_fence_holds_through_the_loss_of_the_leader_until_another_lifts_it,
+           routes_that_failed_are_tried_again_as_fenced_as_they_are,
+           status_counts_snat_for_the_mux_and_for_vips_that_have_it)
