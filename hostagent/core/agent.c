@@ -28,3 +28,21 @@ void agent_expire_flows(struct agent *a, struct mono_time now, uint64_t elapsed_
 	uint32_t n = flow_table_expire(&a->flows, now, (uint32_t)budget);
 	counter_add(&a->counters.flows_expired, n);
 }
+
+void agent_snat_order(struct agent *a, const struct snat_order *order)
+{
+}
+
+bool agent_snat_next_report(struct agent *a, struct snat_report *ret_report)
+{
+	return false;
+}
+
+bool agent_snat_next_ready(struct agent *a, uint16_t *ret_slot)
+{
+	return false;
+}
+
+void agent_snat_tend(struct agent *a, struct mono_time now, uint64_t elapsed_us)
+{
+}

@@ -6,6 +6,17 @@
 //   tap    <-------> | the host's own address: ARP, managers, BGP            |
 //                    +-------------------------------------------------------+
 //
+// A new connection of a VM whose DIP is in a `snat` list leaves with a leased port of a VIP (snat.h); when there is none, its
+// frame is held by the edge until the managers answered:
+//
+//   agent_outbound --AGENT_HOLD, hold_slot--> the edge keeps the frame as it is (at most SNAT_HOLD_PACKETS of a slot; beyond,
+//                  the oldest goes: DROP_SNAT_HOLD_FULL)
+//   agent_snat_next_ready gives the slot --> all its frames go through agent_outbound again, in order, with was_held
+//   a frame waited SNAT_HOLD_US          --> it goes through agent_outbound again, with was_held and held_too_long
+//
+// What is refused is turned, in place, into the answer for the VM (a RST, or ICMP), which may begin up to AGENT_HEADROOM
+// bytes in front of the frame: so much room must be there in front of every frame of agent_outbound.
+//
 // Pure: frames come in as bytes, verdicts come out, and the frames are rewritten in place. The edge receives, sends, and
 // gives the time. A burst goes through three stages (parse and prefetch the bucket; prefetch the flow; decide and
 // rewrite), so that memory is waited for once and not per packet; the outcome is that of one packet after the other.
@@ -22,8 +33,10 @@
 #include "hostagent/core/config.h"
 #include "hostagent/core/counters.h"
 #include "hostagent/core/flow_table.h"
+#include "hostagent/core/snat.h"
 
 #define AGENT_BURST 32
+#define AGENT_HEADROOM 64
 
 // What every VM sees as its gateway, on every host, so that a VM that moves finds the same one. Locally administered;
 // the rest spells "anant".
@@ -38,7 +51,8 @@ enum agent_verdict {
 	AGENT_DROP, // reason says why; counted already
 	AGENT_TO_UPLINK,
 	AGENT_TO_TAP, // the host's own traffic, unchanged
-	AGENT_TO_VM, // port says which
+	AGENT_TO_VM, // port says which. From agent_outbound also: what it sent was refused (reason), this is the answer to it
+	AGENT_HOLD, // unchanged, to be submitted again when hold_slot is ready
 };
 
 // What waits for the flow lookup between the stages.
@@ -46,7 +60,8 @@ enum agent_wait {
 	WAIT_NOTHING, // the verdict is there
 	WAIT_INBOUND, // an encapsulated packet to a VIP
 	WAIT_PLAIN, // a plain TCP packet to a DIP:port that an endpoint uses
-	WAIT_REPLY, // a TCP or UDP packet of a VM
+	WAIT_REPLY, // a TCP or UDP packet of a VM, or an echo request
+	WAIT_ERROR, // an ICMP error about a packet that went through here
 };
 
 struct agent_packet {
@@ -54,8 +69,11 @@ struct agent_packet {
 	uint8_t *frame;
 	uint32_t len;
 	uint16_t port; // outbound, in: the VM port it came from. Out, with AGENT_TO_VM: the one to send it to
+	bool was_held; // outbound, in: submitted again after AGENT_HOLD
+	bool held_too_long; // likewise, for SNAT_HOLD_US: no more holding
 	enum agent_verdict verdict;
 	enum drop_reason reason;
+	uint16_t hold_slot; // of AGENT_HOLD
 	// Between the stages.
 	enum agent_wait wait;
 	struct parsed ip; // of the packet that is delivered: the inner one
@@ -79,6 +97,7 @@ struct agent {
 	struct flow_table flows;
 	struct neighbor_table neighbors; // the gateways
 	struct agent_counters counters;
+	struct snat *snat; // borrowed; NULL: no SNAT here, and packets that would need it are dropped
 	struct mono_time now;
 	bool port_is_open[AGENT_PORTS_MAX];
 };
@@ -99,3 +118,19 @@ void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n);
 // called at least every 100 ms or so with the time since the last call.
 #define FLOW_SWEEP_US 8000000u
 void agent_expire_flows(struct agent *a, struct mono_time now, uint64_t elapsed_us);
+
+// ---- SNAT, between packets ----
+
+// What the control thread says.
+void agent_snat_order(struct agent *a, const struct snat_order *order);
+
+// The next thing that the control thread should know; false: nothing. Nothing is lost when it is not called: what matters is
+// made from the state.
+bool agent_snat_next_report(struct agent *a, struct snat_report *ret_report);
+
+// The next slot whose held frames are to be submitted again; false: none. Each slot comes once for what happened until then.
+bool agent_snat_next_ready(struct agent *a, uint16_t *ret_slot);
+
+// What time brings: requests that nobody answered, windows that shrink, leases that are idle. To be called as
+// agent_expire_flows, with the time since the last call; the work of a call is bounded.
+void agent_snat_tend(struct agent *a, struct mono_time now, uint64_t elapsed_us);

@@ -12,10 +12,12 @@ struct sizes {
 	uint32_t n_sources;
 	uint32_t n_known;
 	uint32_t n_endpoints; // (endpoint, local DIP) pairs
+	uint32_t n_snat_pairs; // (VIP, local DIP of its snat list)
 	uint32_t local_slots;
 	uint32_t source_slots;
 	uint32_t known_slots;
 	uint32_t endpoint_slots;
+	uint32_t snat_slots;
 };
 
 static bool is_local(const struct store *store, const char *host, const struct ip_addr *dip)
@@ -41,6 +43,8 @@ static void count_vip(const struct store *store, const char *host, const struct 
 			s->n_endpoints += is_local(store, host, &vip->endpoints[e].dips[d].dip);
 	}
 	s->n_known += vip->n_snat_dips;
+	for (uint32_t d = 0; d < vip->n_snat_dips; d++)
+		s->n_snat_pairs += is_local(store, host, &vip->snat_dips[d]);
 }
 
 static struct sizes sizes_of(const struct store *store, const char *host)
@@ -55,6 +59,7 @@ static struct sizes sizes_of(const struct store *store, const char *host)
 	s.source_slots = slots_for(s.n_sources);
 	s.known_slots = slots_for(s.n_known);
 	s.endpoint_slots = slots_for(s.n_endpoints);
+	s.snat_slots = slots_for(s.n_dips);
 	return s;
 }
 
@@ -80,6 +85,9 @@ static size_t lay_out(struct agent_config *c, const struct sizes *s, uint16_t ma
 	size_t endpoint_bytes = s->endpoint_slots * sizeof(struct agent_endpoint);
 	c->by_vip = (struct endpoint_map){ s->endpoint_slots - 1, carve(base, &at, endpoint_bytes) };
 	c->by_dip = (struct endpoint_map){ s->endpoint_slots - 1, carve(base, &at, endpoint_bytes) };
+	c->snat_dips = (struct addr_map){ s->snat_slots - 1, carve(base, &at, s->snat_slots * sizeof(struct addr_slot)) };
+	c->snats = carve(base, &at, s->n_dips * sizeof *c->snats);
+	c->snat_vips = carve(base, &at, s->n_snat_pairs * sizeof *c->snat_vips);
 	return at;
 }
 
@@ -264,6 +272,81 @@ static void add_vips(struct agent_config *c, const struct store *store, const ch
 	}
 }
 
+// ---- SNAT ----
+
+static struct agent_snat *snat_of(struct agent_config *c, const struct ip_addr *dip)
+{
+	be32 addr = ip_addr_to_v4(dip);
+	const struct addr_slot *slot = addr_map_lookup(&c->snat_dips, addr);
+	if (slot != NULL)
+		return &c->snats[slot->value];
+	addr_map_insert(&c->snat_dips, dip, (uint16_t)c->n_snats);
+	c->snats[c->n_snats] = (struct agent_snat){ .dip = addr };
+	return &c->snats[c->n_snats++];
+}
+
+static bool snat_is_served(const struct store *store, const char *host, const struct ip_addr *vip,
+                           const struct ip_addr *dip)
+{
+	return ip_addr_is_v4(vip) && ip_addr_is_v4(dip) && is_local(store, host, dip);
+}
+
+static void add_snat_vip(struct agent_config *c, const struct vip_config *vip, struct agent_snat *snat)
+{
+	c->snat_vips[snat->first_vip + snat->n_vips++] =
+		(struct agent_snat_vip){ .vip = ip_addr_to_v4(&vip->vip), .policy = vip->snat };
+	snat->max_ports += vip->snat.max_ports_per_dip;
+}
+
+// The VIPs come in ascending order. `counts`: only how many each DIP has, to see where they begin.
+static void walk_snats(struct agent_config *c, const struct store *store, const char *host, bool counts)
+{
+	for (uint32_t v = 0; v < store->vips.n; v++) {
+		const struct vip_config *vip = store_vip(store, v);
+		for (uint32_t d = 0; d < vip->n_snat_dips; d++) {
+			if (!snat_is_served(store, host, &vip->vip, &vip->snat_dips[d]))
+				continue;
+			struct agent_snat *snat = snat_of(c, &vip->snat_dips[d]);
+			if (counts)
+				snat->n_vips++;
+			else
+				add_snat_vip(c, vip, snat);
+		}
+	}
+}
+
+static void add_snats(struct agent_config *c, const struct store *store, const char *host)
+{
+	walk_snats(c, store, host, true);
+	uint32_t first = 0;
+	for (uint32_t i = 0; i < c->n_snats; i++) {
+		c->snats[i].first_vip = first;
+		first += c->snats[i].n_vips;
+		c->snats[i].n_vips = 0;
+	}
+	walk_snats(c, store, host, false);
+}
+
+static void add_settings(struct agent_config *c, const struct cluster_settings *settings)
+{
+	c->snat_gone_s = settings->snat_gone_s;
+	for (uint32_t i = 0; i < settings->n_no_snat; i++) {
+		const struct ip_prefix *p = &settings->no_snat[i];
+		if (!ip_addr_is_v4(&p->addr))
+			continue;
+		be32 mask = p->bits == 0 ? 0 : be32_from(UINT32_MAX << (32 - p->bits));
+		c->no_snat[c->n_no_snat++] = (struct agent_prefix){ .addr = ip_addr_to_v4(&p->addr) & mask, .mask = mask };
+	}
+}
+
+bool agent_config_is_inside(const struct agent_config *c, be32 addr)
+{
+	for (uint32_t i = 0; i < c->n_no_snat; i++)
+		if ((addr & c->no_snat[i].mask) == c->no_snat[i].addr)
+			return true;
+	return agent_config_is_known(c, addr);
+}
+
 int agent_config_create(const struct store *store, const char *host, uint16_t max_ports,
                         const struct agent_config *previous, struct agent_config **ret_config, struct error *err)
 {
@@ -283,6 +366,8 @@ int agent_config_create(const struct store *store, const char *host, uint16_t ma
 	add_local_dips(c, store, host);
 	add_addresses(c, store);
 	add_vips(c, store, host);
+	add_snats(c, store, host);
+	add_settings(c, &store->settings);
 	*ret_config = c;
 	return 0;
 }

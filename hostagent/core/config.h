@@ -1,8 +1,8 @@
 // What the agent's data plane knows of the cluster: one immutable snapshot, built from the store, swapped by RCU.
 //
 // Holds this host's DIPs with the VM port each is behind, the endpoints that these DIPs serve, who may send encapsulated
-// packets (every mux and every host), and the addresses of the data centre that are known here. All of it in flat hash
-// tables in one allocation; a lookup is one or two cache lines.
+// packets (every mux and every host), the addresses of the data centre that are known here, and which DIPs are SNATed with
+// which VIPs. All of it in flat hash tables in one allocation; a lookup is one or two cache lines.
 //
 // A VM port is an interface. Its index is a slot of the data plane's port array and stays the same from snapshot to
 // snapshot for as long as the interface has a DIP; several DIPs may be behind one interface, with one MAC address.
@@ -48,6 +48,25 @@ struct agent_endpoint {
 	uint8_t reserved;
 };
 
+// A VIP with which a local DIP is SNATed, and how its ports are leased.
+struct agent_snat_vip {
+	be32 vip;
+	struct snat_policy policy;
+};
+
+// A local DIP that is in `snat` lists: its VIPs, ascending.
+struct agent_snat {
+	be32 dip;
+	uint32_t first_vip; // in snat_vips
+	uint32_t n_vips;
+	uint32_t max_ports; // of all its VIPs together
+};
+
+struct agent_prefix {
+	be32 addr;
+	be32 mask;
+};
+
 struct addr_slot {
 	be32 addr;
 	uint16_t value;
@@ -75,6 +94,13 @@ struct agent_config {
 	struct addr_map known; // muxes, hosts, and all DIPs that the store names
 	struct endpoint_map by_vip; // (VIP, port, protocol, DIP)
 	struct endpoint_map by_dip; // (DIP, port, protocol)
+	struct addr_map snat_dips; // DIP -> index in snats
+	uint32_t n_snats;
+	struct agent_snat *snats;
+	struct agent_snat_vip *snat_vips;
+	uint32_t n_no_snat;
+	struct agent_prefix no_snat[LIMIT_NO_SNAT_PREFIXES]; // destinations that VMs reach with their own address
+	uint32_t snat_gone_s; // without a leader for so long: leases may be somebody else's by now; 0: never
 };
 
 // Builds the snapshot for `host`. `previous` (or NULL) is the one in use: its interfaces keep their slots.
@@ -120,6 +146,16 @@ static inline bool agent_config_is_known(const struct agent_config *c, be32 addr
 {
 	return addr_map_lookup(&c->known, addr) != NULL;
 }
+
+// How a local DIP is SNATed; NULL when it is in no `snat` list.
+static inline const struct agent_snat *agent_config_lookup_snat(const struct agent_config *c, be32 dip)
+{
+	const struct addr_slot *slot = addr_map_lookup(&c->snat_dips, dip);
+	return slot == NULL ? NULL : &c->snats[slot->value];
+}
+
+// Is it a destination that VMs reach with their own address: an address of the data centre, or inside a no_snat prefix?
+bool agent_config_is_inside(const struct agent_config *c, be32 addr);
 
 // The endpoint VIP:port of which this local DIP is a part, or NULL.
 const struct agent_endpoint *agent_config_lookup_endpoint(const struct agent_config *c, be32 vip, be16 vip_port,

@@ -352,7 +352,8 @@ int control_create(uv_loop_t *loop, const struct agent_file_config *config, cons
 		return error_set(err, ERR_NO_MEMORY, "no memory for the agent's control");
 	*c = (struct control){ .config = config, .dir = dir, .dp = dp, .loop = loop };
 	store_init(&c->store);
-	snat_control_init(&c->snat, &(struct snat_control_config){ .dp = dp, .send = send_to_leader, .user = c }, uv_now(loop));
+	snat_control_init(&c->snat, &(struct snat_control_config){ .dp = dp, .send = send_to_leader, .user = c },
+	                  uv_now(loop));
 	start_handles(c, loop);
 	load_last(c);
 	int code = start_link(c, loop, err);

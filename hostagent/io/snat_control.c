@@ -57,14 +57,16 @@ static void log_exhausted(struct snat_control *s, const struct snat_report *r, u
 	const char *protocol = protocol_name(r->protocol);
 	log_warn("snat-exhausted", "dip=%s destination=%s port=%u protocol=%s code=%s suppressed=%" PRIu64 " text=\"%s\"",
 	         text_of(r->dip).text, text_of(r->remote).text, be16_to(r->remote_port),
-	         protocol != NULL ? protocol : "icmp", error_code_name(r->code), take_suppressed(s), why_exhausted(r->code));
+	         protocol != NULL ? protocol : "icmp", error_code_name(r->code), take_suppressed(s),
+	         why_exhausted(r->code));
 }
 
 static void log_near_limit(struct snat_control *s, const struct snat_report *r, uint64_t now_ms)
 {
 	if (event_is_due(s, now_ms))
 		log_warn("snat-near-limit",
-		         "dip=%s suppressed=%" PRIu64 " text=\"80 %% of max_ports_per_dip are leased; raise it, or list the DIP "
+		         "dip=%s suppressed=%" PRIu64
+		         " text=\"80 %% of max_ports_per_dip are leased; raise it, or list the DIP "
 		         "under another VIP too\"",
 		         text_of(r->dip).text, take_suppressed(s));
 }
@@ -99,9 +101,7 @@ static void ask_end(struct ask *a)
 
 static void ask_request(struct ask *a, const struct snat_request *r)
 {
-	struct snat_op op = {
-		.kind = SNAT_REQUEST, .dip = ip_addr_from_v4(r->dip), .seq = r->seq, .n_ports = r->n_ports
-	};
+	struct snat_op op = { .kind = SNAT_REQUEST, .dip = ip_addr_from_v4(r->dip), .seq = r->seq, .n_ports = r->n_ports };
 	ask_add(a, &op);
 	a->s->counters.snat_requests += a->s->is_up;
 }
@@ -294,10 +294,11 @@ void snat_control_tick(struct snat_control *s, uint32_t gone_s, uint64_t now_ms)
 		return; // the next time
 	s->is_gone = true;
 	s->counters.snat_gone++;
-	log_warn("snat-leases-suspended",
-	         "leases=%u gone_s=%u text=\"no leader was reached for so long that these ports may be somebody else's: no new "
-	         "connection uses them until one is\"",
-	         s->orders.n - n_before, gone_s);
+	log_warn(
+		"snat-leases-suspended",
+		"leases=%u gone_s=%u text=\"no leader was reached for so long that these ports may be somebody else's: no new "
+		"connection uses them until one is\"",
+		s->orders.n - n_before, gone_s);
 }
 
 // ---- Life ----
@@ -338,7 +339,7 @@ int snat_control_get(const struct snat_control *s, struct snat_image *ret_image)
 void snat_control_read_counters(const struct snat_control *s, struct counter ret_values[SNAT_CONTROL_N_COUNTERS])
 {
 	struct counter *c = ret_values;
-#define X(id, text)                                 \
+#define X(id, text)                                \
 	(void)text_copy(c->name, sizeof c->name, #id); \
 	c++->value = s->counters.id;
 	SNAT_CONTROL_COUNTERS(X)

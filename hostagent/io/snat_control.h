@@ -37,7 +37,7 @@ struct snat_request {
 	be32 dip;
 	uint32_t n_ports;
 	uint64_t seq;
-	};
+};
 
 struct snat_control_config {
 	struct data_plane *dp;

@@ -164,6 +164,13 @@ struct test_frame test_ipip(const struct test_tuple *t, const struct test_frame 
 	return f;
 }
 
+struct test_frame test_icmp_error(const struct test_tuple *t, uint8_t type, uint8_t code,
+                                  const struct test_frame *inside, uint32_t n)
+{
+	uint32_t n_all = inside->len - ETH_BYTES;
+	return test_icmp(t, type, code, 0, 0, inside->buf + inside->offset + ETH_BYTES, n < n_all ? n : n_all);
+}
+
 void test_set_fragment(struct test_frame *f, uint16_t offset, bool more)
 {
 	struct ip4_header *ip = (struct ip4_header *)(test_data(f) + ETH_BYTES);

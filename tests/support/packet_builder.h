@@ -59,6 +59,10 @@ struct test_frame test_arp(uint16_t operation, const struct mac *sender_mac, con
 // IP-in-IP around the IP packet of `inner`, between the outer addresses and MACs of t.
 struct test_frame test_ipip(const struct test_tuple *t, const struct test_frame *inner);
 
+// An ICMP error about the IP packet of `inside`, of which it carries the first n bytes (UINT32_MAX: all).
+struct test_frame test_icmp_error(const struct test_tuple *t, uint8_t type, uint8_t code,
+                                  const struct test_frame *inside, uint32_t n);
+
 // Makes a fragment of an IPv4 frame: offset in units of 8 bytes. The header's checksum is made anew.
 void test_set_fragment(struct test_frame *f, uint16_t offset, bool more);
 

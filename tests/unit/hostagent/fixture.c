@@ -123,6 +123,7 @@ const char *fixture_text(const struct agent_packet *p, char *buf, size_t size)
 	case AGENT_TO_VM:
 		text_format(buf, size, "vm%d %s", p->port, test_format(p->frame, p->len, frame, sizeof frame));
 		return buf;
+	case AGENT_HOLD: text_format(buf, size, "hold"); return buf;
 	}
 	return "no verdict";
 }
