@@ -1,5 +1,6 @@
 #include "hostagent/core/lease_set.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/hash.h"
@@ -131,7 +132,7 @@ void lease_set_fini(struct lease_set *s)
 
 static void end_lease(struct lease_set *s, struct held_lease *h, struct snat_order_queue *orders)
 {
-	if (h->state == HELD_GIVEN)
+	if (h->state != HELD_SUSPENDED) // the worker was told then
 		put_order(orders, SNAT_ORDER_END, h);
 	remove_slot(s, h);
 }
@@ -246,6 +247,15 @@ int lease_set_suspend(struct lease_set *s, struct snat_order_queue *orders)
 	return 0;
 }
 
+static int compare_grants(const void *a, const void *b)
+{
+	const struct lease *l = a;
+	const struct lease *m = b;
+	if (l->granted_ms != m->granted_ms)
+		return l->granted_ms < m->granted_ms ? -1 : 1;
+	return (l->epoch > m->epoch) - (l->epoch < m->epoch);
+}
+
 int lease_set_get(const struct lease_set *s, struct lease_list *ret_list)
 {
 	*ret_list = (struct lease_list){ 0 };
@@ -264,5 +274,7 @@ int lease_set_get(const struct lease_set *s, struct lease_list *ret_list)
 			return ERR_NO_MEMORY;
 		}
 	}
+	if (ret_list->n > 0)
+		qsort(ret_list->items, ret_list->n, sizeof *ret_list->items, compare_grants);
 	return 0;
 }

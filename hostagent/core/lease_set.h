@@ -39,7 +39,7 @@ static inline const struct snat_order *snat_order_queue_head(const struct snat_o
 enum held_lease_state {
 	HELD_NONE = 0, // the slot is empty
 	HELD_GIVEN, // the worker has it
-	HELD_RETURNING, // the worker has it no more; the managers have not yet said that it is ended
+	HELD_RETURNING, // the worker uses it no more; the managers have not yet said that it has ended
 	HELD_SUSPENDED, // the managers were out of reach for so long that they may have given it to somebody else
 };
 
@@ -88,5 +88,5 @@ const struct held_lease *lease_set_next_returning(const struct lease_set *s, uin
 
 const struct held_lease *lease_set_lookup(const struct lease_set *s, be32 vip, uint16_t first_port);
 
-// What is to be there after a restart: all but those that are being returned. ERR_NO_MEMORY leaves the list empty.
+// What is to be there after a restart: all but those that are being returned, the oldest grant first. ERR_NO_MEMORY leaves the list empty.
 NODISCARD int lease_set_get(const struct lease_set *s, struct lease_list *ret_list);

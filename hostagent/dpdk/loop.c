@@ -54,11 +54,15 @@ static void tx_flush_all(struct loop *l, const struct view *view)
 
 // ---- Bursts ----
 
+_Static_assert(RTE_PKTMBUF_HEADROOM >= AGENT_HEADROOM, "the answer to what is refused begins in front of the frame");
+
 static void packet_begin(struct agent_packet *p, struct rte_mbuf *m, uint16_t port)
 {
 	p->frame = rte_pktmbuf_mtod(m, uint8_t *);
 	p->len = m->data_len;
 	p->port = port;
+	p->was_held = false;
+	p->held_too_long = false;
 }
 
 // The buffer follows what the core made of its frame.

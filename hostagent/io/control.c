@@ -1,5 +1,6 @@
 #include "hostagent/io/control.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -254,6 +255,43 @@ static void fill_dips(const struct control *c, const struct agent_config *config
 	}
 }
 
+static int compare_dips(const void *a, const void *b)
+{
+	return ip_addr_compare(&((const struct dip_status *)a)->dip, &((const struct dip_status *)b)->dip);
+}
+
+static void fill_dip_snat(struct dip_snat *d, const struct snat_dip_status *s, uint32_t n_held)
+{
+	*d = (struct dip_snat){
+		.leased_ports = s->leased_ports,
+		.used_ports = s->used_ports,
+		.flows = s->flows,
+		.held_packets = n_held,
+		.refused = s->refused,
+		.n_busiest = s->n_busiest < SNAT_BUSIEST ? s->n_busiest : SNAT_BUSIEST,
+	};
+	for (uint32_t i = 0; i < d->n_busiest; i++)
+		d->busiest[i] = (struct snat_destination){ .addr = ip_addr_from_v4(s->busiest[i].remote),
+			                                       .port = be16_to(s->busiest[i].remote_port),
+			                                       .protocol = s->busiest[i].protocol,
+			                                       .n_ports = s->busiest[i].n_ports };
+}
+
+// After fill_dips: they are in the order of their addresses.
+static void fill_snat(const struct control *c, struct node_status *status)
+{
+	for (uint32_t slot = 0; slot < data_plane_snat_slots(c->dp); slot++) {
+		struct snat_dip_status s;
+		uint32_t n_held;
+		if (!data_plane_read_snat(c->dp, (uint16_t)slot, &s, &n_held))
+			continue;
+		struct dip_status key = { .dip = ip_addr_from_v4(s.dip) };
+		struct dip_status *d = bsearch(&key, status->dips, status->n_dips, sizeof key, compare_dips);
+		if (d != NULL)
+			fill_dip_snat(&d->snat, &s, n_held);
+	}
+}
+
 static void fill_counters(const struct control *c, struct node_status *status)
 {
 	static struct agent_counter_value values[COUNTERS_MAX];
@@ -281,8 +319,10 @@ static void on_status_request(struct node_status *status, void *user)
 	(void)text_copy(status->name, sizeof status->name, c->config->node.name);
 	(void)text_copy(status->program_version, sizeof status->program_version, ANANTA_VERSION);
 	(void)text_copy(status->state, sizeof status->state, config != NULL ? "ready" : "no-config");
-	if (config != NULL)
+	if (config != NULL) {
 		fill_dips(c, config, status);
+		fill_snat(c, status);
+	}
 	fill_counters(c, status);
 }
 

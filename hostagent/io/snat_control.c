@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <string.h>
 
-#include "common/base/memory.h"
 #include "common/io/log.h"
 
 // ---- Events ----
@@ -64,11 +63,9 @@ static void log_exhausted(struct snat_control *s, const struct snat_report *r, u
 static void log_near_limit(struct snat_control *s, const struct snat_report *r, uint64_t now_ms)
 {
 	if (event_is_due(s, now_ms))
-		log_warn("snat-near-limit",
-		         "dip=%s suppressed=%" PRIu64
-		         " text=\"80 %% of max_ports_per_dip are leased; raise it, or list the DIP "
-		         "under another VIP too\"",
-		         text_of(r->dip).text, take_suppressed(s));
+		log_warn("snat-near-limit", "dip=%s leased_ports=%u max_ports=%u suppressed=%" PRIu64 " text=\"%s\"",
+		         text_of(r->dip).text, r->n_ports, r->n_wanted, take_suppressed(s),
+		         "80 % of max_ports_per_dip are leased; raise it, or list the DIP under another VIP, too");
 }
 
 // ---- Asking ----
@@ -99,9 +96,11 @@ static void ask_end(struct ask *a)
 	snat_op_list_fini(&a->m.ops);
 }
 
-static void ask_request(struct ask *a, const struct snat_request *r)
+static void ask_request(struct ask *a, const struct snat_report *report)
 {
-	struct snat_op op = { .kind = SNAT_REQUEST, .dip = ip_addr_from_v4(r->dip), .seq = r->seq, .n_ports = r->n_ports };
+	struct snat_op op = {
+		.kind = SNAT_REQUEST, .dip = ip_addr_from_v4(report->dip), .seq = report->seq, .n_ports = report->n_wanted
+	};
 	ask_add(a, &op);
 	a->s->counters.snat_requests += a->s->is_up;
 }
@@ -115,39 +114,6 @@ static void ask_return(struct ask *a, const struct held_lease *h)
 		                  .n_ports = h->n_ports,
 		                  .epoch = h->epoch };
 	ask_add(a, &op);
-}
-
-static struct snat_request *find_request(struct snat_control *s, be32 dip)
-{
-	for (uint32_t i = 0; i < s->n_requests; i++)
-		if (s->requests[i].dip == dip)
-			return &s->requests[i];
-	return NULL;
-}
-
-// The request of its DIP that is outstanding from now on; NULL when memory is short, and the worker will repeat it.
-static struct snat_request *note_request(struct snat_control *s, const struct snat_report *report)
-{
-	struct snat_request *r = find_request(s, report->dip);
-	if (r == NULL && s->n_requests == s->requests_capacity) {
-		uint32_t capacity = s->requests_capacity == 0 ? 16 : 2 * s->requests_capacity;
-		struct snat_request *grown = memory_resize(s->requests, capacity, sizeof *grown);
-		if (grown == NULL)
-			return NULL;
-		s->requests = grown;
-		s->requests_capacity = capacity;
-	}
-	if (r == NULL)
-		r = &s->requests[s->n_requests++];
-	*r = (struct snat_request){ .dip = report->dip, .n_ports = report->n_wanted, .seq = report->seq };
-	return r;
-}
-
-static void on_wanted(struct ask *a, const struct snat_report *report)
-{
-	const struct snat_request *r = note_request(a->s, report);
-	if (r != NULL)
-		ask_request(a, r);
 }
 
 static void on_returned(struct ask *a, const struct snat_report *report)
@@ -165,7 +131,7 @@ void snat_control_on_reports(struct snat_control *s, uint64_t now_ms)
 	struct snat_report report;
 	while (data_plane_next_report(s->config.dp, &report)) {
 		switch (report.kind) {
-		case SNAT_REPORT_WANTED: on_wanted(&a, &report); break;
+		case SNAT_REPORT_WANTED: ask_request(&a, &report); break;
 		case SNAT_REPORT_RETURNED: on_returned(&a, &report); break;
 		case SNAT_REPORT_EXHAUSTED: log_exhausted(s, &report, now_ms); break;
 		case SNAT_REPORT_NEAR_LIMIT: log_near_limit(s, &report, now_ms); break;
@@ -238,9 +204,6 @@ void snat_control_on_reply(struct snat_control *s, const struct message *reply)
 {
 	const struct error *err = &reply->snat_reply.err;
 	be32 dip = ip_addr_to_v4(&reply->snat_reply.dip);
-	struct snat_request *r = find_request(s, dip);
-	if (r != NULL && r->seq == reply->snat_reply.seq)
-		*r = s->requests[--s->n_requests];
 	s->counters.snat_requests_refused += err->code != 0;
 	struct snat_order order = {
 		.kind = SNAT_ORDER_ANSWERED, .dip = dip, .seq = reply->snat_reply.seq, .code = err->code
@@ -260,10 +223,6 @@ void snat_control_on_link(struct snat_control *s, bool is_up, uint64_t now_ms)
 	if (s->is_gone)
 		log_info("snat-leases-confirmed", "leases=%u", s->leases.n);
 	s->is_gone = false;
-	struct ask a = { .s = s, .m = { .type = MESSAGE_SNAT_ASK } };
-	for (uint32_t i = 0; i < s->n_requests; i++)
-		ask_request(&a, &s->requests[i]);
-	ask_end(&a);
 }
 
 // ---- What time brings ----
@@ -312,7 +271,6 @@ void snat_control_fini(struct snat_control *s)
 {
 	lease_set_fini(&s->leases);
 	snat_order_queue_fini(&s->orders);
-	memory_free(s->requests);
 	*s = (struct snat_control){ 0 };
 }
 

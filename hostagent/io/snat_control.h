@@ -3,14 +3,14 @@
 //   Update ------> lease_set --differences--> orders ----> worker
 //   SnatReply ------------------------------> ANSWERED --> worker
 //   link came or went ----------------------> LINK ------> worker
-//   worker --WANTED--> requests --SnatAsk{REQUEST}--> leader        again, with the same seq, when the link is back
-//   worker --RETURNED--> lease_set --SnatAsk{RETURN}--> leader      again until it is seen to have ended
+//   worker --WANTED--> SnatAsk{REQUEST} ----> leader        the worker repeats what is not answered, with the same seq
+//   worker --RETURNED--> lease_set, SnatAsk{RETURN} --> leader      repeated until it is seen to have ended
 //
 // The leases that it has are known from Updates alone (core/lease_set.h); a lost reply, request or return does no harm.
 // Orders that the worker has no room for wait here and are never lost. Without a leader for settings.snat_gone_s no lease is
 // used for a new connection any more: from then on the managers may give it to another host.
-// Threads: everything on one, the control thread; time is given. Limits: one outstanding request per DIP, as many DIPs as
-// the host has; a SnatAsk holds at most SNAT_ASK_OPS_MAX operations.
+// Threads: everything on one, the control thread; time is given. Cost: what is reported together is one message, of at most
+// SNAT_ASK_OPS_MAX operations.
 #pragma once
 
 #include "common/wire/message.h"
@@ -32,13 +32,6 @@
 	X(snat_gone, "times that no leader was reached for so long that leases were suspended") \
 	X(snat_events_suppressed, "events of SNAT that were not logged, for there were too many")
 
-// A request that is not answered yet.
-struct snat_request {
-	be32 dip;
-	uint32_t n_ports;
-	uint64_t seq;
-};
-
 struct snat_control_config {
 	struct data_plane *dp;
 	// Sends a message to the leader; may fail while there is none.
@@ -50,9 +43,6 @@ struct snat_control {
 	struct snat_control_config config;
 	struct lease_set leases;
 	struct snat_order_queue orders;
-	uint32_t n_requests;
-	uint32_t requests_capacity;
-	struct snat_request *requests;
 	bool is_up; // there is a leader
 	bool worker_is_up; // what the worker was told of that
 	bool needs_rebuild; // the worker has not been told to count the flows of the process before

@@ -81,6 +81,21 @@ bool data_plane_next_report(struct data_plane *dp, struct snat_report *ret_repor
 	return true;
 }
 
+uint32_t data_plane_snat_slots(const struct data_plane *dp)
+{
+	return 2;
+}
+
+bool data_plane_read_snat(const struct data_plane *dp, uint16_t slot, struct snat_dip_status *ret_status,
+                          uint32_t *ret_n_held)
+{
+	if (slot != 1 || dp->snat.dip == 0)
+		return false;
+	*ret_status = dp->snat;
+	*ret_n_held = dp->n_held;
+	return true;
+}
+
 void fake_data_plane_report(struct data_plane *dp, const struct snat_report *report)
 {
 	uint64_t one = 1;

@@ -19,6 +19,8 @@ struct data_plane {
 	uint32_t n_reports;
 	struct snat_report reports[FAKE_REPORTS_MAX];
 	int report_fd;
+	struct snat_dip_status snat; // of slot 1, when it has a DIP
+	uint32_t n_held;
 };
 
 void fake_data_plane_init(struct data_plane *dp);
