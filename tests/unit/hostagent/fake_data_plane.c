@@ -37,7 +37,7 @@ const struct agent_config *data_plane_get_config(const struct data_plane *dp)
 bool data_plane_tend_ports(struct data_plane *dp)
 {
 	if (dp->n_tended++ == 0)
-		dp->n_orders_at_first_tend = dp->n_orders;
+		dp->n_given_at_first_tend = dp->n_given;
 	return false;
 }
 
@@ -61,6 +61,7 @@ uint32_t data_plane_send_orders(struct data_plane *dp, const struct snat_order *
 	uint32_t n_taken = n < room ? n : room;
 	memcpy(dp->orders + dp->n_orders, orders, n_taken * sizeof *orders);
 	dp->n_orders += n_taken;
+	dp->n_given += n_taken;
 	return n_taken;
 }
 

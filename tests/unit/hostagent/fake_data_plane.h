@@ -15,7 +15,8 @@ struct data_plane {
 	uint32_t orders_max; // room; fake_data_plane_init makes it FAKE_ORDERS_MAX
 	struct snat_order orders[FAKE_ORDERS_MAX];
 	uint32_t n_configs_at_first_order;
-	uint32_t n_orders_at_first_tend;
+	uint32_t n_given; // orders, in all
+	uint32_t n_given_at_first_tend;
 	uint32_t n_reports;
 	struct snat_report reports[FAKE_REPORTS_MAX];
 	int report_fd;
