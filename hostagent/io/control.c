@@ -214,7 +214,7 @@ static void load_last(struct control *c)
 	if (code == ERR_NOT_FOUND)
 		return;
 	if (code != 0) {
-		log_warn("last-config-not-used", "text=\"%s\"", err.text);
+		log_warn("last-config-not-used", "code=%s text=\"%s\"", error_code_name(err.code), err.text);
 		return;
 	}
 	if (use_store(c) == 0) {

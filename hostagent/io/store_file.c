@@ -75,19 +75,28 @@ static int read_file(const char *path, uint8_t **ret_bytes, size_t *ret_n, struc
 	return 0;
 }
 
+static int decode_file(const char *path, struct state_snapshot *ret_saved, struct error *err)
+{
+	uint8_t *bytes = NULL;
+	size_t n = 0;
+	int code = read_file(path, &bytes, &n, err);
+	if (code != 0)
+		return code;
+	code = snapshot_decode(bytes, n, ret_saved, err);
+	memory_free(bytes);
+	return code == 0 ? 0 : error_prefix(err, "%s: ", path);
+}
+
 int store_file_load(const struct state_dir *dir, struct store *store, struct snat_image *ret_leases, struct error *err)
 {
 	char path[STATE_PATH_BYTES];
-	uint8_t *bytes = NULL;
-	size_t n = 0;
+	char kept_path[STATE_PATH_BYTES];
 	struct state_snapshot saved;
-	int code = read_file(state_dir_path(dir, "config", path), &bytes, &n, err);
+	int code = decode_file(state_dir_path(dir, "config", path), &saved, err);
+	if (code == ERR_MALFORMED || code == ERR_VERSION)
+		(void)rename(path, state_dir_path(dir, "config.damaged", kept_path));
 	if (code != 0)
 		return code;
-	code = snapshot_decode(bytes, n, &saved, err);
-	memory_free(bytes);
-	if (code != 0)
-		return error_prefix(err, "%s: ", path);
 	code = store_apply_update(store, &saved.objects, true, saved.version);
 	if (code == 0) {
 		change_list_fini(&saved.objects);

@@ -13,6 +13,6 @@ NODISCARD int store_file_save(const struct state_dir *dir, const struct store *s
                               struct error *err);
 
 // Fills the empty store; ret_leases is for snat_image_fini. ERR_NOT_FOUND when there is no file; ERR_MALFORMED, ERR_VERSION:
-// the store stays empty.
+// the store stays empty, and the file is kept as config.damaged.
 NODISCARD int store_file_load(const struct state_dir *dir, struct store *store, struct snat_image *ret_leases,
                               struct error *err);

@@ -237,7 +237,7 @@ static void start_control(void)
 
 static void tear_down(void)
 {
-	static const char *const names[] = { "lock", "config", "sock" };
+	static const char *const names[] = { "lock", "config", "config.damaged", "sock" };
 	char path[STATE_PATH_BYTES];
 	control_destroy(w.control);
 	conn_listener_destroy(w.manager);
@@ -540,6 +540,25 @@ START_TEST(leases_are_there_after_a_restart_without_any_manager)
 }
 END_TEST
 
+START_TEST(a_saved_file_that_is_none_is_set_aside_and_the_managers_are_asked)
+{
+	set_up();
+	char path[STATE_PATH_BYTES];
+	FILE *f = fopen(state_dir_path(&w.dir, "config", path), "w");
+	ck_assert_ptr_nonnull(f);
+	fputs("this is no configuration", f);
+	fclose(f);
+	grant(1024, 1);
+	start_manager();
+	start_control();
+	ck_assert_ptr_null(w.dp.config);
+	ck_assert_int_eq(access(state_dir_path(&w.dir, "config.damaged", path), F_OK), 0);
+	RUN_UNTIL(w.acked == CONFIG_VERSION);
+	ck_assert_str_eq(fake_data_plane_take_orders(&w.dp), "+1024/8@1, rebuild, link up");
+	tear_down();
+}
+END_TEST
+
 START_TEST(vm_ports_wait_until_the_worker_has_taken_all_leases)
 {
 	set_up();
@@ -591,5 +610,6 @@ SUITE_MAIN("agent control", an_update_becomes_the_data_planes_configuration_and_
            status_names_every_dip_and_counter, status_tells_of_a_dips_snat,
            leases_reach_the_worker_and_are_acknowledged, a_request_goes_to_the_leader_and_its_answer_to_the_worker,
            after_a_reconnect_what_was_not_answered_is_asked_again, leases_are_there_after_a_restart_without_any_manager,
+           a_saved_file_that_is_none_is_set_aside_and_the_managers_are_asked,
            vm_ports_wait_until_the_worker_has_taken_all_leases,
            a_client_that_leaves_with_a_command_under_way_does_no_harm)

@@ -34,7 +34,8 @@ static struct state_dir open_dir(void)
 
 static void remove_dir(struct state_dir *d)
 {
-	static const char *const names[] = { "lock", "flows", "flows.damaged", "flows.new", "config", "config.new" };
+	static const char *const names[] = { "lock",   "flows",      "flows.damaged", "flows.new",
+		                                 "config", "config.new", "config.damaged" };
 	char path[STATE_PATH_BYTES];
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		unlink(state_dir_path(d, names[i], path));
@@ -227,6 +228,7 @@ START_TEST(a_damaged_configuration_file_gives_nothing_or_something_whole)
 	struct store saved;
 	struct snat_image leases = two_leases();
 	char path[STATE_PATH_BYTES];
+	char damaged[STATE_PATH_BYTES];
 	struct stat st;
 	fixture_store(&saved);
 	ck_assert_msg(store_file_save(&d, &saved, &leases, &err) == 0, "%s", err.text);
@@ -243,11 +245,14 @@ START_TEST(a_damaged_configuration_file_gives_nothing_or_something_whole)
 			else
 				ck_assert_int_eq(pwrite(fd, "\xff", 1, at), 1);
 			close(fd);
-			if (store_file_load(&d, &loaded, &again, &err) == 0) {
+			int code = store_file_load(&d, &loaded, &again, &err);
+			ck_assert_int_eq(exists(&d, "config.damaged"), code != 0);
+			if (code == 0) {
 				snat_image_fini(&again);
 				store_fini(&loaded);
 			}
 			ck_assert_uint_eq(loaded.dips.n, 0);
+			unlink(state_dir_path(&d, "config.damaged", damaged));
 		}
 	}
 	snat_image_fini(&leases);
