@@ -102,7 +102,8 @@ struct agent {
 	bool port_is_open[AGENT_PORTS_MAX];
 };
 
-// gateways: at most NEIGHBOR_MAX. The flow table is initialised or attached by the caller, in agent->flows.
+// gateways: at most NEIGHBOR_MAX. The flow table is initialised or attached by the caller, in agent->flows; agent->snat is
+// set by the caller, too.
 void agent_init(struct agent *a, const struct agent_settings *settings, const be32 *gateways, uint32_t n_gateways);
 
 // The time of the packets that follow.

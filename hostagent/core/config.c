@@ -295,6 +295,7 @@ static void add_snat_vip(struct agent_config *c, const struct vip_config *vip, s
 {
 	c->snat_vips[snat->first_vip + snat->n_vips++] =
 		(struct agent_snat_vip){ .vip = ip_addr_to_v4(&vip->vip), .policy = vip->snat };
+	snat->prealloc_ports += vip->snat.prealloc_ports;
 	snat->max_ports += vip->snat.max_ports_per_dip;
 }
 

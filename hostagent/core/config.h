@@ -59,7 +59,8 @@ struct agent_snat {
 	be32 dip;
 	uint32_t first_vip; // in snat_vips
 	uint32_t n_vips;
-	uint32_t max_ports; // of all its VIPs together
+	uint32_t prealloc_ports; // of all its VIPs together, as what follows
+	uint32_t max_ports;
 };
 
 struct agent_prefix {

@@ -24,7 +24,11 @@
 	X(flows_expired, "flows forgotten after their idle time")                       \
 	X(flows_replaced, "flows that gave way to a new connection of the same client") \
 	X(flows_restored, "flows taken over from the process before this one")          \
-	X(mss_clamped, "TCP handshakes whose segment size was lowered")
+	X(mss_clamped, "TCP handshakes whose segment size was lowered")                 \
+	X(snat_flows, "flows of VMs that began with a leased port of a VIP")            \
+	X(snat_held, "packets of VMs that waited for a range of ports")                 \
+	X(snat_answered, "packets of VMs that were refused and answered: RST or ICMP")  \
+	X(icmp_errors, "ICMP errors that were translated, with the packet inside")
 
 struct agent_counters {
 #define X(name, text) uint64_t name;

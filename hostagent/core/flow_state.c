@@ -47,6 +47,16 @@ static const uint8_t moves[FLOW_STATE_COUNT][2][EVENT_COUNT] = {
 		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_CLOSED },
 		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET },
 	},
+	[FLOW_SYN_OUT] = {
+		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET, [EVENT_SYN] = FLOW_SYN_ACK_IN,
+		                   [EVENT_SYN_ACK] = FLOW_SYN_ACK_IN },
+		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_FIN_OUT },
+	},
+	[FLOW_SYN_ACK_IN] = {
+		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_FIN_IN },
+		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_SYN_ACK] = FLOW_ESTABLISHED, [EVENT_FIN] = FLOW_FIN_OUT,
+		                 [EVENT_DATA] = FLOW_ESTABLISHED },
+	},
 	[FLOW_RESET] = {
 		[FLOW_REPLY] = { [EVENT_SYN_ACK] = FLOW_SYN_ACK, [EVENT_FIN] = FLOW_UNCONFIRMED_OUT,
 		                 [EVENT_DATA] = FLOW_UNCONFIRMED_OUT },
@@ -64,6 +74,9 @@ static const uint32_t timeouts_s[FLOW_STATE_COUNT] = {
 	[FLOW_FIN_OUT] = 240,
 	[FLOW_CLOSED] = 120,
 	[FLOW_RESET] = 10,
+	[FLOW_SYN_OUT] = 240,
+	[FLOW_SYN_ACK_IN] = 240,
+	[FLOW_ICMP] = 60,
 };
 
 static const char *const names[FLOW_STATE_COUNT] = {
@@ -78,6 +91,9 @@ static const char *const names[FLOW_STATE_COUNT] = {
 	[FLOW_FIN_OUT] = "fin_out",
 	[FLOW_CLOSED] = "closed",
 	[FLOW_RESET] = "reset",
+	[FLOW_SYN_OUT] = "syn_out",
+	[FLOW_SYN_ACK_IN] = "syn_ack_in",
+	[FLOW_ICMP] = "icmp",
 };
 
 uint32_t flow_state_timeout_s(enum flow_state state)
@@ -104,14 +120,16 @@ enum flow_state flow_state_first(uint8_t protocol, enum flow_direction direction
 	return tcp_is_syn(tcp_flags) ? FLOW_SYN : FLOW_UNCONFIRMED_IN;
 }
 
+enum flow_state flow_state_begun(uint8_t protocol)
+{
+	if (protocol == IP_PROTO_ICMP)
+		return FLOW_ICMP;
+	return protocol == IP_PROTO_UDP ? FLOW_UDP : FLOW_SYN_OUT;
+}
+
 bool flow_state_is_over(enum flow_state state)
 {
 	return state == FLOW_CLOSED || state == FLOW_RESET;
-}
-
-bool flow_state_is_guess(enum flow_state state)
-{
-	return state == FLOW_UNCONFIRMED_OUT;
 }
 
 const char *flow_state_name(enum flow_state state)

@@ -15,6 +15,13 @@
 //   RESET -- the VM goes on sending --> UNCONFIRMED_OUT   (the RST was forged, or was ignored: the VM knows better)
 //   CLOSED, RESET -- SYN in --> a new flow (TIME_WAIT reuse, RFC 9293 section 3.6.1; RFC 5382 REQ-5)
 //
+// A connection that the VM begins (SNAT), with a leased port of a VIP:
+//
+//                 SYN out               SYN-ACK in, or SYN in           anything out
+//   (no flow) ------------> SYN_OUT ------------------------> SYN_ACK_IN ------------> ESTABLISHED, and on as above
+//
+//   CLOSED, RESET -- SYN out --> a new flow, with another port
+//
 // Pure functions of a small table; no state of its own.
 #pragma once
 
@@ -35,8 +42,15 @@ enum flow_state {
 	FLOW_FIN_OUT,
 	FLOW_CLOSED,
 	FLOW_RESET,
-	FLOW_STATE_COUNT
+	FLOW_SYN_OUT,
+	FLOW_SYN_ACK_IN,
+	FLOW_ICMP, // an echo request of a VM, and its replies
+	FLOW_STATE_COUNT // the numbers are in saved tables: new ones go to the end
 };
+
+// Beside the state in an entry's byte: the flow was begun by the VM, and counts among those that use a leased port.
+#define FLOW_IS_SNAT 0x80u
+#define FLOW_STATE_MASK 0x1fu
 
 // Inbound: from the client to the VM. Reply: from the VM to the client.
 enum flow_direction { FLOW_INBOUND = 0, FLOW_REPLY = 1 };
@@ -44,24 +58,26 @@ enum flow_direction { FLOW_INBOUND = 0, FLOW_REPLY = 1 };
 // Seconds of silence after which a flow is forgotten, by state.
 //   UDP              300  RFC 4787 REQ-5 recommends five minutes, and demands two
 //   SYN               30  the VM did not answer: nothing was promised to anybody
-//   SYN_ACK, FIN_*,
+//   SYN_OUT, SYN_ACK*,
+//   FIN_*,
 //   UNCONFIRMED_*    240  RFC 5382 REQ-5: a transitory connection, at least four minutes
 //   ESTABLISHED     7440  RFC 5382 REQ-5: at least 2 hours 4 minutes
 //   CLOSED           120  twice the maximum segment lifetime, as the endpoints' TIME_WAIT
 //   RESET             10  what is still on its way
+//   ICMP              60  RFC 5508 REQ-2
 uint32_t flow_state_timeout_s(enum flow_state state);
 
-// The state after a packet with these TCP flags went in that direction. UDP stays UDP.
+// The state after a packet with these TCP flags went in that direction. UDP stays UDP, ICMP stays ICMP.
 enum flow_state flow_state_after(enum flow_state state, enum flow_direction direction, uint8_t tcp_flags);
 
 // The state of a flow that begins with this packet.
 enum flow_state flow_state_first(uint8_t protocol, enum flow_direction direction, uint8_t tcp_flags);
 
-// May a SYN from the client begin a new connection in the place of this one?
-bool flow_state_is_over(enum flow_state state);
+// The state of a flow that a VM begins: with a SYN, a UDP packet or an echo request.
+enum flow_state flow_state_begun(uint8_t protocol);
 
-// Is it only guessed so far that the client speaks to the VIP? (The flow was adopted from the VM's side.)
-bool flow_state_is_guess(enum flow_state state);
+// May a SYN begin a new connection in the place of this one?
+bool flow_state_is_over(enum flow_state state);
 
 // "established"; never NULL.
 const char *flow_state_name(enum flow_state state);

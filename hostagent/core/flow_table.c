@@ -11,7 +11,6 @@
 #define PAGE_BYTES 4096u
 #define NO_ENTRY UINT32_MAX
 #define LOAD_PER_BUCKET 5 // references per bucket when the table is full; half of the slots
-#define FULL_BUDGET 64 // entries that an insert into a full table looks at
 
 struct flow_table_header {
 	uint64_t magic;
@@ -21,7 +20,7 @@ struct flow_table_header {
 	uint32_t capacity;
 	uint64_t seed;
 	uint64_t owner;
-	uint64_t check; // of all above
+	uint64_t check; // of all above, whatever the layout's version
 	uint64_t reserved[2];
 };
 
@@ -45,9 +44,12 @@ size_t flow_table_bytes(uint32_t capacity)
 	return flow_table_persistent_bytes(capacity) + (size_t)buckets_of(capacity) * sizeof(struct flow_bucket);
 }
 
+// The version is left out, so that one store makes a table of the oldest layout one of this.
 static uint64_t header_check(const struct flow_table_header *h)
 {
-	return hash_bytes(h, offsetof(struct flow_table_header, check), FLOW_TABLE_MAGIC);
+	struct flow_table_header copy = *h;
+	copy.layout_version = FLOW_TABLE_LAYOUT_OLDEST;
+	return hash_bytes(&copy, offsetof(struct flow_table_header, check), FLOW_TABLE_MAGIC);
 }
 
 static void table_map(struct flow_table *t, void *block, uint32_t capacity, uint64_t seed)
@@ -232,18 +234,21 @@ static uint64_t tuple_hash(const struct flow_table *t, const struct flow_tuple *
 	return flow_table_hash(t, &key);
 }
 
-struct flow_entry *flow_table_insert(struct flow_table *t, const struct flow_tuple *tuple, enum flow_state state)
+bool flow_table_is_full(const struct flow_table *t)
+{
+	return t->free_head == NO_ENTRY;
+}
+
+struct flow_entry *flow_table_insert(struct flow_table *t, const struct flow_tuple *tuple, uint32_t state)
 {
 	return flow_table_insert_hashed(t, tuple, state, tuple_hash(t, tuple, FLOW_INBOUND),
 	                                tuple_hash(t, tuple, FLOW_REPLY));
 }
 
-struct flow_entry *flow_table_insert_hashed(struct flow_table *t, const struct flow_tuple *tuple, enum flow_state state,
+struct flow_entry *flow_table_insert_hashed(struct flow_table *t, const struct flow_tuple *tuple, uint32_t state,
                                             uint64_t inbound_hash, uint64_t reply_hash)
 {
-	CHECK(state > FLOW_FREE && state < FLOW_STATE_COUNT);
-	if (t->free_head == NO_ENTRY)
-		flow_table_expire(t, mono_from_us((uint64_t)t->now_s * 1000000), FULL_BUDGET);
+	CHECK((state & ~FLOW_IS_SNAT) > FLOW_FREE && (state & ~FLOW_IS_SNAT) < FLOW_STATE_COUNT);
 	if (t->free_head == NO_ENTRY)
 		return NULL;
 	uint32_t entry_idx = t->free_head;
@@ -287,26 +292,32 @@ void flow_table_remove(struct flow_table *t, struct flow_entry *e)
 static bool entry_is_expired(const struct flow_table *t, const struct flow_entry *e)
 {
 	uint32_t idle_s = t->now_s > e->seen_s ? t->now_s - e->seen_s : 0;
-	return idle_s >= flow_state_timeout_s((enum flow_state)e->state);
+	return idle_s >= flow_state_timeout_s(flow_entry_state(e));
+}
+
+struct flow_entry *flow_table_next_expired(struct flow_table *t, uint32_t *budget)
+{
+	if (t->n_flows == 0)
+		return NULL;
+	if (*budget > t->high_water)
+		*budget = t->high_water;
+	while (*budget > 0) {
+		--*budget;
+		if (t->cursor >= t->high_water)
+			t->cursor = 0;
+		struct flow_entry *e = &t->entries[t->cursor++];
+		if (e->state != FLOW_FREE && entry_is_expired(t, e))
+			return e;
+	}
+	return NULL;
 }
 
 uint32_t flow_table_expire(struct flow_table *t, struct mono_time now, uint32_t budget)
 {
 	flow_table_set_now(t, now);
 	uint32_t n_removed = 0;
-	if (t->n_flows == 0)
-		return 0;
-	if (budget > t->high_water)
-		budget = t->high_water;
-	for (; budget > 0; budget--) {
-		if (t->cursor >= t->high_water)
-			t->cursor = 0;
-		struct flow_entry *e = &t->entries[t->cursor++];
-		if (e->state == FLOW_FREE || !entry_is_expired(t, e))
-			continue;
+	for (struct flow_entry *e; (e = flow_table_next_expired(t, &budget)) != NULL; n_removed++)
 		flow_table_remove(t, e);
-		n_removed++;
-	}
 	return n_removed;
 }
 
@@ -316,7 +327,7 @@ static int header_validate(const struct flow_table_header *h, uint32_t capacity,
 {
 	if (h->magic != FLOW_TABLE_MAGIC)
 		return error_set(err, ERR_MALFORMED, "it is no flow table");
-	if (h->layout_version != FLOW_TABLE_LAYOUT_VERSION)
+	if (h->layout_version < FLOW_TABLE_LAYOUT_OLDEST || h->layout_version > FLOW_TABLE_LAYOUT_VERSION)
 		return error_set(err, ERR_VERSION, "flow table layout %" PRIu32 ", this program has %u", h->layout_version,
 		                 FLOW_TABLE_LAYOUT_VERSION);
 	if (h->check != header_check(h))
@@ -332,13 +343,23 @@ static int header_validate(const struct flow_table_header *h, uint32_t capacity,
 	return 0;
 }
 
+static bool state_fits(uint32_t protocol, uint32_t state)
+{
+	switch (protocol) {
+	case IP_PROTO_TCP: return state != FLOW_UDP && state != FLOW_ICMP;
+	case IP_PROTO_UDP: return state == FLOW_UDP;
+	case IP_PROTO_ICMP: return state == FLOW_ICMP;
+	default: return false;
+	}
+}
+
 static int entry_validate(const struct flow_table *t, const struct flow_entry *e, struct error *err)
 {
 	uint32_t i = (uint32_t)(e - t->entries);
-	if (e->state >= FLOW_STATE_COUNT)
+	uint32_t state = e->state & ~FLOW_IS_SNAT;
+	if (state == FLOW_FREE || state >= FLOW_STATE_COUNT)
 		return error_set(err, ERR_MALFORMED, "flow %" PRIu32 " of the table has no valid state", i);
-	bool is_udp = e->protocol == IP_PROTO_UDP;
-	if ((!is_udp && e->protocol != IP_PROTO_TCP) || is_udp != (e->state == FLOW_UDP))
+	if (!state_fits(e->protocol, state))
 		return error_set(err, ERR_MALFORMED, "flow %" PRIu32 " of the table has no valid protocol", i);
 	if (e->check != entry_check(entry_hash(t, e, FLOW_INBOUND), entry_hash(t, e, FLOW_REPLY)))
 		return error_set(err, ERR_MALFORMED, "flow %" PRIu32 " of the table is damaged", i);
@@ -374,7 +395,7 @@ int flow_table_attach(struct flow_table *t, void *block, size_t n_bytes, uint32_
                       struct mono_time now, struct error *err)
 {
 	CHECK(capacity >= FLOW_TABLE_CAPACITY_MIN && capacity <= FLOW_TABLE_CAPACITY_MAX);
-	const struct flow_table_header *h = block;
+	struct flow_table_header *h = block;
 	if (n_bytes < flow_table_bytes(capacity))
 		return error_set(err, ERR_MALFORMED, "the flow table is cut short");
 	int code = header_validate(h, capacity, owner, err);
@@ -396,6 +417,7 @@ int flow_table_attach(struct flow_table *t, void *block, size_t n_bytes, uint32_
 			e->seen_s = found.now_s; // a clock that went back must not keep a flow for ever
 	}
 	flow_table_expire(&found, now, found.high_water);
+	h->layout_version = FLOW_TABLE_LAYOUT_VERSION; // what this program adds is not for older ones
 	*t = found;
 	return 0;
 }
@@ -426,7 +448,7 @@ uint32_t flow_table_copy(struct flow_table *t, const struct flow_table *from)
 			.dip_port = e->dip_port,
 			.protocol = e->protocol,
 		};
-		struct flow_entry *copy = flow_table_insert(t, &tuple, (enum flow_state)e->state);
+		struct flow_entry *copy = flow_table_insert(t, &tuple, e->state);
 		if (copy != NULL)
 			copy->seen_s = e->seen_s;
 		else

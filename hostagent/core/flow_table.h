@@ -19,8 +19,8 @@
 // magic, layout, size, owner; a field out of range; an entry whose check does not fit its addresses; a key twice) means
 // that somebody else wrote to it: attach refuses it, changes nothing, and the caller starts with an empty table.
 //
-// Capacity: fixed. Memory per flow: 32 bytes of entry and 25.6 of index. Full: insert first looks whether some expired
-// flow can make room, and then fails; no live flow ever gives way. Cost: O(1) each, expiry is a scan in small portions.
+// Capacity: fixed. Memory per flow: 32 bytes of entry and 25.6 of index. Full: insert fails, and its caller looks whether some
+// expired flow can make room (flow_table_next_expired); no live flow ever gives way. Cost: O(1) each, expiry is a scan in small portions.
 // Keys are hashed with the block's own random seed, so that nobody outside can choose keys that collide.
 // Source of the idea: Fan et al., "Cuckoo Filter" (CoNEXT 2014), for the alternative bucket from the signature.
 // Threads: one owner.
@@ -39,7 +39,8 @@
 
 #define FLOW_TABLE_CAPACITY_MIN 16u
 #define FLOW_TABLE_CAPACITY_MAX (1u << 28)
-#define FLOW_TABLE_LAYOUT_VERSION 1u
+#define FLOW_TABLE_LAYOUT_VERSION 2u // 1 is attached, too: it has no flows of SNAT and is the same otherwise
+#define FLOW_TABLE_LAYOUT_OLDEST 1u
 
 // What a flow is, addresses and ports as the wire has them. VIP:port equals DIP:port for a connection that goes to the
 // DIP itself: known, but not rewritten.
@@ -63,7 +64,7 @@ struct flow_entry {
 	be16 remote_port;
 	be16 vip_port;
 	uint8_t protocol;
-	uint8_t state; // enum flow_state; written last when a flow begins, first when it ends
+	uint8_t state; // enum flow_state, with FLOW_IS_SNAT; written last when a flow begins, first when it ends
 	union {
 		uint32_t seen_s; // when the last packet came, seconds of the edge's clock
 		uint32_t next_free; // while the state is FLOW_FREE
@@ -136,17 +137,23 @@ uint32_t flow_table_copy(struct flow_table *t, const struct flow_table *from);
 // The time that lookups, inserts and touches work with; once per burst.
 void flow_table_set_now(struct flow_table *t, struct mono_time now);
 
-// A new flow. The caller has looked up both of its keys and found neither. NULL when the table is full.
-struct flow_entry *flow_table_insert(struct flow_table *t, const struct flow_tuple *tuple, enum flow_state state);
+// A new flow in an enum flow_state, maybe with FLOW_IS_SNAT. The caller has looked up both of its keys and found neither.
+// NULL when the table is full.
+struct flow_entry *flow_table_insert(struct flow_table *t, const struct flow_tuple *tuple, uint32_t state);
 
 // The same, when the hashes of its keys are known already.
-struct flow_entry *flow_table_insert_hashed(struct flow_table *t, const struct flow_tuple *tuple, enum flow_state state,
+struct flow_entry *flow_table_insert_hashed(struct flow_table *t, const struct flow_tuple *tuple, uint32_t state,
                                             uint64_t inbound_hash, uint64_t reply_hash);
+
+bool flow_table_is_full(const struct flow_table *t);
 
 void flow_table_remove(struct flow_table *t, struct flow_entry *entry);
 
-// Looks at up to `budget` entries, going on where it stopped, and removes those that were silent for too long. Returns
-// how many.
+// Looks at up to *budget entries, going on where it stopped, for one that was silent for too long: the caller removes it and
+// asks again. NULL: the budget is used up.
+struct flow_entry *flow_table_next_expired(struct flow_table *t, uint32_t *budget);
+
+// Removes what has expired among the next `budget` entries. Returns how many. (Not for a table whose SNAT flows are counted.)
 uint32_t flow_table_expire(struct flow_table *t, struct mono_time now, uint32_t budget);
 
 // The key, in that direction, of a flow.
@@ -285,14 +292,31 @@ static inline struct flow_entry *flow_table_lookup_staged(const struct flow_tabl
 	return flow_table_lookup(t, k, hash);
 }
 
+static inline enum flow_state flow_entry_state(const struct flow_entry *e)
+{
+	return (enum flow_state)(e->state & FLOW_STATE_MASK);
+}
+
+static inline bool flow_entry_is_snat(const struct flow_entry *e)
+{
+	return (e->state & FLOW_IS_SNAT) != 0;
+}
+
+// Is it only guessed so far that the client speaks to the VIP? (The flow was adopted from the VM's side; one of SNAT never is.)
+static inline bool flow_entry_is_guess(const struct flow_entry *e)
+{
+	return e->state == FLOW_UNCONFIRMED_OUT;
+}
+
 // A packet of the flow came: its idle time begins anew, its state moves on.
 static inline void flow_entry_touch(const struct flow_table *t, struct flow_entry *e, enum flow_direction direction,
                                     uint8_t tcp_flags)
 {
 	if (e->seen_s != t->now_s)
 		e->seen_s = t->now_s;
+	const uint32_t steady = 1u << FLOW_ESTABLISHED | 1u << FLOW_UDP | 1u << FLOW_ICMP;
 	bool is_plain_data = (tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) == 0;
-	if (__builtin_expect(is_plain_data && (e->state == FLOW_ESTABLISHED || e->state == FLOW_UDP), 1))
+	if (__builtin_expect(is_plain_data && (steady >> (e->state & FLOW_STATE_MASK) & 1) != 0, 1))
 		return;
-	e->state = (uint8_t)flow_state_after((enum flow_state)e->state, direction, tcp_flags);
+	e->state = (uint8_t)((e->state & FLOW_IS_SNAT) | flow_state_after(flow_entry_state(e), direction, tcp_flags));
 }

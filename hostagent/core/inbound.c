@@ -1,6 +1,6 @@
 // From the uplink to the VMs, top to bottom: stage_parse sees every frame, stage_deliver those that wait for their flow.
 #include "common/packet/nat.h"
-#include "hostagent/core/agent.h"
+#include "hostagent/core/flows.h"
 #include "hostagent/core/rewrite.h"
 #include "hostagent/core/verdict.h"
 
@@ -32,6 +32,22 @@ static void on_arp(struct agent *a, struct agent_packet *p)
 		verdict_drop(a, p, DROP_NOT_FOR_US);
 }
 
+// ICMP to a VIP: the reply to a VM's echo request, whose identifier stands for a port, or an error about what a VM sent.
+static void on_encapsulated_icmp(struct agent *a, struct agent_packet *p, struct parsed *ip)
+{
+	const struct icmp_header *icmp = (const struct icmp_header *)(p->frame + ip->l4_off);
+	struct icmp_error error;
+	if (icmp->type == ICMP_ECHO_REPLY) {
+		ip->dst_port = icmp->id;
+		packet_wait(a, p, ip, WAIT_INBOUND);
+	} else if (icmp_error_parse(p->frame, ip, &error) == DROP_NONE && error.src == ip->dst) {
+		struct flow_key key = error_key(&error, FLOW_INBOUND);
+		packet_wait_for(a, p, ip, &key, WAIT_ERROR);
+	} else {
+		verdict_drop(a, p, DROP_ICMP_UNKNOWN);
+	}
+}
+
 // A packet to a VIP inside one to the DIP (RFC 2003).
 static inline void on_encapsulated(struct agent *a, struct agent_packet *p, const struct parsed *outer)
 {
@@ -43,10 +59,12 @@ static inline void on_encapsulated(struct agent *a, struct agent_packet *p, cons
 	enum drop_reason reason = parse_ip4(p->frame, (uint32_t)outer->l3_off + outer->l3_bytes, outer->l4_off, &ip);
 	if (reason != DROP_NONE)
 		verdict_drop(a, p, reason == DROP_FRAGMENT ? reason : DROP_ENCAP_MALFORMED);
-	else if (ip.protocol != IP_PROTO_TCP && ip.protocol != IP_PROTO_UDP)
-		verdict_drop(a, p, DROP_ENCAP_NO_ENDPOINT);
-	else
+	else if (ip.protocol == IP_PROTO_TCP || ip.protocol == IP_PROTO_UDP)
 		packet_wait(a, p, &ip, WAIT_INBOUND);
+	else if (ip.protocol == IP_PROTO_ICMP)
+		on_encapsulated_icmp(a, p, &ip);
+	else
+		verdict_drop(a, p, DROP_ENCAP_NO_ENDPOINT);
 }
 
 static void give_plain(struct agent *a, struct agent_packet *p)
@@ -153,9 +171,10 @@ static bool make_way(struct agent *a, const struct flow_key *reply, uint64_t rep
 	struct flow_entry *old = flow_table_lookup(&a->flows, reply, reply_hash);
 	if (old == NULL)
 		return true;
-	if (!flow_state_is_over(old->state) && !flow_state_is_guess(old->state) && old->state != FLOW_UDP)
+	enum flow_state state = flow_entry_state(old);
+	if (!flow_state_is_over(state) && !flow_entry_is_guess(old) && state != FLOW_UDP)
 		return false;
-	flow_table_remove(&a->flows, old);
+	agent_flow_remove(a, old);
 	counter_add(&a->counters.flows_replaced, 1);
 	return true;
 }
@@ -166,6 +185,10 @@ static struct flow_entry *open_flow(struct agent *a, const struct agent_packet *
 	struct flow_key reply = reply_key(p, dip_port);
 	if (!make_way(a, &reply, reply_hash)) {
 		*ret_reason = DROP_FLOW_CONFLICT;
+		return NULL;
+	}
+	if (!agent_flows_have_room(a)) {
+		*ret_reason = DROP_FLOW_TABLE_FULL;
 		return NULL;
 	}
 	struct flow_tuple tuple = {
@@ -197,10 +220,10 @@ static struct flow_entry *known_flow(struct agent *a, struct agent_packet *p)
 		return NULL;
 	if (flow->dip != p->dip)
 		p->port = agent_config_lookup_dip(a->config, flow->dip);
-	bool is_new_connection = tcp_is_syn(p->ip.tcp_flags) && flow_state_is_over((enum flow_state)flow->state);
+	bool is_new_connection = tcp_is_syn(p->ip.tcp_flags) && flow_state_is_over(flow_entry_state(flow));
 	if (__builtin_expect(!is_new_connection && p->port != AGENT_NO_PORT, 1))
 		return flow;
-	flow_table_remove(&a->flows, flow);
+	agent_flow_remove(a, flow);
 	counter_add(&a->counters.flows_replaced, 1);
 	p->port = agent_config_lookup_dip(a->config, p->dip);
 	return NULL;
@@ -231,9 +254,17 @@ static void withdraw_guess(struct agent *a, struct agent_packet *p, struct flow_
 		.dip_port = flow->dip_port,
 		.protocol = flow->protocol,
 	};
-	flow_table_remove(&a->flows, flow);
+	agent_flow_remove(a, flow);
 	(void)flow_table_insert(&a->flows, &plain, FLOW_UNCONFIRMED_OUT);
 	verdict_drop(a, p, DROP_FLOW_NOT_SYN);
+}
+
+// To a port that the DIP has leased, but not from where the VM connected to: filtered (RFC 4787 section 5, RFC 5382 REQ-3).
+static enum drop_reason reason_of_no_endpoint(const struct agent *a, const struct agent_packet *p)
+{
+	if (a->snat != NULL && snat_has_port(a->snat, p->ip.dst, p->ip.dst_port, p->dip))
+		return DROP_SNAT_NO_FLOW;
+	return p->ip.protocol == IP_PROTO_ICMP ? DROP_ICMP_UNKNOWN : DROP_ENCAP_NO_ENDPOINT;
 }
 
 // What is not known must be for an endpoint that the DIP serves. A packet from the middle of a connection is adopted: no
@@ -243,7 +274,7 @@ static void deliver_unknown(struct agent *a, struct agent_packet *p)
 	if (p->candidate != FLOW_NO_CANDIDATE) // stage 2 expected to find it
 		find_endpoint(a, p);
 	if (p->endpoint == NULL) {
-		verdict_drop(a, p, DROP_ENCAP_NO_ENDPOINT);
+		verdict_drop(a, p, reason_of_no_endpoint(a, p));
 		return;
 	}
 	be16 dip_port = p->endpoint->dip_port;
@@ -271,7 +302,7 @@ static void deliver_inbound(struct agent *a, struct agent_packet *p)
 		deliver_unknown(a, p);
 		return;
 	}
-	if (__builtin_expect((p->ip.tcp_flags & TCP_RST) != 0, 0) && flow_state_is_guess(flow->state)) {
+	if (__builtin_expect((p->ip.tcp_flags & TCP_RST) != 0, 0) && flow_entry_is_guess(flow)) {
 		withdraw_guess(a, p, flow);
 		return;
 	}
@@ -285,9 +316,9 @@ static void deliver_inbound(struct agent *a, struct agent_packet *p)
 static void deliver_plain(struct agent *a, struct agent_packet *p)
 {
 	struct flow_entry *flow = packet_flow(a, p, FLOW_INBOUND);
-	bool is_over = flow != NULL && tcp_is_syn(p->ip.tcp_flags) && flow_state_is_over((enum flow_state)flow->state);
+	bool is_over = flow != NULL && tcp_is_syn(p->ip.tcp_flags) && flow_state_is_over(flow_entry_state(flow));
 	if (is_over)
-		flow_table_remove(&a->flows, flow);
+		agent_flow_remove(a, flow);
 	if (flow != NULL && !is_over) {
 		flow_entry_touch(&a->flows, flow, FLOW_INBOUND, p->ip.tcp_flags);
 	} else if ((p->ip.tcp_flags & TCP_RST) == 0) {
@@ -298,12 +329,30 @@ static void deliver_plain(struct agent *a, struct agent_packet *p)
 	give_plain(a, p);
 }
 
+// From the source of the error, which may be any router, to the VM that sent the packet inside.
+static void deliver_error(struct agent *a, struct agent_packet *p)
+{
+	struct icmp_error error;
+	struct flow_entry *flow = error_flow(a, p, FLOW_INBOUND, &error);
+	uint16_t port = flow == NULL ? AGENT_NO_PORT : agent_config_lookup_dip(a->config, flow->dip);
+	if (port == AGENT_NO_PORT) {
+		verdict_drop(a, p, DROP_ICMP_UNKNOWN);
+		return;
+	}
+	icmp_rewrite_error_dst(p->frame, &p->ip, &error, flow->dip, flow->dip_port);
+	verdict_to_vm(a, p, port);
+	if (p->verdict == AGENT_TO_VM)
+		counter_add(&a->counters.icmp_errors, 1);
+}
+
 static void stage_deliver(struct agent *a, struct agent_packet *p)
 {
 	if (p->wait == WAIT_INBOUND)
 		deliver_inbound(a, p);
 	else if (p->wait == WAIT_PLAIN)
 		deliver_plain(a, p);
+	else if (p->wait == WAIT_ERROR)
+		deliver_error(a, p);
 }
 
 void agent_inbound(struct agent *a, struct agent_packet *packets, uint32_t n)

@@ -1,6 +1,7 @@
 // From the VMs to the world, top to bottom: stage_parse checks every frame of a VM, stage_forward sends it on its way.
 #include "common/packet/nat.h"
-#include "hostagent/core/agent.h"
+#include "common/packet/tcp_reset.h"
+#include "hostagent/core/flows.h"
 #include "hostagent/core/rewrite.h"
 #include "hostagent/core/verdict.h"
 
@@ -57,6 +58,44 @@ static void forward_plain(struct agent *a, struct agent_packet *p)
 		counter_add(&a->counters.outbound_plain_packets, 1);
 }
 
+// How the sender is SNATed towards this destination; NULL: not at all, the packet leaves as it is.
+static const struct agent_snat *snat_towards(const struct agent *a, const struct parsed *ip)
+{
+	const struct agent_snat *snat = agent_config_lookup_snat(a->config, ip->src);
+	return snat == NULL || agent_config_is_inside(a->config, ip->dst) ? NULL : snat;
+}
+
+// What has no flow and can have none: a fragment, a header that is none, another protocol. A DIP that is SNATed does not
+// reach the outside with it.
+static void forward_without_flow(struct agent *a, struct agent_packet *p, const struct parsed *ip,
+                                 enum drop_reason reason)
+{
+	if (snat_towards(a, ip) != NULL) {
+		verdict_drop(a, p, reason);
+		return;
+	}
+	struct flow_key key = packet_key(ip, FLOW_REPLY);
+	p->ip = *ip;
+	p->hash = flow_table_hash(&a->flows, &key); // chooses among several gateways
+	forward_plain(a, p);
+}
+
+// An echo request that is SNATed has its identifier for a port; an error belongs to the flow of the packet inside.
+static void on_icmp(struct agent *a, struct agent_packet *p, struct parsed *ip)
+{
+	const struct icmp_header *icmp = (const struct icmp_header *)(p->frame + ip->l4_off);
+	struct icmp_error error;
+	if (icmp->type == ICMP_ECHO && snat_towards(a, ip) != NULL) {
+		ip->src_port = icmp->id;
+		packet_wait(a, p, ip, WAIT_REPLY);
+	} else if (icmp_error_parse(p->frame, ip, &error) == DROP_NONE && error.src == ip->dst) {
+		struct flow_key key = error_key(&error, FLOW_REPLY);
+		packet_wait_for(a, p, ip, &key, WAIT_ERROR);
+	} else {
+		forward_without_flow(a, p, ip, icmp_type_is_error(icmp->type) ? DROP_ICMP_UNKNOWN : DROP_SNAT_UNSUPPORTED);
+	}
+}
+
 static inline void on_ip4(struct agent *a, struct agent_packet *p)
 {
 	struct parsed ip;
@@ -77,10 +116,10 @@ static inline void on_ip4(struct agent *a, struct agent_packet *p)
 		packet_wait(a, p, &ip, WAIT_REPLY);
 		return;
 	}
-	struct flow_key key = packet_key(&ip, FLOW_REPLY);
-	p->ip = ip;
-	p->hash = flow_table_hash(&a->flows, &key); // chooses among several gateways
-	forward_plain(a, p);
+	if (reason == DROP_NONE && ip.protocol == IP_PROTO_ICMP)
+		on_icmp(a, p, &ip);
+	else
+		forward_without_flow(a, p, &ip, DROP_SNAT_UNSUPPORTED);
 }
 
 static inline void stage_parse(struct agent *a, struct agent_packet *p)
@@ -116,7 +155,29 @@ static inline void stage_parse(struct agent *a, struct agent_packet *p)
 	on_ip4(a, p);
 }
 
-// ---- Stage 3: a reply of a flow, or the VM's own business ----
+// ---- Stage 2: the flow is on its way, or, when it will be a new one of SNAT, what says which ports are in use ----
+
+static struct flow_tuple new_tuple(const struct agent_packet *p)
+{
+	return (struct flow_tuple){ .remote = p->ip.dst,
+		                        .dip = p->ip.src,
+		                        .remote_port = p->ip.dst_port,
+		                        .dip_port = p->ip.src_port,
+		                        .protocol = p->ip.protocol };
+}
+
+static inline void stage_prefetch(struct agent *a, struct agent_packet *p)
+{
+	if (__builtin_expect(p->wait == WAIT_NOTHING, 0))
+		return;
+	p->candidate = flow_table_prefetch_entry(&a->flows, p->hash);
+	if (__builtin_expect(p->candidate != FLOW_NO_CANDIDATE || a->snat == NULL, 1))
+		return;
+	struct flow_tuple tuple = new_tuple(p);
+	snat_prefetch(a->snat, &tuple);
+}
+
+// ---- Stage 3: a packet of a flow, or the VM's own business ----
 
 // The state of a connection was lost, but the VM still has it. It is taken over when there is no doubt whose it is: one
 // endpoint uses this DIP:port, the packet is no beginning, and the peer is none of the data centre, which would speak to
@@ -141,6 +202,8 @@ static struct flow_entry *adopt_reply(struct agent *a, const struct agent_packet
 	struct flow_key inbound = flow_tuple_key(&tuple, FLOW_INBOUND);
 	if (flow_table_lookup(&a->flows, &inbound, flow_table_hash(&a->flows, &inbound)) != NULL)
 		return NULL; // the client's connection to the VIP is another VM's by now
+	if (!agent_flows_have_room(a))
+		return NULL;
 	struct flow_entry *flow =
 		flow_table_insert(&a->flows, &tuple, flow_state_first(tuple.protocol, FLOW_REPLY, p->ip.tcp_flags));
 	if (flow != NULL)
@@ -153,28 +216,68 @@ static struct flow_entry *reply_flow(struct agent *a, const struct agent_packet 
 	struct flow_entry *flow = packet_flow(a, p, FLOW_REPLY);
 	if (flow == NULL)
 		return adopt_reply(a, p);
-	bool is_new_connection = tcp_is_syn(p->ip.tcp_flags) && flow_state_is_over((enum flow_state)flow->state);
+	bool is_new_connection = tcp_is_syn(p->ip.tcp_flags) && flow_state_is_over(flow_entry_state(flow));
 	if (__builtin_expect(!is_new_connection, 1))
 		return flow;
-	flow_table_remove(&a->flows, flow); // the VM itself connects from a port that it served before
+	agent_flow_remove(a, flow); // the VM itself connects, from a port that it used or served before
 	counter_add(&a->counters.flows_replaced, 1);
 	return NULL;
 }
 
-static void stage_forward(struct agent *a, struct agent_packet *p)
+// The packet becomes the answer to it, for the VM that sent it: a connection attempt gets a RST at once, all else an ICMP
+// error, so many a second.
+static void refuse(struct agent *a, struct agent_packet *p, enum drop_reason reason)
 {
-	if (p->wait == WAIT_NOTHING)
-		return;
-	struct flow_entry *flow = reply_flow(a, p);
+	verdict_drop(a, p, reason);
+	if (p->ip.protocol == IP_PROTO_TCP) {
+		if ((p->ip.tcp_flags & TCP_RST) != 0)
+			return;
+		p->ip.l3_bytes = (uint16_t)tcp_write_reset(p->frame, &p->ip);
+	} else {
+		if (a->snat == NULL || !snat_take_answer(a->snat, p->ip.src))
+			return;
+		p->ip.l3_bytes = (uint16_t)icmp_write_error(p->frame, &p->ip, ICMP_UNREACHABLE, ICMP_ADMIN_PROHIBITED);
+		p->frame -= ICMP_ERROR_BYTES;
+	}
+	verdict_to_vm(a, p, p->port);
+	if (p->verdict == AGENT_TO_VM)
+		counter_add(&a->counters.snat_answered, 1);
+}
+
+// Gives the packet's new flow a leased port. NULL: it has its verdict, as there is none now.
+static struct flow_entry *begin_snat(struct agent *a, struct agent_packet *p, const struct agent_snat *policy)
+{
+	if (a->snat == NULL || !agent_flows_have_room(a)) {
+		verdict_drop(a, p, a->snat == NULL ? DROP_SNAT_EXHAUSTED : DROP_FLOW_TABLE_FULL);
+		return NULL;
+	}
+	struct flow_tuple tuple = new_tuple(p);
+	struct snat_choice choice;
+	enum snat_outcome outcome = snat_choose(a->snat, &a->flows, a->config, policy, &tuple, p->held_too_long, &choice);
+	if (outcome == SNAT_HELD) {
+		p->verdict = AGENT_HOLD;
+		p->hold_slot = choice.slot;
+		if (!p->was_held)
+			counter_add(&a->counters.snat_held, 1);
+		return NULL;
+	}
+	if (outcome == SNAT_REFUSED) {
+		refuse(a, p, p->held_too_long ? DROP_SNAT_HOLD_TIMEOUT : DROP_SNAT_EXHAUSTED);
+		return NULL;
+	}
+	uint32_t state = flow_state_begun(tuple.protocol) | FLOW_IS_SNAT;
+	struct flow_entry *flow = flow_table_insert_hashed(&a->flows, &tuple, state, choice.inbound_hash, p->hash);
 	if (flow == NULL) {
-		forward_plain(a, p);
-		return;
+		verdict_drop(a, p, DROP_FLOW_TABLE_FULL);
+		return NULL;
 	}
-	flow_entry_touch(&a->flows, flow, FLOW_REPLY, p->ip.tcp_flags);
-	if (flow->vip == flow->dip) {
-		forward_plain(a, p);
-		return;
-	}
+	snat_flow_began(a->snat, &tuple, &choice);
+	counter_add(&a->counters.snat_flows, 1);
+	return flow;
+}
+
+static void translate(struct agent *a, struct agent_packet *p, const struct flow_entry *flow)
+{
 	rewrite_reply(p->frame, &p->ip, flow);
 	if (__builtin_expect(p->ip.tcp_flags & TCP_SYN, 0) && nat_clamp_mss(p->frame, &p->ip, a->settings.mss))
 		counter_add(&a->counters.mss_clamped, 1);
@@ -185,13 +288,73 @@ static void stage_forward(struct agent *a, struct agent_packet *p)
 	counter_add(&a->counters.outbound_bytes, p->ip.l3_bytes);
 }
 
+// Nothing is translated for it so far. From here nothing of a SNATed DIP reaches the outside but with a leased port.
+static void forward_new(struct agent *a, struct agent_packet *p)
+{
+	const struct agent_snat *policy = snat_towards(a, &p->ip);
+	if (policy == NULL) {
+		forward_plain(a, p);
+		return;
+	}
+	if (p->ip.protocol == IP_PROTO_TCP && !tcp_is_syn(p->ip.tcp_flags)) {
+		refuse(a, p, DROP_SNAT_NO_FLOW);
+		return;
+	}
+	const struct flow_entry *flow = begin_snat(a, p, policy);
+	if (flow != NULL)
+		translate(a, p, flow);
+}
+
+// A connection to the DIP itself. To the outside a SNATed DIP has none: what came from there came by mistake.
+static void forward_known_plain(struct agent *a, struct agent_packet *p)
+{
+	if (snat_towards(a, &p->ip) == NULL)
+		forward_plain(a, p);
+	else
+		refuse(a, p, DROP_SNAT_NO_FLOW);
+}
+
+// From the VM, about a packet that it received: to who sent that.
+static void forward_error(struct agent *a, struct agent_packet *p)
+{
+	struct icmp_error error;
+	struct flow_entry *flow = error_flow(a, p, FLOW_REPLY, &error);
+	if (flow == NULL || flow->vip == flow->dip) {
+		forward_without_flow(a, p, &p->ip, DROP_ICMP_UNKNOWN);
+		return;
+	}
+	icmp_rewrite_error_src(p->frame, &p->ip, &error, flow->vip, flow->vip_port);
+	forward(a, p);
+	if (p->verdict != AGENT_DROP)
+		counter_add(&a->counters.icmp_errors, 1);
+}
+
+static inline void stage_forward(struct agent *a, struct agent_packet *p)
+{
+	if (p->wait == WAIT_NOTHING)
+		return;
+	if (__builtin_expect(p->wait == WAIT_ERROR, 0)) {
+		forward_error(a, p);
+		return;
+	}
+	struct flow_entry *flow = reply_flow(a, p);
+	if (flow == NULL) {
+		forward_new(a, p);
+		return;
+	}
+	flow_entry_touch(&a->flows, flow, FLOW_REPLY, p->ip.tcp_flags);
+	if (__builtin_expect(flow->vip != flow->dip, 1))
+		translate(a, p, flow);
+	else
+		forward_known_plain(a, p);
+}
+
 void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
 		stage_parse(a, &packets[i]);
-	for (uint32_t i = 0; i < n; i++) // Stage 2
-		if (__builtin_expect(packets[i].wait != WAIT_NOTHING, 1))
-			packets[i].candidate = flow_table_prefetch_entry(&a->flows, packets[i].hash);
+	for (uint32_t i = 0; i < n; i++)
+		stage_prefetch(a, &packets[i]);
 	for (uint32_t i = 0; i < n; i++)
 		stage_forward(a, &packets[i]);
 }

@@ -9,12 +9,13 @@
 #include "common/packet/parse.h"
 #include "hostagent/core/flow_table.h"
 
-// Of the inbound direction: the VIP becomes the DIP.
+// Of the inbound direction: the VIP becomes the DIP. The checksum of ICMP does not cover addresses.
 static inline void flow_entry_set_deltas(struct flow_entry *e)
 {
 	uint32_t sum = (uint16_t)~e->vip + (uint32_t)(uint16_t) ~(e->vip >> 16) + (e->dip & 0xffff) + (e->dip >> 16);
 	e->ip_delta = checksum_fold(sum);
-	e->l4_delta = checksum_fold(sum + (uint16_t)~e->vip_port + e->dip_port);
+	uint32_t l4_sum = e->protocol == IP_PROTO_ICMP ? 0 : sum;
+	e->l4_delta = checksum_fold(l4_sum + (uint16_t)~e->vip_port + e->dip_port);
 }
 
 static inline be16 checksum_apply(be16 checksum, uint16_t delta)
@@ -23,39 +24,50 @@ static inline be16 checksum_apply(be16 checksum, uint16_t delta)
 	return (be16) ~((sum & 0xffff) + (sum >> 16));
 }
 
-// RFC 768: a UDP checksum of 0 means that there is none.
-static inline void rewrite_l4(uint8_t *l4, uint8_t protocol, uint16_t delta)
+enum { L4_SRC_PORT = 0, L4_DST_PORT = 2 }; // where TCP and UDP have them
+
+// RFC 768: a UDP checksum of 0 means that there is none. The identifier of an ICMP echo stands for its port.
+static inline void rewrite_l4_other(uint8_t *l4, uint8_t protocol, uint16_t delta, uint32_t port_off, be16 port)
 {
-	if (__builtin_expect(protocol == IP_PROTO_TCP, 1)) {
-		struct tcp_header *tcp = (struct tcp_header *)l4;
-		tcp->checksum = checksum_apply(tcp->checksum, delta);
+	if (protocol == IP_PROTO_ICMP) {
+		struct icmp_header *icmp = (struct icmp_header *)l4;
+		icmp->checksum = checksum_apply(icmp->checksum, delta);
+		icmp->id = port;
 		return;
 	}
 	struct udp_header *udp = (struct udp_header *)l4;
+	store16(l4 + port_off, port);
 	if (udp->checksum == 0)
 		return;
 	be16 sum = checksum_apply(udp->checksum, delta);
 	udp->checksum = sum == 0 ? 0xffff : sum;
 }
 
+static inline void rewrite_l4(uint8_t *l4, uint8_t protocol, uint16_t delta, uint32_t port_off, be16 port)
+{
+	if (__builtin_expect(protocol != IP_PROTO_TCP, 0)) {
+		rewrite_l4_other(l4, protocol, delta, port_off, port);
+		return;
+	}
+	struct tcp_header *tcp = (struct tcp_header *)l4;
+	tcp->checksum = checksum_apply(tcp->checksum, delta);
+	store16(l4 + port_off, port);
+}
+
 // VIP:port -> DIP:port
 static inline void rewrite_inbound(uint8_t *frame, const struct parsed *p, const struct flow_entry *e)
 {
 	struct ip4_header *ip = (struct ip4_header *)(frame + p->l3_off);
-	uint8_t *l4 = frame + p->l4_off;
 	ip->checksum = checksum_apply(ip->checksum, e->ip_delta);
 	ip->dst = e->dip;
-	rewrite_l4(l4, p->protocol, e->l4_delta);
-	store16(l4 + 2, e->dip_port);
+	rewrite_l4(frame + p->l4_off, p->protocol, e->l4_delta, L4_DST_PORT, e->dip_port);
 }
 
 // DIP:port -> VIP:port
 static inline void rewrite_reply(uint8_t *frame, const struct parsed *p, const struct flow_entry *e)
 {
 	struct ip4_header *ip = (struct ip4_header *)(frame + p->l3_off);
-	uint8_t *l4 = frame + p->l4_off;
 	ip->checksum = checksum_apply(ip->checksum, (uint16_t)~e->ip_delta);
 	ip->src = e->vip;
-	rewrite_l4(l4, p->protocol, (uint16_t)~e->l4_delta);
-	store16(l4, e->vip_port);
+	rewrite_l4(frame + p->l4_off, p->protocol, (uint16_t)~e->l4_delta, L4_SRC_PORT, e->vip_port);
 }

@@ -4,6 +4,7 @@
 // done: building a struct in memory and reading it back with wider loads costs a store-forwarding stall each time.
 #pragma once
 
+#include "common/packet/icmp.h"
 #include "hostagent/core/agent.h"
 
 static inline bool mac_equal(const struct mac *a, const struct mac *b)
@@ -68,14 +69,36 @@ static inline struct flow_key packet_key(const struct parsed *ip, enum flow_dire
 	return flow_key_make(ip->src, ip->dst, ip->src_port, ip->dst_port, ip->protocol, direction);
 }
 
-// End of stage 1: the packet waits for its flow, whose bucket is on its way.
+// How an ICMP error finds the flow that it is about: the packet inside went the other way.
+static inline struct flow_key error_key(const struct icmp_error *e, enum flow_direction direction)
+{
+	return flow_key_make(e->dst, e->src, e->dst_port, e->src_port, e->protocol, direction);
+}
+
+// End of stage 1: the packet waits for the flow of that key, whose bucket is on its way.
+static inline void packet_wait_for(struct agent *a, struct agent_packet *p, const struct parsed *ip,
+                                   const struct flow_key *key, enum agent_wait wait)
+{
+	p->wait = wait;
+	p->ip = *ip;
+	p->hash = flow_table_hash(&a->flows, key);
+	flow_table_prefetch(&a->flows, p->hash);
+}
+
 static inline void packet_wait(struct agent *a, struct agent_packet *p, const struct parsed *ip, enum agent_wait wait)
 {
 	struct flow_key key = packet_key(ip, wait == WAIT_REPLY ? FLOW_REPLY : FLOW_INBOUND);
-	p->wait = wait;
-	p->ip = *ip;
-	p->hash = flow_table_hash(&a->flows, &key);
-	flow_table_prefetch(&a->flows, p->hash);
+	packet_wait_for(a, p, ip, &key, wait);
+}
+
+// Stage 3: the flow that an ICMP error is about, or NULL.
+static inline struct flow_entry *error_flow(struct agent *a, const struct agent_packet *p,
+                                            enum flow_direction direction, struct icmp_error *ret_error)
+{
+	if (icmp_error_parse(p->frame, &p->ip, ret_error) != DROP_NONE)
+		return NULL;
+	struct flow_key key = error_key(ret_error, direction);
+	return flow_table_lookup_staged(&a->flows, &key, p->hash, p->candidate);
 }
 
 // Stage 3: the packet's flow, or NULL.

@@ -126,7 +126,7 @@ START_TEST(a_full_table_holds_its_whole_capacity_and_refuses_more)
 }
 END_TEST
 
-START_TEST(an_expired_flow_makes_room_in_a_full_table)
+START_TEST(an_expired_flow_of_a_full_table_is_found_and_makes_room)
 {
 	const uint32_t capacity = 32;
 	void *block = flow_block_create(capacity);
@@ -137,12 +137,21 @@ START_TEST(an_expired_flow_makes_room_in_a_full_table)
 		ck_assert_ptr_nonnull(flow_table_insert(&t, &tuple, i == 20 ? FLOW_SYN : FLOW_ESTABLISHED));
 	}
 	struct flow_tuple more = flow_number(1000);
+	uint32_t budget = 64;
 	flow_table_set_now(&t, at_s(129));
+	ck_assert_ptr_null(flow_table_next_expired(&t, &budget));
+	ck_assert_uint_eq(budget, 0);
+	ck_assert(flow_table_is_full(&t));
 	ck_assert_ptr_null(flow_table_insert(&t, &more, FLOW_SYN));
 	flow_table_set_now(&t, at_s(130));
-	ck_assert_ptr_nonnull(flow_table_insert(&t, &more, FLOW_SYN));
+	budget = 64;
 	struct flow_tuple gone = flow_number(20);
-	ck_assert_ptr_null(find_flow(&t, &gone, FLOW_INBOUND));
+	struct flow_entry *expired = flow_table_next_expired(&t, &budget);
+	ck_assert_ptr_eq(expired, find_flow(&t, &gone, FLOW_INBOUND));
+	flow_table_remove(&t, expired);
+	ck_assert_ptr_null(flow_table_next_expired(&t, &budget));
+	ck_assert(!flow_table_is_full(&t));
+	ck_assert_ptr_nonnull(flow_table_insert(&t, &more, FLOW_SYN));
 	free(block);
 }
 END_TEST
@@ -163,13 +172,16 @@ START_TEST(every_state_expires_after_its_own_time)
 		{ FLOW_CLOSED, 120 },
 		{ FLOW_UNCONFIRMED_OUT, 240 },
 		{ FLOW_RESET, 10 },
+		{ FLOW_SYN_OUT, 240 },
+		{ FLOW_SYN_ACK_IN, 240 },
+		{ FLOW_ICMP, 60 },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		void *block = flow_block_create(16);
 		struct flow_table t;
 		flow_table_init(&t, block, 16, TEST_SEED, TEST_OWNER, at_s(1000));
 		struct flow_tuple tuple = flow_number(1);
-		flow_table_insert(&t, &tuple, rows[i].state);
+		flow_table_insert(&t, &tuple, rows[i].state | (i % 2 == 0 ? FLOW_IS_SNAT : 0));
 		ck_assert_uint_eq(flow_table_expire(&t, at_s(1000 + rows[i].timeout_s - 1), 16), 0);
 		ck_assert_uint_eq(flow_table_expire(&t, at_s(1000 + rows[i].timeout_s), 16), 1);
 		ck_assert_uint_eq(t.n_flows, 0);
@@ -201,6 +213,7 @@ END_TEST
 struct model_flow {
 	struct flow_tuple tuple;
 	enum flow_state state;
+	uint32_t snat; // FLOW_IS_SNAT or 0
 	uint32_t seen_s;
 };
 
@@ -216,6 +229,8 @@ static struct flow_tuple random_tuple(uint64_t *seed)
 		be32 vip;
 		uint16_t port;
 	} vips[] = { { 1, 80 }, { 1, 81 }, { 2, 80 } };
+	static const uint8_t protocols[] = { IP_PROTO_TCP, IP_PROTO_TCP, IP_PROTO_TCP,
+		                                 IP_PROTO_TCP, IP_PROTO_UDP, IP_PROTO_ICMP };
 	uint32_t v = random_below(seed, 3);
 	return (struct flow_tuple){
 		.remote = 100 + random_below(seed, 4),
@@ -224,7 +239,7 @@ static struct flow_tuple random_tuple(uint64_t *seed)
 		.remote_port = (be16)(1000 + random_below(seed, 60)),
 		.vip_port = vips[v].port,
 		.dip_port = (be16)(8080 + random_below(seed, 2)),
-		.protocol = random_below(seed, 4) == 0 ? IP_PROTO_UDP : IP_PROTO_TCP,
+		.protocol = protocols[random_below(seed, 6)],
 	};
 }
 
@@ -267,7 +282,7 @@ static void compare(const struct flow_table *t, struct model *m, const struct fl
 		if (e == NULL)
 			continue;
 		ck_assert(tuple_is(e, &f->tuple));
-		ck_assert_uint_eq(e->state, f->state);
+		ck_assert_uint_eq(e->state, f->state | f->snat);
 		ck_assert_uint_eq(e->seen_s, f->seen_s);
 	}
 	ck_assert_uint_eq(t->n_flows, m->n);
@@ -290,14 +305,15 @@ static void insert_random(struct flow_table *t, struct model *m, const struct fl
 {
 	if (model_find(m, tuple, FLOW_INBOUND) != NULL || model_find(m, tuple, FLOW_REPLY) != NULL)
 		return;
-	enum flow_state state = tuple->protocol == IP_PROTO_UDP
-	                            ? FLOW_UDP
-	                            : (enum flow_state)(FLOW_SYN + random_below(seed, FLOW_STATE_COUNT - FLOW_SYN));
+	enum flow_state state = (enum flow_state)(FLOW_SYN + random_below(seed, FLOW_ICMP - FLOW_SYN));
+	if (tuple->protocol != IP_PROTO_TCP)
+		state = flow_state_begun(tuple->protocol);
+	uint32_t snat = random_below(seed, 2) ? FLOW_IS_SNAT : 0;
 	bool is_full = m->n == t->capacity;
-	struct flow_entry *e = flow_table_insert(t, tuple, state);
+	struct flow_entry *e = flow_table_insert(t, tuple, state | snat);
 	ck_assert((e == NULL) == is_full);
 	if (e != NULL)
-		m->flows[m->n++] = (struct model_flow){ .tuple = *tuple, .state = state, .seen_s = t->now_s };
+		m->flows[m->n++] = (struct model_flow){ .tuple = *tuple, .state = state, .snat = snat, .seen_s = t->now_s };
 }
 
 static void touch_random(struct flow_table *t, struct model *m, const struct flow_tuple *tuple, uint64_t *seed)
@@ -399,6 +415,56 @@ START_TEST(attach_refuses_what_is_not_this_hosts_table)
 	ck_assert_int_eq(attach_copy(block, 64, TEST_OWNER, &u, &copy), ERR_MALFORMED);
 	free(copy);
 	free(block);
+}
+END_TEST
+
+// A table of the layout before has no flows of SNAT and is the same otherwise.
+START_TEST(a_table_of_the_oldest_layout_attaches_and_becomes_one_of_this)
+{
+	struct flow_table t;
+	struct flow_table u;
+	uint8_t *block = table_with(&t, 64, 30);
+	uint32_t version = FLOW_TABLE_LAYOUT_OLDEST;
+	memcpy(block + 8, &version, sizeof version);
+	void *copy;
+	ck_assert_int_eq(attach_copy(block, 64, TEST_OWNER, &u, &copy), 0);
+	ck_assert_uint_eq(u.n_flows, 30);
+	ck_assert_uint_eq(load32((uint8_t *)copy + 8), FLOW_TABLE_LAYOUT_VERSION);
+	ck_assert_uint_eq(flow_table_capacity_of(copy, flow_table_bytes(64), TEST_OWNER), 64);
+	free(copy);
+	version = FLOW_TABLE_LAYOUT_VERSION + 1;
+	memcpy(block + 8, &version, sizeof version);
+	ck_assert_int_eq(attach_copy(block, 64, TEST_OWNER, &u, &copy), ERR_VERSION);
+	free(copy);
+	free(block);
+}
+END_TEST
+
+START_TEST(a_state_that_does_not_fit_its_protocol_is_damage)
+{
+	static const struct {
+		uint8_t state;
+		int want;
+	} rows[] = {
+		{ FLOW_ESTABLISHED, 0 },
+		{ FLOW_ESTABLISHED | FLOW_IS_SNAT, 0 },
+		{ FLOW_SYN_OUT | FLOW_IS_SNAT, 0 },
+		{ FLOW_UDP, ERR_MALFORMED },
+		{ FLOW_ICMP | FLOW_IS_SNAT, ERR_MALFORMED },
+		{ FLOW_IS_SNAT, ERR_MALFORMED },
+		{ FLOW_STATE_COUNT, ERR_MALFORMED },
+		{ FLOW_ESTABLISHED | 0x20, ERR_MALFORMED },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct flow_table t;
+		struct flow_table u;
+		void *block = table_with(&t, 64, 3);
+		t.entries[1].state = rows[i].state;
+		void *copy;
+		ck_assert_int_eq(attach_copy(block, 64, TEST_OWNER, &u, &copy), rows[i].want);
+		free(copy);
+		free(block);
+	}
 }
 END_TEST
 
@@ -542,8 +608,9 @@ END_TEST
 
 SUITE_MAIN("flow table", a_flow_is_found_from_both_directions, vector_and_scalar_match_agree,
            the_alternative_of_the_alternative_is_the_primary, a_full_table_holds_its_whole_capacity_and_refuses_more,
-           an_expired_flow_makes_room_in_a_full_table, every_state_expires_after_its_own_time,
+           an_expired_flow_of_a_full_table_is_found_and_makes_room, every_state_expires_after_its_own_time,
            expiry_goes_on_where_its_budget_ended, random_operations_agree_with_a_naive_model,
-           attach_refuses_what_is_not_this_hosts_table, a_flow_that_is_there_twice_is_damage,
+           attach_refuses_what_is_not_this_hosts_table, a_table_of_the_oldest_layout_attaches_and_becomes_one_of_this,
+           a_state_that_does_not_fit_its_protocol_is_damage, a_flow_that_is_there_twice_is_damage,
            a_clock_that_went_back_does_not_keep_flows_for_ever, random_damage_is_refused_or_harmless_and_never_crashes,
            every_damaged_byte_of_the_header_is_refused, a_process_killed_at_any_instant_leaves_a_table_to_attach)

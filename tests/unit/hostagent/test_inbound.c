@@ -91,7 +91,7 @@ START_TEST(every_kind_of_frame_has_its_verdict)
 		{ "encapsulated by the client itself", fixture_encapsulate(CLIENT, "10.1.1.11", &syn), "drop encap_source" },
 		{ "encapsulated by another host's agent", fixture_encapsulate("10.0.0.22", "10.1.1.11", &syn),
 		  "vm0 " TO_VM1 "198.51.100.7:40000 > 10.1.1.11:8080 tcp S seq 1 ack 0 len 0 ttl 64 id 4660" },
-		{ "ICMP inside", fixture_encapsulate("10.0.0.31", "10.1.1.11", &icmp_inner), "drop encap_no_endpoint" },
+		{ "ICMP inside", fixture_encapsulate("10.0.0.31", "10.1.1.11", &icmp_inner), "drop icmp_unknown" },
 		{ "a fragment inside", fixture_encapsulate("10.0.0.31", "10.1.1.11", &syn_fragment), "drop fragment" },
 		{ "encapsulated twice", nested, "drop encap_no_endpoint" },
 		{ "a piece of an encapsulated packet", fragment_of(in_syn, 0, true), "drop fragment" },

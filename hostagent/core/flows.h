@@ -1,0 +1,32 @@
+// Flows of an agent come and go: through these, so that SNAT counts them; internal to the core.
+#pragma once
+
+#include "hostagent/core/agent.h"
+#include "hostagent/core/snat_state.h"
+
+#define FLOWS_FULL_BUDGET 64 // entries that are looked at for one that has expired, when the table is full
+
+static inline void agent_flow_remove(struct agent *a, struct flow_entry *e)
+{
+	if (flow_entry_is_snat(e) && a->snat != NULL)
+		snat_flow_ended(a->snat, e);
+	flow_table_remove(&a->flows, e);
+}
+
+// Removes what has expired among the next `budget` entries. Returns how many.
+static inline uint32_t agent_flows_expire(struct agent *a, uint32_t budget)
+{
+	uint32_t n_removed = 0;
+	for (struct flow_entry *e; (e = flow_table_next_expired(&a->flows, &budget)) != NULL; n_removed++)
+		agent_flow_remove(a, e);
+	return n_removed;
+}
+
+// Is there room for one more flow, perhaps because one has expired?
+static inline bool agent_flows_have_room(struct agent *a)
+{
+	if (__builtin_expect(!flow_table_is_full(&a->flows), 1))
+		return true;
+	(void)agent_flows_expire(a, FLOWS_FULL_BUDGET);
+	return !flow_table_is_full(&a->flows);
+}

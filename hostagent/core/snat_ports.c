@@ -1,0 +1,473 @@
+// Which port a new flow gets, and the counts that follow the flows.
+#include <string.h>
+
+#include "common/base/check.h"
+#include "hostagent/core/snat_state.h"
+
+// ---- The way through the window ----
+
+// A permutation of the numbers of `bits` bits: each step can be undone. The cursor counts, the ports do not (RFC 6056).
+static uint32_t permute(uint64_t key, uint32_t bits, uint32_t x)
+{
+	uint32_t mask = (1u << bits) - 1;
+	uint32_t shift = bits / 2 + 1;
+	for (uint32_t round = 0; round < 3; round++) {
+		x = (x + (uint32_t)key) & mask;
+		x ^= x >> shift;
+		x = (x * ((uint32_t)(key >> 32) | 1)) & mask;
+		key = key * 0x9e3779b97f4a7c15ULL + 1;
+	}
+	return x ^ (x >> shift);
+}
+
+struct walk {
+	uint64_t key;
+	uint32_t bits;
+	uint32_t n_ports;
+	uint32_t n_left; // steps
+	uint32_t n_probes; // ports that were given
+	uint32_t cursor;
+};
+
+static struct walk walk_begin(const struct snat *s, const struct snat_dip *d, uint32_t cursor)
+{
+	uint32_t n_ports = d->window * SNAT_UNIT_PORTS;
+	return (struct walk){
+		.key = s->seed ^ ((uint64_t)d->dip << 32 | d->dip),
+		.bits = n_ports < 2 ? 1 : 32u - (uint32_t)__builtin_clz(n_ports - 1),
+		.n_ports = n_ports,
+		.n_left = 2 * SNAT_PROBES,
+		.cursor = cursor,
+	};
+}
+
+// The next port as its place in the list; false when enough were tried. At least half of the numbers are places.
+static bool walk_next(struct walk *w, uint32_t *ret_place)
+{
+	while (w->n_left > 0 && w->n_probes < SNAT_PROBES) {
+		w->n_left--;
+		uint32_t place = permute(w->key, w->bits, w->cursor++ & ((1u << w->bits) - 1));
+		if (place >= w->n_ports)
+			continue;
+		w->n_probes++;
+		*ret_place = place;
+		return true;
+	}
+	return false;
+}
+
+// ---- Finding a port ----
+
+enum search { FOUND, NOTHING_FREE, SEARCH_GOES_ON };
+
+// Makes the tuple one with that port, and says whether its inbound key is nobody's.
+static bool is_free_towards(const struct flow_table *flows, const struct snat_block *b, uint32_t offset,
+                            struct flow_tuple *tuple, struct snat_choice *choice)
+{
+	tuple->vip = b->vip;
+	tuple->vip_port = be16_from((uint16_t)(b->first_port + offset));
+	struct flow_key key = flow_tuple_key(tuple, FLOW_INBOUND);
+	choice->inbound_hash = flow_table_hash(flows, &key);
+	return flow_table_lookup(flows, &key, choice->inbound_hash) == NULL;
+}
+
+// More ports are in use than half of the window: it doubles. Than half of what is leased: as much again is asked for.
+static void need_ports(struct snat *s, uint16_t slot, const struct agent_snat *policy, uint32_t n_ports)
+{
+	struct snat_dip *d = &s->dips[slot];
+	uint32_t n_kept = (policy->prealloc_ports + SNAT_UNIT_PORTS - 1) / SNAT_UNIT_PORTS;
+	uint32_t n_wanted = (2 * n_ports + SNAT_UNIT_PORTS - 1) / SNAT_UNIT_PORTS;
+	if (d->peak < n_ports)
+		d->peak = n_ports;
+	if (d->window < n_wanted)
+		d->window = 2 * d->window > n_wanted ? 2 * d->window : n_wanted;
+	if (d->window < n_kept)
+		d->window = n_kept;
+	if (d->window > d->n_blocks)
+		d->window = d->n_blocks;
+	if (2 * n_ports > snat_leased_ports(d))
+		snat_ask(s, slot, snat_leased_ports(d));
+}
+
+static void take_place(const struct snat *s, const struct snat_dip *d, uint32_t place, struct snat_choice *choice)
+{
+	choice->block = snat_list_at(s, d, place / SNAT_UNIT_PORTS);
+	choice->offset = place % SNAT_UNIT_PORTS;
+}
+
+// A port towards this destination: any that is in use towards others only.
+static enum search choose_tcp(struct snat *s, const struct flow_table *flows, const struct agent_snat *policy,
+                              struct flow_tuple *tuple, struct snat_choice *choice)
+{
+	struct snat_dip *d = &s->dips[choice->slot];
+	struct snat_destination *known = snat_destination_lookup(s, choice->slot, tuple->remote, tuple->remote_port);
+	uint32_t n_used = known == NULL ? 0 : known->n_used;
+	need_ports(s, choice->slot, policy, n_used + 1);
+	if (d->n_blocks == 0 || n_used >= snat_leased_ports(d) + d->n_apart)
+		return NOTHING_FREE; // without a search
+	uint32_t start = (uint32_t)(snat_destination_hash(s, choice->slot, tuple->remote, tuple->remote_port) >> 32);
+	struct walk w = walk_begin(s, d, known == NULL ? start + d->n_begun : known->cursor);
+	enum search found = SEARCH_GOES_ON;
+	for (uint32_t place; found != FOUND && walk_next(&w, &place);) {
+		take_place(s, d, place, choice);
+		if (is_free_towards(flows, &s->blocks[choice->block], choice->offset, tuple, choice))
+			found = FOUND;
+	}
+	choice->cursor = w.cursor;
+	if (found == FOUND)
+		return FOUND;
+	d->window = d->n_blocks;
+	d->n_begun++; // where a destination without an entry goes on
+	if (known != NULL)
+		known->cursor = w.cursor;
+	return SEARCH_GOES_ON;
+}
+
+// The DIP:port's own port, or one that is nobody's.
+static enum search choose_mapped(struct snat *s, const struct flow_table *flows, const struct agent_snat *policy,
+                                 struct flow_tuple *tuple, struct snat_choice *choice)
+{
+	struct snat_dip *d = &s->dips[choice->slot];
+	enum mapped_protocol protocol = mapped_protocol_of(tuple->protocol);
+	const struct snat_mapping *m = snat_mapping_lookup(s, choice->slot, tuple->dip_port, protocol, NO_BLOCK, 0);
+	if (m != NULL) {
+		choice->block = m->block;
+		choice->offset = m->offset;
+		bool is_free = is_free_towards(flows, &s->blocks[m->block], m->offset, tuple, choice);
+		return is_free ? FOUND : NOTHING_FREE;
+	}
+	need_ports(s, choice->slot, policy, d->n_mapped[protocol] + 1);
+	if (d->n_mapped[protocol] >= snat_leased_ports(d) || s->n_mappings == s->limits.n_mappings)
+		return NOTHING_FREE;
+	struct walk w = walk_begin(s, d, d->cursor[protocol]);
+	enum search found = SEARCH_GOES_ON;
+	for (uint32_t place; found != FOUND && walk_next(&w, &place);) {
+		take_place(s, d, place, choice);
+		const struct snat_block *b = &s->blocks[choice->block];
+		if ((b->mapped[protocol] >> choice->offset & 1) == 0 && !b->is_contended &&
+		    is_free_towards(flows, b, choice->offset, tuple, choice))
+			found = FOUND;
+	}
+	d->cursor[protocol] = w.cursor;
+	if (found != FOUND)
+		d->window = d->n_blocks;
+	return found;
+}
+
+// ---- When there is none ----
+
+static enum snat_outcome refuse(struct snat *s, struct snat_choice *choice, const struct flow_tuple *tuple,
+                                enum error_code code)
+{
+	struct snat_dip *d = &s->dips[choice->slot];
+	choice->code = code;
+	__atomic_store_n(&d->n_refused, d->n_refused + 1, __ATOMIC_RELAXED);
+	if (d->exhausted_at.us != 0 && mono_elapsed_us(d->exhausted_at, s->now) < 1000000)
+		return SNAT_REFUSED;
+	d->exhausted_at = s->now;
+	d->exhausted_remote = tuple->remote;
+	d->exhausted_port = tuple->remote_port;
+	d->exhausted_protocol = tuple->protocol;
+	d->exhausted_code = code;
+	snat_report_due(s, choice->slot, SNAT_REPORT_EXHAUSTED);
+	return SNAT_REFUSED;
+}
+
+static enum snat_outcome hold_or_refuse(struct snat *s, struct snat_choice *choice, const struct flow_tuple *tuple,
+                                        enum search search, bool is_last)
+{
+	struct snat_dip *d = &s->dips[choice->slot];
+	bool is_unreachable = !s->is_up && mono_elapsed_us(s->link_since, s->now) >= SNAT_HOLD_US;
+	if (is_last)
+		return refuse(s, choice, tuple, d->is_asking ? ERR_TIMEOUT : d->refusal);
+	if (search == NOTHING_FREE && s->is_rebuilt) {
+		if (snat_leased_ports(d) >= d->max_ports)
+			return refuse(s, choice, tuple, 0);
+		if (mono_is_before(s->now, d->refused_until))
+			return refuse(s, choice, tuple, d->refusal);
+		if (is_unreachable)
+			return refuse(s, choice, tuple, ERR_UNAVAILABLE);
+		uint32_t n_ports = snat_leased_ports(d);
+		snat_ask(s, choice->slot, n_ports > SNAT_UNIT_PORTS ? n_ports : SNAT_UNIT_PORTS);
+	}
+	if (search == SEARCH_GOES_ON && !d->is_later)
+		d->is_later = index_queue_push(&s->later, choice->slot);
+	d->has_held = true;
+	return SNAT_HELD;
+}
+
+// Without a leader for so long that the leases may have been given to others?
+static bool are_leases_gone(const struct snat *s, const struct agent_config *config)
+{
+	return !s->is_up && config->snat_gone_s != 0 &&
+	       mono_elapsed_us(s->link_since, s->now) >= (uint64_t)config->snat_gone_s * 1000000;
+}
+
+enum snat_outcome snat_choose(struct snat *s, const struct flow_table *flows, const struct agent_config *config,
+                              const struct agent_snat *policy, struct flow_tuple *tuple, bool is_last,
+                              struct snat_choice *ret_choice)
+{
+	memset(ret_choice, 0, sizeof *ret_choice);
+	ret_choice->slot = snat_dip_lookup(s, tuple->dip);
+	if (ret_choice->slot == SNAT_NO_SLOT)
+		ret_choice->slot = snat_dip_add(s, tuple->dip);
+	if (ret_choice->slot == SNAT_NO_SLOT)
+		return SNAT_REFUSED;
+	s->dips[ret_choice->slot].max_ports = policy->max_ports;
+	if (are_leases_gone(s, config))
+		return refuse(s, ret_choice, tuple, ERR_UNAVAILABLE);
+	if (!s->is_rebuilt)
+		return hold_or_refuse(s, ret_choice, tuple, NOTHING_FREE, is_last);
+	enum search search = tuple->protocol == IP_PROTO_TCP ? choose_tcp(s, flows, policy, tuple, ret_choice)
+	                                                     : choose_mapped(s, flows, policy, tuple, ret_choice);
+	if (search == FOUND)
+		return SNAT_CHOSEN;
+	return hold_or_refuse(s, ret_choice, tuple, search, is_last);
+}
+
+void snat_prefetch(const struct snat *s, const struct flow_tuple *tuple)
+{
+	uint16_t slot = snat_dip_lookup(s, tuple->dip);
+	if (slot == SNAT_NO_SLOT || tuple->protocol != IP_PROTO_TCP)
+		return;
+	uint64_t hash = snat_destination_hash(s, slot, tuple->remote, tuple->remote_port);
+	cache_prefetch(&s->destinations[(uint32_t)hash & s->destination_mask]);
+}
+
+// ---- Counting ----
+
+static void busy_set(struct snat_busy *b, uint64_t key, uint32_t n_ports)
+{
+	__atomic_store_n(&b->key, key, __ATOMIC_RELAXED);
+	__atomic_store_n(&b->n_ports, n_ports, __ATOMIC_RELAXED);
+}
+
+// The busiest destinations, for status. One that is not named any more because it was quiet comes back when it grows.
+static void note_busy(struct snat_dip *d, const struct snat_destination *dest, uint32_t n_ports)
+{
+	uint64_t key = (uint64_t)dest->remote << 32 | dest->remote_port;
+	struct snat_busy *least = &d->busiest[0];
+	for (uint32_t i = 0; i < SNAT_BUSIEST_DESTINATIONS; i++) {
+		struct snat_busy *b = &d->busiest[i];
+		if (b->key == key && b->n_ports > 0) {
+			busy_set(b, key, n_ports);
+			return;
+		}
+		if (b->n_ports < least->n_ports)
+			least = b;
+	}
+	if (n_ports > least->n_ports)
+		busy_set(least, key, n_ports);
+}
+
+static void count_block(struct snat *s, uint32_t block, uint32_t offset)
+{
+	struct snat_block *b = &s->blocks[block];
+	struct snat_dip *d = &s->dips[b->slot];
+	if (b->port_flows[offset] == 0 && b->position != NO_BLOCK)
+		stat_add32(&d->used_ports, 1);
+	if (b->port_flows[offset] < UINT16_MAX)
+		b->port_flows[offset]++;
+	b->n_flows++;
+	s->blocks[b->head].lease_flows++;
+	if (b->position == NO_BLOCK)
+		d->n_apart++;
+	stat_add32(&d->n_flows, 1);
+}
+
+static void count_destination(struct snat *s, uint16_t slot, const struct flow_tuple *tuple, uint32_t cursor)
+{
+	struct snat_destination *dest = snat_destination_lookup(s, slot, tuple->remote, tuple->remote_port);
+	if (dest != NULL)
+		dest->n_used++;
+	else
+		dest = snat_destination_add(s, slot, tuple->remote, tuple->remote_port);
+	if (dest == NULL)
+		return;
+	dest->cursor = cursor;
+	note_busy(&s->dips[slot], dest, dest->n_used);
+}
+
+static bool count_mapping(struct snat *s, uint16_t slot, const struct flow_tuple *tuple, uint32_t block,
+                          uint32_t offset)
+{
+	enum mapped_protocol protocol = mapped_protocol_of(tuple->protocol);
+	struct snat_mapping *m = snat_mapping_lookup(s, slot, tuple->dip_port, protocol, block, offset);
+	if (m != NULL) {
+		m->n_flows++;
+		return true;
+	}
+	if (snat_mapping_add(s, slot, tuple->dip_port, protocol, block, offset) == NULL)
+		return false;
+	struct snat_block *b = &s->blocks[block];
+	b->mapped[protocol] |= (uint8_t)(1u << offset);
+	if (b->position != NO_BLOCK)
+		s->dips[slot].n_mapped[protocol]++;
+	return true;
+}
+
+void snat_flow_began(struct snat *s, const struct flow_tuple *tuple, const struct snat_choice *choice)
+{
+	s->dips[choice->slot].n_begun++;
+	count_block(s, choice->block, choice->offset);
+	if (tuple->protocol == IP_PROTO_TCP)
+		count_destination(s, choice->slot, tuple, choice->cursor);
+	else
+		(void)count_mapping(s, choice->slot, tuple, choice->block,
+		                    choice->offset); // snat_choose saw that there is room
+}
+
+static void uncount_destination(struct snat *s, uint16_t slot, const struct flow_entry *e)
+{
+	struct snat_destination *dest = snat_destination_lookup(s, slot, e->remote, e->remote_port);
+	if (dest == NULL)
+		return; // the table was full when it began
+	note_busy(&s->dips[slot], dest, dest->n_used - 1);
+	if (--dest->n_used > 0)
+		return;
+	dest->n_used = 1; // what is removed is there
+	snat_destination_remove(s, dest);
+}
+
+static void uncount_mapping(struct snat *s, uint16_t slot, const struct flow_entry *e, uint32_t block, uint32_t offset)
+{
+	enum mapped_protocol protocol = mapped_protocol_of(e->protocol);
+	struct snat_mapping *m = snat_mapping_lookup(s, slot, e->dip_port, protocol, block, offset);
+	if (m == NULL)
+		return;
+	if (m->n_flows > 1) {
+		m->n_flows--;
+		return;
+	}
+	snat_mapping_remove(s, m);
+	struct snat_block *b = &s->blocks[block];
+	b->mapped[protocol] &= (uint8_t) ~(1u << offset);
+	if (b->position != NO_BLOCK)
+		s->dips[slot].n_mapped[protocol]--;
+}
+
+static void uncount_block(struct snat *s, uint32_t block, uint32_t offset)
+{
+	struct snat_block *b = &s->blocks[block];
+	struct snat_dip *d = &s->dips[b->slot];
+	bool was_last = b->port_flows[offset] == 1;
+	if (b->port_flows[offset] < UINT16_MAX)
+		b->port_flows[offset]--;
+	if (was_last && b->position != NO_BLOCK)
+		stat_sub32(&d->used_ports, 1);
+	if (b->position == NO_BLOCK)
+		d->n_apart--;
+	stat_sub32(&d->n_flows, 1);
+	b->n_flows--;
+	if (--s->blocks[b->head].lease_flows == 0)
+		snat_lease_unused(s, b->head);
+}
+
+void snat_flow_ended(struct snat *s, const struct flow_entry *e)
+{
+	if (!s->is_rebuilt)
+		return; // nothing was counted yet
+	uint16_t slot = snat_dip_lookup(s, e->dip);
+	if (slot == SNAT_NO_SLOT)
+		return;
+	uint32_t port = be16_to(e->vip_port);
+	uint32_t block = snat_block_lookup(s, e->vip, port, slot);
+	if (block == NO_BLOCK)
+		return;
+	if (e->protocol == IP_PROTO_TCP)
+		uncount_destination(s, slot, e);
+	else
+		uncount_mapping(s, slot, e, block, port % SNAT_UNIT_PORTS);
+	uncount_block(s, block, port % SNAT_UNIT_PORTS);
+}
+
+// ---- After a restart ----
+
+static void forget_counts(struct snat *s)
+{
+	for (uint32_t i = 0; i < s->n_blocks_seen; i++) {
+		struct snat_block *b = &s->blocks[i];
+		if (b->state == BLOCK_FREE)
+			continue;
+		b->n_flows = 0;
+		b->lease_flows = 0;
+		memset(b->port_flows, 0, sizeof b->port_flows);
+		memset(b->mapped, 0, sizeof b->mapped);
+		if (b->state == BLOCK_ENDED)
+			snat_block_remove(s, i);
+	}
+	for (uint32_t i = 0; i < s->n_dips_seen; i++) {
+		struct snat_dip *d = &s->dips[i];
+		d->n_flows = 0;
+		d->n_apart = 0;
+		d->used_ports = 0;
+		memset(d->n_mapped, 0, sizeof d->n_mapped);
+		memset(d->busiest, 0, sizeof d->busiest);
+	}
+	memset(s->destinations, 0, ((size_t)s->destination_mask + 1) * sizeof *s->destinations);
+	memset(s->mappings, 0, ((size_t)s->mapping_mask + 1) * sizeof *s->mappings);
+	s->n_destinations = 0;
+	s->n_mappings = 0;
+}
+
+// The block of a flow that was begun by a process before; one whose lease has ended meanwhile is made.
+static uint32_t block_of_flow(struct snat *s, const struct flow_entry *e, uint16_t *ret_slot)
+{
+	uint16_t slot = snat_dip_lookup(s, e->dip);
+	if (slot == SNAT_NO_SLOT)
+		slot = snat_dip_add(s, e->dip);
+	if (slot == SNAT_NO_SLOT)
+		return NO_BLOCK;
+	*ret_slot = slot;
+	uint32_t port = be16_to(e->vip_port);
+	uint32_t block = snat_block_lookup(s, e->vip, port, slot);
+	return block != NO_BLOCK ? block : snat_block_add(s, e->vip, port / SNAT_UNIT_PORTS * SNAT_UNIT_PORTS, slot);
+}
+
+static bool count_restored(struct snat *s, const struct flow_entry *e)
+{
+	uint16_t slot;
+	uint32_t block = block_of_flow(s, e, &slot);
+	if (block == NO_BLOCK)
+		return false;
+	struct flow_tuple tuple = { .remote = e->remote,
+		                        .dip = e->dip,
+		                        .remote_port = e->remote_port,
+		                        .dip_port = e->dip_port,
+		                        .protocol = e->protocol };
+	uint32_t offset = be16_to(e->vip_port) % SNAT_UNIT_PORTS;
+	if (e->protocol == IP_PROTO_TCP)
+		count_destination(s, slot, &tuple, (uint32_t)hash_mix64(s->seed ^ e->remote ^ e->vip_port));
+	else if (!count_mapping(s, slot, &tuple, block, offset)) {
+		if (s->blocks[block].state == BLOCK_ENDED && s->blocks[block].n_flows == 0)
+			snat_block_remove(s, block);
+		return false;
+	}
+	count_block(s, block, offset);
+	return true;
+}
+
+void snat_rebuild(struct snat *s, struct flow_table *flows)
+{
+	forget_counts(s);
+	for (uint32_t i = 0; i < flows->high_water; i++) {
+		struct flow_entry *e = &flows->entries[i];
+		if (e->state != FLOW_FREE && flow_entry_is_snat(e) && !count_restored(s, e))
+			e->state &= FLOW_STATE_MASK; // known as before, and not counted
+	}
+	s->is_rebuilt = true;
+}
+
+// ---- Questions ----
+
+bool snat_has_port(const struct snat *s, be32 vip, be16 vip_port, be32 dip)
+{
+	uint16_t slot = snat_dip_lookup(s, dip);
+	return slot != SNAT_NO_SLOT && snat_block_lookup(s, vip, be16_to(vip_port), slot) != NO_BLOCK;
+}
+
+bool snat_take_answer(struct snat *s, be32 dip)
+{
+	uint16_t slot = snat_dip_lookup(s, dip);
+	return slot != SNAT_NO_SLOT && token_bucket_take(&s->dips[slot].answers, s->now);
+}
