@@ -161,7 +161,10 @@ static void hold_lease(struct lease_set *s, const struct lease *lease, enum leas
 	bool is_back = h->state == HELD_SUSPENDED || (h->state == HELD_RETURNING && kind == LEASES_ALL_ANEW);
 	if (!is_new && !is_back)
 		return;
-	s->n_returns_lost += h->state == HELD_RETURNING;
+	if (h->state == HELD_RETURNING) { // the worker gives it up once more before it has it again
+		put_order(orders, SNAT_ORDER_END, h);
+		s->n_returns_lost++;
+	}
 	set_state(s, h, HELD_GIVEN);
 	put_order(orders, SNAT_ORDER_LEASE, h);
 }

@@ -506,7 +506,7 @@ START_TEST(after_a_reconnect_what_was_not_answered_is_asked_again)
 	w.acked = 0;
 	RUN_UNTIL(w.acked == CONFIG_VERSION);
 	// This leader never heard of the return: the lease is ours, and the worker has it again.
-	ck_assert_str_eq(fake_data_plane_take_orders(&w.dp), "link down, +1024/8@1, link up");
+	ck_assert_str_eq(fake_data_plane_take_orders(&w.dp), "link down, -1024/8@1, +1024/8@1, link up");
 	worker_asks(100); // as it does when it hears of the link
 	RUN_UNTIL(w.asked.n == 3);
 	ck_assert_uint_eq(w.asked.items[2].seq, w.asked.items[0].seq);

@@ -231,8 +231,27 @@ static void wait_held(int vm, uint32_t n)
 
 // ---- In this order, one after the other ----
 
+static void start(void)
+{
+	struct error err = { 0 };
+	struct snat_limits limits = snat_limits_default(N_FLOWS);
+	struct data_plane_config config = { .node = &node, .vm_driver = "af_packet", .max_vms = 2, .mss = 1440 };
+	node.address = (struct ip_prefix){ .addr = test_addr("10.0.0.101"), .bits = 24 };
+	node.gateways[0] = test_addr("10.0.0.1");
+	block = flow_block_create(N_FLOWS);
+	struct mono_time now = mono_from_us(now_ms() * 1000);
+	flow_table_init(&config.flows, block, N_FLOWS, TEST_SEED, TEST_OWNER, now);
+	ck_assert_int_eq(snat_create(&limits, TEST_SEED, now.us, now, &snat, &err), 0);
+	config.snat = snat;
+	ck_assert_msg(data_plane_start(&config, &dp, &err) == 0, "%s", err.text);
+	store_init(&store);
+	apply(test_put_node(OBJECT_HOST, "host1", "10.0.0.101"));
+	put_vip();
+}
+
 START_TEST(a_first_packet_waits_for_its_ports_and_goes_on)
 {
+	start();
 	attach(0);
 	give((struct snat_order){ .kind = SNAT_ORDER_REBUILD });
 	give((struct snat_order){ .kind = SNAT_ORDER_LINK, .is_up = true });
@@ -246,7 +265,6 @@ START_TEST(a_first_packet_waits_for_its_ports_and_goes_on)
 	ck_assert_ptr_nonnull(receive(gateway_fd, VIP ":10", SERVER ":80 tcp S"));
 	ck_assert_ptr_nonnull(receive(gateway_fd, VIP ":10", SERVER ":80 tcp S"));
 	wait_held(0, 0);
-	ck_assert_uint_eq(counter("flows"), counter("flows")); // a gauge, there at all
 }
 END_TEST
 
@@ -306,34 +324,12 @@ START_TEST(who_has_waited_for_3_s_is_told)
 }
 END_TEST
 
-static void start(void)
-{
-	struct error err = { 0 };
-	struct snat_limits limits = snat_limits_default(N_FLOWS);
-	struct data_plane_config config = { .node = &node, .vm_driver = "af_packet", .max_vms = 2, .mss = 1440 };
-	node.address = (struct ip_prefix){ .addr = test_addr("10.0.0.101"), .bits = 24 };
-	node.gateways[0] = test_addr("10.0.0.1");
-	block = flow_block_create(N_FLOWS);
-	struct mono_time now = mono_from_us(now_ms() * 1000);
-	flow_table_init(&config.flows, block, N_FLOWS, TEST_SEED, TEST_OWNER, now);
-	if (snat_create(&limits, TEST_SEED, now.us, now, &snat, &err) != 0)
-		abort();
-	config.snat = snat;
-	if (data_plane_start(&config, &dp, &err) != 0) {
-		fprintf(stderr, "%s\n", err.text);
-		abort();
-	}
-	store_init(&store);
-	apply(test_put_node(OBJECT_HOST, "host1", "10.0.0.101"));
-	put_vip();
-}
-
 static int run(void)
 {
 	const TTest *const tests[] = { a_first_packet_waits_for_its_ports_and_goes_on,
-		                                  what_is_refused_is_told_to_the_vm_that_sent_it,
-		                                  more_than_64_frames_push_out_the_oldest, frames_of_a_vm_that_goes_go_with_it,
-		                                  who_has_waited_for_3_s_is_told };
+		                           what_is_refused_is_told_to_the_vm_that_sent_it,
+		                           more_than_64_frames_push_out_the_oldest, frames_of_a_vm_that_goes_go_with_it,
+		                           who_has_waited_for_3_s_is_told };
 	Suite *suite = suite_create("agent data plane");
 	TCase *tc = tcase_create("SNAT");
 	tcase_set_timeout(tc, 60);
@@ -353,7 +349,6 @@ int main(void)
 	if (!netns_enter())
 		return SKIPPED_EXIT;
 	make_network();
-	start();
 	int n_failed = run();
 	data_plane_stop(dp);
 	snat_destroy(snat);
