@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <time.h>
 #include <uv.h>
 
@@ -15,6 +16,7 @@ struct program {
 	struct agent_file_config config;
 	struct state_dir dir;
 	struct flow_file flows;
+	struct snat *snat;
 	struct data_plane *dp;
 	struct control *control;
 	uv_loop_t loop;
@@ -64,6 +66,19 @@ static int open_flows(struct program *p, struct flow_table *ret_table, struct er
 	return code;
 }
 
+// Requests are numbered from the wall clock's microseconds on, so that their numbers rise over restarts.
+static int create_snat(struct program *p, struct error *err)
+{
+	struct snat_limits limits = snat_limits_default(p->config.max_flows);
+	struct timespec t;
+	uint64_t seed;
+	clock_gettime(CLOCK_REALTIME, &t);
+	if (getrandom(&seed, sizeof seed, 0) != sizeof seed)
+		return error_set(err, ERR_IO, "the kernel gives no random numbers");
+	return snat_create(&limits, seed, (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000, boot_time(), &p->snat,
+	                   err);
+}
+
 static int start_data_plane(struct program *p, const struct flow_table *flows, struct error *err)
 {
 	const struct agent_file_config *c = &p->config;
@@ -74,6 +89,7 @@ static int start_data_plane(struct program *p, const struct flow_table *flows, s
 		.proxy_arp = c->proxy_arp,
 		.flows = *flows,
 		.is_restored = p->flows.is_restored,
+		.snat = p->snat,
 	};
 	memcpy(config.vm_driver, c->vm_driver, sizeof config.vm_driver);
 	return data_plane_start(&config, &p->dp, err);
@@ -85,6 +101,8 @@ static int start(struct program *p, struct error *err)
 	int code = state_dir_open(&p->dir, p->config.state_dir, err);
 	if (code == 0)
 		code = open_flows(p, &flows, err);
+	if (code == 0)
+		code = create_snat(p, err);
 	if (code == 0)
 		code = start_data_plane(p, &flows, err);
 	if (code == 0)
@@ -108,6 +126,7 @@ static int run(struct program *p)
 	uv_run(&p->loop, UV_RUN_DEFAULT);
 	uv_loop_close(&p->loop);
 	data_plane_stop(p->dp);
+	snat_destroy(p->snat);
 	flow_file_close(&p->flows);
 	state_dir_close(&p->dir);
 	if (code != 0)

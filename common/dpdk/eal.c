@@ -53,7 +53,8 @@ static bool node_has_arg(const struct node_config *node, const char *prefix)
 
 static uint32_t pool_buffers(const struct dpdk_eal_config *config)
 {
-	return config->n_ports_max * config->n_workers * DPDK_BUFFERS_PER_QUEUE + config->n_workers * DPDK_BUFFERS_SHARED;
+	return config->n_ports_max * config->n_workers * DPDK_BUFFERS_PER_QUEUE + config->n_workers * DPDK_BUFFERS_SHARED +
+	       config->n_buffers_held;
 }
 
 static uint32_t memory_mb(const struct dpdk_eal_config *config)

@@ -5,7 +5,7 @@
 // names them, --lcores and --file-prefix): on a server it is ["--in-memory", "-m", "1024", "--lcores", "0,1@4"].
 //
 // The pool is one for the process, because a buffer travels from port to port without a copy, and because AF_XDP pins what
-// it registers: it is sized for n_ports_max ports at start (2.4 KB a buffer: 15 MB for a mux, 55 MB for ten ports) and never
+// it registers: it is sized for n_ports_max ports (and n_buffers_held) at start (2.4 KB a buffer: 15 MB for a mux, 55 MB for ten ports) and never
 // grows. When it is empty ports receive nothing until buffers come back; nothing fails.
 // Threads: all calls from the main thread.
 #pragma once
@@ -26,6 +26,7 @@ struct dpdk_eal_config {
 	const struct node_config *node; // name, uplink device, eal arguments
 	uint32_t n_workers; // worker lcores beside the main one, 1 to DPDK_WORKERS_MAX
 	uint32_t n_ports_max; // ports that may be open at a time, the uplink and the tap among them
+	uint32_t n_buffers_held; // that the program keeps for a while, beside those that are in ports and bursts
 };
 
 struct dpdk_eal {

@@ -13,6 +13,9 @@
 #include "hostagent/dpdk/loop.h"
 #include "hostagent/dpdk/vm_ports.h"
 
+#define HELD_PER_VM 256 // frames that may wait for ports, by the number of VMs
+#define HELD_MAX 4096
+
 struct data_plane {
 	struct dpdk_eal eal;
 	struct node_ports host;
@@ -113,7 +116,47 @@ uint32_t data_plane_read_counters(const struct data_plane *dp, struct agent_coun
 	return n;
 }
 
+// ---- SNAT ----
+
+uint32_t data_plane_send_orders(struct data_plane *dp, const struct snat_order *orders, uint32_t n)
+{
+	uint32_t n_taken = snat_rings_put_orders(&dp->loop.rings, orders, n);
+	if (n_taken > 0)
+		dpdk_poller_wake(&dp->loop.poller);
+	return n_taken;
+}
+
+int data_plane_report_fd(const struct data_plane *dp)
+{
+	return dp->loop.rings.report_fd;
+}
+
+bool data_plane_next_report(struct data_plane *dp, struct snat_report *ret_report)
+{
+	return snat_rings_next_report(&dp->loop.rings, ret_report);
+}
+
+uint32_t data_plane_snat_slots(const struct data_plane *dp)
+{
+	return snat_slots(dp->loop.agent.snat);
+}
+
+bool data_plane_read_snat(const struct data_plane *dp, uint16_t slot, struct snat_dip_status *ret_status,
+                          uint32_t *ret_n_held)
+{
+	if (!snat_read_dip(dp->loop.agent.snat, slot, ret_status))
+		return false;
+	*ret_n_held = hold_queue_count(&dp->loop.held, slot);
+	return true;
+}
+
 // ---- Start and stop ----
+
+static uint32_t held_max(const struct data_plane_config *config)
+{
+	uint32_t n = config->max_vms * HELD_PER_VM;
+	return n < HELD_MAX ? n : HELD_MAX;
+}
 
 static void init_agent(struct data_plane *dp, const struct data_plane_config *config)
 {
@@ -130,6 +173,7 @@ static void init_agent(struct data_plane *dp, const struct data_plane_config *co
 	struct loop *l = &dp->loop;
 	agent_init(&l->agent, &settings, gateways, node->n_gateways);
 	l->agent.flows = config->flows;
+	l->agent.snat = config->snat;
 	l->agent.counters.flows_restored = config->is_restored ? config->flows.n_flows : 0;
 	l->uplink = dp->host.uplink.id;
 	l->tap = dp->host.tap.id;
@@ -164,6 +208,11 @@ static int start_worker(struct data_plane *dp, const struct data_plane_config *c
 	if (dpdk_rcu_init(&l->rcu, 1) != 0)
 		return error_set(err, ERR_NO_MEMORY, "no memory for RCU");
 	init_agent(dp, config);
+	if (hold_queue_init(&l->held, snat_slots(config->snat), held_max(config)) != 0)
+		return error_set(err, ERR_NO_MEMORY, "no memory for %u held frames", held_max(config));
+	int code = snat_rings_init(&l->rings, err);
+	if (code != 0)
+		return code;
 	atomic_init(&l->is_stopping, false);
 	atomic_init(&l->has_ended, false);
 	atomic_init(&l->view, make_view(dp, NULL));
@@ -183,8 +232,13 @@ int data_plane_start(const struct data_plane_config *config, struct data_plane *
 		return error_set(err, ERR_NO_MEMORY, "no memory for the data plane");
 	dp->loop.poller.epoll_fd = -1;
 	dp->loop.poller.wake_fd = -1;
+	dp->loop.rings.report_fd = -1;
 	struct dpdk_eal_config eal = {
-		.program = "ananta-agent", .node = config->node, .n_workers = 1, .n_ports_max = config->max_vms + 2u
+		.program = "ananta-agent",
+		.node = config->node,
+		.n_workers = 1,
+		.n_ports_max = config->max_vms + 2u,
+		.n_buffers_held = held_max(config),
 	};
 	int code = dpdk_eal_start(&eal, &dp->eal, err);
 	if (code == 0)
@@ -208,6 +262,9 @@ void data_plane_stop(struct data_plane *dp)
 		rte_eal_wait_lcore(dp->eal.workers[0]);
 		(void)atomic_load_explicit(&dp->loop.has_ended, memory_order_acquire);
 	}
+	loop_free_held(&dp->loop);
+	hold_queue_fini(&dp->loop.held);
+	snat_rings_fini(&dp->loop.rings);
 	vm_ports_fini(&dp->vms);
 	node_ports_close(&dp->host);
 	dpdk_poller_fini(&dp->loop.poller);

@@ -17,6 +17,7 @@
 #include "hostagent/core/config.h"
 #include "hostagent/core/counters.h"
 #include "hostagent/core/flow_table.h"
+#include "hostagent/core/snat.h"
 
 struct data_plane;
 
@@ -28,6 +29,7 @@ struct data_plane_config {
 	bool proxy_arp;
 	struct flow_table flows; // made or attached; its memory outlives the data plane
 	bool is_restored; // attached: its flows are counted as restored
+	struct snat *snat; // likewise outlives the data plane
 };
 
 enum vm_port_state { VM_PORT_UNUSED, VM_PORT_MISSING, VM_PORT_FAILED, VM_PORT_OPEN };
@@ -52,3 +54,21 @@ enum vm_port_state data_plane_port_state(const struct data_plane *dp, uint16_t p
 
 // Counters with their names, as agent_counters_read, and for each VM port vm_<interface>_rx_packets, _tx_packets.
 uint32_t data_plane_read_counters(const struct data_plane *dp, struct agent_counter_value *ret_values, uint32_t max);
+
+// ---- SNAT: between the control thread and the worker ----
+
+// Gives the worker orders, which it carries out in this order, before the packets that come then, and wakes it. Returns how many
+// there was room for; the others are to be given again in a moment. An order is carried out with the configuration that was
+// set before it, or a later one.
+uint32_t data_plane_send_orders(struct data_plane *dp, const struct snat_order *orders, uint32_t n);
+
+// Is readable when the worker has reported something.
+int data_plane_report_fd(const struct data_plane *dp);
+
+// The next report; false when there is none, and then report_fd becomes readable with the next one.
+bool data_plane_next_report(struct data_plane *dp, struct snat_report *ret_report);
+
+// The SNAT of the DIP that has this slot, of data_plane_snat_slots; false when none has. Cheap enough to ask for all.
+uint32_t data_plane_snat_slots(const struct data_plane *dp);
+bool data_plane_read_snat(const struct data_plane *dp, uint16_t slot, struct snat_dip_status *ret_status,
+                          uint32_t *ret_n_held);

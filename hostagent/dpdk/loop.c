@@ -6,6 +6,8 @@
 
 #define TEND_US 10000 // next hops and flow expiry, while packets come
 #define IDLE_US 100000 // the longest sleep
+#define ORDERS_BURST 64
+#define ORDERS_TURN 1024 // orders carried out in a turn: some 100 us
 
 struct mono_time loop_now(void)
 {
@@ -52,11 +54,15 @@ static void tx_flush_all(struct loop *l, const struct view *view)
 
 // ---- Bursts ----
 
+_Static_assert(RTE_PKTMBUF_HEADROOM >= AGENT_HEADROOM, "the answer to what is refused begins in front of the frame");
+
 static void packet_begin(struct agent_packet *p, struct rte_mbuf *m, uint16_t port)
 {
 	p->frame = rte_pktmbuf_mtod(m, uint8_t *);
 	p->len = m->data_len;
 	p->port = port;
+	p->was_held = false;
+	p->held_too_long = false;
 }
 
 // The buffer follows what the core made of its frame.
@@ -78,6 +84,20 @@ static void packet_end(struct loop *l, struct agent_packet *p, struct rte_mbuf *
 			l->touched[l->n_touched++] = p->port;
 		tx_put(&l->to_vm[p->port], m);
 	}
+}
+
+static void drop(struct loop *l, struct rte_mbuf *m, enum drop_reason reason)
+{
+	counter_add(&l->agent.counters.drops[reason], 1);
+	rte_pktmbuf_free(m);
+}
+
+// The frame stays in its buffer until there are ports for it, or has waited for too long.
+static void packet_hold(struct loop *l, uint16_t slot, const struct held_frame *frame)
+{
+	struct rte_mbuf *gone = hold_queue_put(&l->held, slot, frame);
+	if (gone != NULL)
+		drop(l, gone, DROP_SNAT_HOLD_FULL);
 }
 
 static bool is_own_frame(struct rte_mbuf *m, const struct mac *own)
@@ -129,8 +149,13 @@ static uint16_t turn_vm(struct loop *l, const struct view *view, uint16_t port)
 		packet_begin(&packets[i], mbufs[i], port);
 	counter_add(&l->vms[port].rx_packets, n);
 	agent_outbound(&l->agent, packets, n);
-	for (uint16_t i = 0; i < n; i++)
-		packet_end(l, &packets[i], mbufs[i]);
+	for (uint16_t i = 0; i < n; i++) {
+		struct held_frame frame = { .frame = mbufs[i], .since = l->agent.now, .port = port };
+		if (__builtin_expect(packets[i].verdict == AGENT_HOLD, 0))
+			packet_hold(l, packets[i].hold_slot, &frame);
+		else
+			packet_end(l, &packets[i], mbufs[i]);
+	}
 	tx_flush_all(l, view);
 	return n;
 }
@@ -144,6 +169,125 @@ static uint16_t turn_tap(struct loop *l)
 	l->to_uplink.n = n;
 	counter_add(&l->agent.counters.tx_packets, tx_flush(l, &l->to_uplink, l->uplink));
 	return n;
+}
+
+// ---- Frames that waited for ports ----
+
+static void submit_held(struct loop *l, const struct view *view, const struct held_frame *frames, uint16_t n,
+                        bool held_too_long)
+{
+	struct agent_packet packets[AGENT_BURST];
+	for (uint16_t i = 0; i < n; i++) {
+		packet_begin(&packets[i], frames[i].frame, frames[i].port);
+		packets[i].was_held = true;
+		packets[i].held_too_long = held_too_long;
+	}
+	agent_outbound(&l->agent, packets, n);
+	for (uint16_t i = 0; i < n; i++) {
+		if (packets[i].verdict != AGENT_HOLD)
+			packet_end(l, &packets[i], frames[i].frame);
+		else if (held_too_long)
+			drop(l, frames[i].frame, DROP_SNAT_HOLD_TIMEOUT);
+		else
+			packet_hold(l, packets[i].hold_slot, &frames[i]);
+	}
+	tx_flush_all(l, view);
+}
+
+// All frames of the slot once more, in order; those that must go on waiting come to the end of the queue in the same order.
+static void submit_slot(struct loop *l, const struct view *view, uint16_t slot)
+{
+	uint32_t n_left = hold_queue_count(&l->held, slot);
+	while (n_left > 0) {
+		struct held_frame frames[AGENT_BURST];
+		uint16_t n = 0;
+		while (n < AGENT_BURST && n < n_left && hold_queue_take(&l->held, slot, &frames[n]))
+			n++;
+		n_left -= n;
+		submit_held(l, view, frames, n, false);
+	}
+}
+
+static void submit_ready(struct loop *l, const struct view *view)
+{
+	uint16_t slot;
+	while (agent_snat_next_ready(&l->agent, &slot))
+		submit_slot(l, view, slot);
+}
+
+static void submit_expired(struct loop *l, const struct view *view, struct mono_time now)
+{
+	struct mono_time since = mono_from_us(now.us < SNAT_HOLD_US ? 0 : now.us - SNAT_HOLD_US);
+	struct held_frame frames[AGENT_BURST];
+	uint16_t n = 0;
+	uint16_t slot;
+	uint32_t cursor = 0;
+	while (hold_queue_take_expired(&l->held, since, &cursor, &slot, &frames[n])) {
+		if (++n < AGENT_BURST)
+			continue;
+		submit_held(l, view, frames, n, true);
+		n = 0;
+	}
+	if (n > 0)
+		submit_held(l, view, frames, n, true);
+}
+
+// Is the VM still there that sent it? A frame that is held is IPv4 without a VLAN tag.
+static bool is_orphan(const struct loop *l, const struct held_frame *frame)
+{
+	const struct rte_mbuf *m = frame->frame;
+	be32 source = load32(rte_pktmbuf_mtod(m, const uint8_t *) + ETH_BYTES + 12);
+	return !l->agent.port_is_open[frame->port] || l->agent.config == NULL ||
+	       agent_config_lookup_dip(l->agent.config, source) != frame->port;
+}
+
+// The frames of VMs that have gone, or all.
+static void free_held(struct loop *l, bool is_all)
+{
+	for (uint32_t slot = 0; l->held.n > 0 && slot < l->held.n_slots; slot++) {
+		for (uint32_t n = hold_queue_count(&l->held, (uint16_t)slot); n > 0; n--) {
+			struct held_frame frame;
+			if (!hold_queue_take(&l->held, (uint16_t)slot, &frame))
+				break;
+			if (is_all || is_orphan(l, &frame))
+				drop(l, frame.frame, DROP_VM_NOT_READY);
+			else
+				packet_hold(l, (uint16_t)slot, &frame);
+		}
+	}
+}
+
+void loop_free_held(struct loop *l)
+{
+	free_held(l, true);
+}
+
+// ---- Orders and reports ----
+
+static uint32_t take_orders(struct loop *l)
+{
+	struct snat_order orders[ORDERS_BURST];
+	uint32_t n_all = 0;
+	uint32_t n;
+	do {
+		n = snat_rings_take_orders(&l->rings, orders, ORDERS_BURST);
+		for (uint32_t i = 0; i < n; i++)
+			agent_snat_order(&l->agent, &orders[i]);
+		n_all += n;
+	} while (n == ORDERS_BURST && n_all < ORDERS_TURN);
+	return n_all;
+}
+
+static void send_reports(struct loop *l)
+{
+	struct snat_report report;
+	bool is_any = false;
+	while (snat_rings_has_room(&l->rings) && agent_snat_next_report(&l->agent, &report)) {
+		snat_rings_put_report(&l->rings, &report);
+		is_any = true;
+	}
+	if (is_any)
+		snat_rings_wake(&l->rings);
 }
 
 // ---- What time brings ----
@@ -162,7 +306,7 @@ static void send_arp_requests(struct loop *l, struct mono_time now)
 		counter_add(&l->agent.counters.tx_packets, tx_flush(l, &l->to_uplink, l->uplink));
 }
 
-static void tend(struct loop *l, struct mono_time now)
+static void tend(struct loop *l, const struct view *view, struct mono_time now)
 {
 	uint64_t elapsed_us = mono_elapsed_us(l->tended, now);
 	if (elapsed_us < TEND_US)
@@ -170,6 +314,8 @@ static void tend(struct loop *l, struct mono_time now)
 	l->tended = now;
 	send_arp_requests(l, now);
 	agent_expire_flows(&l->agent, now, elapsed_us);
+	agent_snat_tend(&l->agent, now, elapsed_us);
+	submit_expired(l, view, now);
 	atomic_store_explicit(&l->n_flows, l->agent.flows.n_flows, memory_order_relaxed);
 }
 
@@ -180,6 +326,7 @@ static void take_view(struct loop *l, const struct view *view)
 	memset(l->agent.port_is_open, 0, sizeof l->agent.port_is_open);
 	for (uint16_t i = 0; i < view->n_open; i++)
 		l->agent.port_is_open[view->open[i]] = true;
+	free_held(l, false);
 }
 
 static uint32_t turn(struct loop *l)
@@ -189,11 +336,14 @@ static uint32_t turn(struct loop *l)
 		take_view(l, view);
 	struct mono_time now = loop_now();
 	agent_set_now(&l->agent, now);
-	uint32_t n = turn_tap(l);
+	uint32_t n = take_orders(l);
+	n += turn_tap(l);
 	n += turn_uplink(l, view);
 	for (uint16_t i = 0; i < view->n_open; i++)
 		n += turn_vm(l, view, view->open[i]);
-	tend(l, now);
+	tend(l, view, now);
+	submit_ready(l, view);
+	send_reports(l);
 	return n;
 }
 

@@ -1,8 +1,9 @@
 // The worker: receives from uplink, tap and VM ports, lets the core decide, sends; sleeps when nothing comes.
 //
-// One turn is: the host's own traffic (tap), a burst from the uplink, a burst from every VM port, and, some hundred times
-// a second at most, next hops and flow expiry. Packets are sent at the end of each burst, in order, one transmit call per
+// One turn is: orders about leases, the host's own traffic (tap), a burst from the uplink, a burst from every VM port, frames
+// whose wait for ports is over, reports, and, some hundred times a second at most, next hops and what time brings. Packets are sent at the end of each burst, in order, one transmit call per
 // port. What a port does not take is dropped and counted (drop_tx_full): a VM that does not read must not stop the others.
+// A frame that waits for ports stays in its buffer, in a queue of its DIP (core/hold_queue.h).
 // Threads: loop_run on the worker; the rest before it starts, or atomically from the control thread.
 #pragma once
 
@@ -11,6 +12,8 @@
 #include "common/dpdk/poller.h"
 #include "common/dpdk/rcu.h"
 #include "hostagent/core/agent.h"
+#include "hostagent/core/hold_queue.h"
+#include "hostagent/dpdk/snat_rings.h"
 #include "hostagent/dpdk/view.h"
 
 #define LOOP_WORKER 0 // the only one, in `rcu`
@@ -34,6 +37,7 @@ struct loop {
 	struct dpdk_rcu rcu;
 	uint16_t uplink;
 	uint16_t tap;
+	struct snat_rings rings;
 	bool sees_own_frames; // AF_PACKET also receives what the kernel itself sends on the interface
 	// Of the worker:
 	struct agent agent;
@@ -46,12 +50,16 @@ struct loop {
 	uint16_t n_touched; // VM ports with packets in to_vm
 	uint16_t touched[AGENT_BURST];
 	struct rte_mempool *pool;
+	struct hold_queue held;
 };
 
 // The body of the worker lcore, for rte_eal_remote_launch; returns after loop_stop.
 int loop_run(void *loop);
 
 void loop_stop(struct loop *l);
+
+// After it has ended: frees what still waits.
+void loop_free_held(struct loop *l);
 
 // Publishes a view and returns the one before it, when the worker no longer uses it.
 const struct view *loop_publish(struct loop *l, const struct view *view);

@@ -1,14 +1,22 @@
 #include "hostagent/io/control.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
+#include "common/base/check.h"
 #include "common/base/memory.h"
 #include "common/io/log.h"
 #include "hostagent/io/local_socket.h"
+#include "hostagent/io/snat_control.h"
 #include "hostagent/io/store_file.h"
 
 #define TEND_MS 1000 // between looks for VM interfaces that came or went
 #define SAVE_DELAY_MS 200 // many updates in a row are one write
+#define ORDERS_MS 1 // until the worker has room for more orders
+#define SEEN_SAVES 16 // in snat_gone_s: how closely a restarted agent knows when there was a leader last
+#define SEEN_SAVE_MS_MIN 1000
+#define SEEN_SAVE_MS_MAX 600000
 #define COUNTERS_MAX (256 + 2 * AGENT_PORTS_MAX)
 
 struct control {
@@ -16,11 +24,16 @@ struct control {
 	const struct state_dir *dir;
 	struct data_plane *dp;
 	struct store store;
+	struct snat_control snat;
 	bool is_unsaved;
+	uint64_t saved_ms;
+	uv_loop_t *loop;
 	struct manager_link *link;
 	struct local_socket *socket;
 	uv_timer_t tend;
 	uv_timer_t save;
+	uv_timer_t orders;
+	uv_poll_t reports;
 	uint32_t n_open_handles;
 };
 
@@ -40,12 +53,31 @@ static int use_store(struct control *c)
 	return 0;
 }
 
+static uint64_t wall_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+static int save_all(struct control *c, struct error *err)
+{
+	struct snat_image leases;
+	if (snat_control_get(&c->snat, &leases) != 0)
+		return error_set(err, ERR_NO_MEMORY, "no memory to save the leases");
+	leases.clock_ms = wall_ms() - (c->snat.is_up ? 0 : uv_now(c->loop) - c->snat.seen_ms);
+	int code = store_file_save(c->dir, &c->store, &leases, err);
+	snat_image_fini(&leases);
+	return code;
+}
+
 static void save(struct control *c)
 {
 	struct error err = { 0 };
 	if (!c->is_unsaved)
 		return;
-	if (store_file_save(c->dir, &c->store, &err) == 0)
+	c->saved_ms = uv_now(c->loop);
+	if (save_all(c, &err) == 0)
 		c->is_unsaved = false;
 	else
 		log_warn("config-not-saved", "text=\"%s\"", err.text);
@@ -56,46 +88,144 @@ static void on_save(uv_timer_t *timer)
 	save(timer->data);
 }
 
+static void save_soon(struct control *c)
+{
+	c->is_unsaved = true;
+	if (!uv_is_active((uv_handle_t *)&c->save))
+		uv_timer_start(&c->save, on_save, SAVE_DELAY_MS, 0);
+}
+
+// The file says when a leader was there last: not to the second, but closely for what hangs on it.
+static void save_seen(struct control *c)
+{
+	uint64_t every_ms = (uint64_t)c->store.settings.snat_gone_s * 1000 / SEEN_SAVES;
+	if (!c->snat.is_up || c->snat.leases.n == 0 || every_ms == 0)
+		return;
+	if (every_ms < SEEN_SAVE_MS_MIN)
+		every_ms = SEEN_SAVE_MS_MIN;
+	if (every_ms > SEEN_SAVE_MS_MAX)
+		every_ms = SEEN_SAVE_MS_MAX;
+	if (uv_now(c->loop) - c->saved_ms >= every_ms)
+		save_soon(c);
+}
+
+// ---- SNAT: orders to the worker, its reports ----
+
+static void on_orders(uv_timer_t *timer);
+
+static void send_orders(struct control *c)
+{
+	if (snat_control_send_orders(&c->snat))
+		uv_timer_start(&c->orders, on_orders, ORDERS_MS, 0);
+}
+
+static void on_orders(uv_timer_t *timer)
+{
+	send_orders(timer->data);
+}
+
+static void on_reports(uv_poll_t *poll, int status, int events)
+{
+	struct control *c = poll->data;
+	uint64_t n_returned = c->snat.counters.snat_leases_returned;
+	snat_control_on_reports(&c->snat, uv_now(c->loop));
+	if (c->snat.counters.snat_leases_returned != n_returned)
+		save_soon(c);
+}
+
+static int send_to_leader(const struct message *m, void *user)
+{
+	struct control *c = user;
+	return manager_link_send(c->link, m);
+}
+
+static void on_notice(const struct message *m, void *user)
+{
+	struct control *c = user;
+	if (m->type != MESSAGE_SNAT_REPLY)
+		return;
+	snat_control_on_reply(&c->snat, m);
+	send_orders(c);
+}
+
+// ---- What time and managers bring ----
+
 static void on_tend(uv_timer_t *timer)
 {
 	struct control *c = timer->data;
+	snat_control_tick(&c->snat, c->store.settings.snat_gone_s, uv_now(c->loop));
+	send_orders(c);
+	save_seen(c);
+	if (c->snat.orders.n > 0) { // a VM's packets come after its leases
+		uv_timer_start(timer, on_tend, ORDERS_MS, 0);
+		return;
+	}
 	bool is_more = data_plane_tend_ports(c->dp);
 	uv_timer_start(timer, on_tend, is_more ? 0 : TEND_MS, 0);
+}
+
+// The configuration first: the worker carries out orders with it.
+static int use_update(struct control *c, struct update *u, bool *ret_is_config, bool *ret_is_leases)
+{
+	bool is_snapshot = update_is_snapshot(u);
+	*ret_is_config = is_snapshot || u->changes.n > 0; // else only the version went on
+	int code = store_apply_update(&c->store, &u->changes, is_snapshot, u->to_version);
+	if (code == 0 && *ret_is_config)
+		code = use_store(c);
+	if (code == 0)
+		code = snat_control_on_update(&c->snat, u, ret_is_leases);
+	send_orders(c);
+	return code;
 }
 
 static int on_update(struct update *u, void *user)
 {
 	struct control *c = user;
+	bool is_config = false;
+	bool is_leases = false;
 	bool is_snapshot = update_is_snapshot(u);
-	bool is_empty = !is_snapshot && u->changes.n == 0; // only the version went on
 	uint64_t version = u->to_version;
-	int code = store_apply_update(&c->store, &u->changes, is_snapshot, version);
-	if (code == 0 && !is_empty)
-		code = use_store(c);
-	if (code != 0 || is_empty)
+	int code = use_update(c, u, &is_config, &is_leases);
+	if (code != 0)
 		return code;
-	log_info("config-applied", "version=%llu snapshot=%d vips=%u dips=%u", (unsigned long long)version, is_snapshot,
-	         c->store.vips.n, c->store.dips.n);
-	c->is_unsaved = true;
-	uv_timer_start(&c->save, on_save, SAVE_DELAY_MS, 0);
+	if (is_config || is_leases)
+		save_soon(c);
+	if (!is_config)
+		return 0;
+	log_info("config-applied", "version=%llu snapshot=%d vips=%u dips=%u leases=%u", (unsigned long long)version,
+	         is_snapshot, c->store.vips.n, c->store.dips.n, c->snat.leases.n);
 	uv_timer_start(&c->tend, on_tend, 0, 0); // new VMs at once
 	local_socket_on_version(c->socket);
 	return 0;
 }
 
+// How long before now a leader was there, by the file.
+static uint64_t unseen_ms(const struct snat_image *leases)
+{
+	uint64_t now = wall_ms();
+	return leases->clock_ms != 0 && now > leases->clock_ms ? now - leases->clock_ms : 0;
+}
+
 static void load_last(struct control *c)
 {
 	struct error err = { 0 };
-	int code = store_file_load(c->dir, &c->store, &err);
+	struct snat_image leases;
+	int code = store_file_load(c->dir, &c->store, &leases, &err);
 	if (code == ERR_NOT_FOUND)
 		return;
 	if (code != 0) {
-		log_warn("last-config-not-used", "text=\"%s\"", err.text);
+		log_warn("last-config-not-used", "code=%s text=\"%s\"", error_code_name(err.code), err.text);
 		return;
 	}
-	if (use_store(c) == 0)
-		log_info("last-config-used", "version=%llu vips=%u dips=%u", (unsigned long long)c->store.version,
-		         c->store.vips.n, c->store.dips.n);
+	if (use_store(c) == 0) {
+		if (snat_control_load(&c->snat, &leases, unseen_ms(&leases), uv_now(c->loop)) != 0)
+			log_warn("last-leases-not-used", "text=\"out of memory\"");
+		log_info("last-config-used", "version=%llu vips=%u dips=%u leases=%u", (unsigned long long)c->store.version,
+		         c->store.vips.n, c->store.dips.n, c->snat.leases.n);
+		snat_control_tick(&c->snat, c->store.settings.snat_gone_s, uv_now(c->loop));
+		send_orders(c);
+	}
+	snat_image_fini(&leases);
 }
 
 // ---- Status ----
@@ -125,13 +255,50 @@ static void fill_dips(const struct control *c, const struct agent_config *config
 	}
 }
 
+static int compare_dips(const void *a, const void *b)
+{
+	return ip_addr_compare(&((const struct dip_status *)a)->dip, &((const struct dip_status *)b)->dip);
+}
+
+static void fill_dip_snat(struct dip_snat *d, const struct snat_dip_status *s, uint32_t n_held)
+{
+	*d = (struct dip_snat){
+		.leased_ports = s->leased_ports,
+		.used_ports = s->used_ports,
+		.flows = s->flows,
+		.held_packets = n_held,
+		.refused = s->refused,
+		.n_busiest = s->n_busiest < SNAT_BUSIEST ? s->n_busiest : SNAT_BUSIEST,
+	};
+	for (uint32_t i = 0; i < d->n_busiest; i++)
+		d->busiest[i] = (struct snat_destination){ .addr = ip_addr_from_v4(s->busiest[i].remote),
+			                                       .port = be16_to(s->busiest[i].remote_port),
+			                                       .protocol = s->busiest[i].protocol,
+			                                       .n_ports = s->busiest[i].n_ports };
+}
+
+// After fill_dips: they are in the order of their addresses.
+static void fill_snat(const struct control *c, struct node_status *status)
+{
+	for (uint32_t slot = 0; slot < data_plane_snat_slots(c->dp); slot++) {
+		struct snat_dip_status s;
+		uint32_t n_held;
+		if (!data_plane_read_snat(c->dp, (uint16_t)slot, &s, &n_held))
+			continue;
+		struct dip_status key = { .dip = ip_addr_from_v4(s.dip) };
+		struct dip_status *d = bsearch(&key, status->dips, status->n_dips, sizeof key, compare_dips);
+		if (d != NULL)
+			fill_dip_snat(&d->snat, &s, n_held);
+	}
+}
+
 static void fill_counters(const struct control *c, struct node_status *status)
 {
 	static struct agent_counter_value values[COUNTERS_MAX];
 	uint32_t n = data_plane_read_counters(c->dp, values, COUNTERS_MAX);
 	if (n > COUNTERS_MAX)
 		n = COUNTERS_MAX;
-	status->counters = memory_array(n, sizeof *status->counters);
+	status->counters = memory_array(n + SNAT_CONTROL_N_COUNTERS, sizeof *status->counters);
 	if (status->counters == NULL)
 		return;
 	for (uint32_t i = 0; i < n; i++) {
@@ -139,6 +306,8 @@ static void fill_counters(const struct control *c, struct node_status *status)
 		(void)text_copy(counter->name, sizeof counter->name, values[i].name);
 		counter->value = values[i].value;
 	}
+	snat_control_read_counters(&c->snat, status->counters + n);
+	status->n_counters += SNAT_CONTROL_N_COUNTERS;
 }
 
 static void on_status_request(struct node_status *status, void *user)
@@ -150,17 +319,24 @@ static void on_status_request(struct node_status *status, void *user)
 	(void)text_copy(status->name, sizeof status->name, c->config->node.name);
 	(void)text_copy(status->program_version, sizeof status->program_version, ANANTA_VERSION);
 	(void)text_copy(status->state, sizeof status->state, config != NULL ? "ready" : "no-config");
-	if (config != NULL)
+	if (config != NULL) {
 		fill_dips(c, config, status);
+		fill_snat(c, status);
+	}
 	fill_counters(c, status);
 }
 
 static void on_link_state(bool is_up, const struct error *err, void *user)
 {
+	struct control *c = user;
 	if (is_up)
-		log_info("subscribed", "host=%s", ((const struct control *)user)->config->node.name);
+		log_info("subscribed", "host=%s", c->config->node.name);
 	else
 		log_warn("unsubscribed", "text=\"%s\"", err != NULL ? err->text : "");
+	snat_control_on_link(&c->snat, is_up, uv_now(c->loop));
+	send_orders(c);
+	if (!is_up && c->snat.leases.n > 0)
+		save_soon(c); // when that was
 }
 
 // ---- Life ----
@@ -173,7 +349,10 @@ static int start_link(struct control *c, uv_loop_t *loop, struct error *err)
 		.n_managers = node->n_managers,
 		.subscribes = true,
 		.subscribe = { .role = ROLE_AGENT, .node = { .addr = node->address.addr } },
-		.handler = { .on_update = on_update, .on_status_request = on_status_request, .on_state = on_link_state },
+		.handler = { .on_update = on_update,
+		             .on_status_request = on_status_request,
+		             .on_notice = on_notice,
+		             .on_state = on_link_state },
 		.user = c,
 	};
 	(void)text_copy(config.subscribe.node.name, sizeof config.subscribe.node.name, node->name);
@@ -194,18 +373,28 @@ static int start_socket(struct control *c, uv_loop_t *loop, struct error *err)
 	return local_socket_create(loop, &config, &c->socket, err);
 }
 
+static void start_handles(struct control *c, uv_loop_t *loop)
+{
+	uv_timer_init(loop, &c->tend);
+	uv_timer_init(loop, &c->save);
+	uv_timer_init(loop, &c->orders);
+	c->tend.data = c->save.data = c->orders.data = c->reports.data = c;
+	CHECK(uv_poll_init(loop, &c->reports, data_plane_report_fd(c->dp)) == 0); // an eventfd can be polled
+	uv_poll_start(&c->reports, UV_READABLE, on_reports);
+	c->n_open_handles = 4;
+}
+
 int control_create(uv_loop_t *loop, const struct agent_file_config *config, const struct state_dir *dir,
                    struct data_plane *dp, struct control **ret_control, struct error *err)
 {
 	struct control *c = memory_array(1, sizeof *c);
 	if (c == NULL)
 		return error_set(err, ERR_NO_MEMORY, "no memory for the agent's control");
-	*c = (struct control){ .config = config, .dir = dir, .dp = dp, .n_open_handles = 2 };
+	*c = (struct control){ .config = config, .dir = dir, .dp = dp, .loop = loop };
 	store_init(&c->store);
-	uv_timer_init(loop, &c->tend);
-	uv_timer_init(loop, &c->save);
-	c->tend.data = c;
-	c->save.data = c;
+	snat_control_init(&c->snat, &(struct snat_control_config){ .dp = dp, .send = send_to_leader, .user = c },
+	                  uv_now(loop));
+	start_handles(c, loop);
 	load_last(c);
 	int code = start_link(c, loop, err);
 	if (code == 0)
@@ -225,6 +414,7 @@ static void on_handle_closed(uv_handle_t *handle)
 	if (--c->n_open_handles > 0)
 		return;
 	store_fini(&c->store);
+	snat_control_fini(&c->snat);
 	memory_free(c);
 }
 
@@ -232,9 +422,13 @@ void control_destroy(struct control *c)
 {
 	if (c == NULL)
 		return;
+	if (c->snat.is_up && c->snat.leases.n > 0)
+		c->is_unsaved = true; // a leader was there until now
 	save(c);
 	manager_link_destroy(c->link);
 	local_socket_destroy(c->socket);
 	uv_close((uv_handle_t *)&c->tend, on_handle_closed);
 	uv_close((uv_handle_t *)&c->save, on_handle_closed);
+	uv_close((uv_handle_t *)&c->orders, on_handle_closed);
+	uv_close((uv_handle_t *)&c->reports, on_handle_closed);
 }

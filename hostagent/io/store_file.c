@@ -30,17 +30,18 @@ static int write_file(const char *path, const uint8_t *bytes, size_t n, struct e
 	return 0;
 }
 
-int store_file_save(const struct state_dir *dir, const struct store *store, struct error *err)
+int store_file_save(const struct state_dir *dir, const struct store *store, const struct snat_image *leases,
+                    struct error *err)
 {
 	char path[STATE_PATH_BYTES];
 	char new_path[STATE_PATH_BYTES];
-	struct state_snapshot all = { .version = store->version };
+	struct state_snapshot all = { .version = store->version, .snat = *leases }; // borrowed
 	uint8_t *bytes;
 	size_t n;
 	if (store_get_all(store, &all.objects) != 0)
 		return error_set(err, ERR_NO_MEMORY, "no memory to save the configuration");
 	int code = snapshot_encode(&all, &bytes, &n);
-	state_snapshot_fini(&all);
+	change_list_fini(&all.objects);
 	if (code != 0)
 		return error_set(err, (enum error_code)code, "no memory to save the configuration");
 	code = write_file(state_dir_path(dir, "config.new", new_path), bytes, n, err);
@@ -74,23 +75,35 @@ static int read_file(const char *path, uint8_t **ret_bytes, size_t *ret_n, struc
 	return 0;
 }
 
-int store_file_load(const struct state_dir *dir, struct store *store, struct error *err)
+static int decode_file(const char *path, struct state_snapshot *ret_saved, struct error *err)
 {
-	char path[STATE_PATH_BYTES];
 	uint8_t *bytes = NULL;
 	size_t n = 0;
-	struct state_snapshot saved;
-	int code = read_file(state_dir_path(dir, "config", path), &bytes, &n, err);
+	int code = read_file(path, &bytes, &n, err);
 	if (code != 0)
 		return code;
-	code = snapshot_decode(bytes, n, &saved, err);
+	code = snapshot_decode(bytes, n, ret_saved, err);
 	memory_free(bytes);
+	return code == 0 ? 0 : error_prefix(err, "%s: ", path);
+}
+
+int store_file_load(const struct state_dir *dir, struct store *store, struct snat_image *ret_leases, struct error *err)
+{
+	char path[STATE_PATH_BYTES];
+	char kept_path[STATE_PATH_BYTES];
+	struct state_snapshot saved;
+	int code = decode_file(state_dir_path(dir, "config", path), &saved, err);
+	if (code == ERR_MALFORMED || code == ERR_VERSION)
+		(void)rename(path, state_dir_path(dir, "config.damaged", kept_path));
 	if (code != 0)
-		return error_prefix(err, "%s: ", path);
+		return code;
 	code = store_apply_update(store, &saved.objects, true, saved.version);
-	state_snapshot_fini(&saved);
-	if (code == 0)
+	if (code == 0) {
+		change_list_fini(&saved.objects);
+		*ret_leases = saved.snat;
 		return 0;
+	}
+	state_snapshot_fini(&saved);
 	store_fini(store);
 	return error_set(err, ERR_NO_MEMORY, "no memory for the configuration in %s", path);
 }

@@ -28,6 +28,9 @@ struct world {
 	struct conn *agent; // the agent's connection, at the manager
 	struct message command; // the last that the manager got
 	uint64_t acked;
+	uint64_t acked_leases;
+	struct lease_list leases; // that the manager holds for this host
+	struct snat_op_list asked; // all that the agent asked for
 	struct conn *client; // of the local socket
 	bool client_is_open;
 	struct message reply;
@@ -47,6 +50,17 @@ static void on_watchdog(uv_timer_t *timer)
 
 // ---- The manager ----
 
+static void send_leases(bool replaces, uint64_t version, const struct lease_list *leases)
+{
+	struct message m = { .type = MESSAGE_UPDATE,
+		                 .update = { .from_version = CONFIG_VERSION,
+		                             .to_version = CONFIG_VERSION,
+		                             .lease_version = version,
+		                             .replaces_leases = replaces,
+		                             .leases = *leases } };
+	ck_assert_int_eq(conn_send(w.agent, &m), 0);
+}
+
 static void send_update(uint64_t from, uint64_t to, struct change_list *changes)
 {
 	struct message m = { .type = MESSAGE_UPDATE,
@@ -62,7 +76,30 @@ static void send_snapshot(void)
 	fixture_store(&s);
 	ck_assert_int_eq(store_get_all(&s, &all), 0);
 	store_fini(&s);
-	send_update(0, CONFIG_VERSION, &all);
+	struct message m = { .type = MESSAGE_UPDATE,
+		                 .update = { .to_version = CONFIG_VERSION,
+		                             .changes = all,
+		                             .lease_version = 1,
+		                             .replaces_leases = true,
+		                             .leases = w.leases } };
+	ck_assert_int_eq(conn_send(w.agent, &m), 0);
+	change_list_fini(&all);
+}
+
+static struct lease lease_of(uint16_t first_port, uint32_t epoch)
+{
+	return (struct lease){ .vip = test_addr("203.0.113.10"),
+		                   .dip = test_addr("10.1.1.11"),
+		                   .first_port = first_port,
+		                   .n_ports = 8,
+		                   .epoch = epoch,
+		                   .granted_ms = epoch };
+}
+
+static void grant(uint16_t first_port, uint32_t epoch)
+{
+	struct lease l = lease_of(first_port, epoch);
+	ck_assert_int_eq(lease_list_append(&w.leases, &l), 0);
 }
 
 static void manager_message(struct conn *c, struct message *m, void *user)
@@ -70,8 +107,12 @@ static void manager_message(struct conn *c, struct message *m, void *user)
 	w.agent = c;
 	if (m->type == MESSAGE_SUBSCRIBE)
 		send_snapshot();
-	if (m->type == MESSAGE_ACK)
+	if (m->type == MESSAGE_ACK) {
 		w.acked = m->ack.version;
+		w.acked_leases = m->ack.lease_version;
+	}
+	for (uint32_t i = 0; m->type == MESSAGE_SNAT_ASK && i < m->ops.n; i++)
+		ck_assert_int_eq(snat_op_list_append(&w.asked, &m->ops.items[i]), 0);
 	if (m->type == MESSAGE_COMMAND_REQUEST) {
 		message_fini(&w.command);
 		w.command = *m;
@@ -175,7 +216,7 @@ static void set_up(void)
 	uv_timer_start(&w.watchdog, on_watchdog, WATCHDOG_MS, 0);
 	uv_unref((uv_handle_t *)&w.watchdog);
 	make_config();
-	w.dp.state = VM_PORT_OPEN;
+	fake_data_plane_init(&w.dp);
 	ck_assert_int_eq(state_dir_open(&w.dir, w.config.state_dir, &err), 0);
 }
 
@@ -196,7 +237,7 @@ static void start_control(void)
 
 static void tear_down(void)
 {
-	static const char *const names[] = { "lock", "config", "sock" };
+	static const char *const names[] = { "lock", "config", "config.damaged", "sock" };
 	char path[STATE_PATH_BYTES];
 	control_destroy(w.control);
 	conn_listener_destroy(w.manager);
@@ -207,7 +248,9 @@ static void tear_down(void)
 	uv_close((uv_handle_t *)&w.watchdog, NULL);
 	uv_run(&w.loop, UV_RUN_DEFAULT);
 	ck_assert_int_eq(uv_loop_close(&w.loop), 0); // nothing is left over
-	agent_config_destroy(w.dp.config);
+	fake_data_plane_fini(&w.dp);
+	lease_list_fini(&w.leases);
+	snat_op_list_fini(&w.asked);
 	message_fini(&w.command);
 	message_fini(&w.reply);
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -227,9 +270,11 @@ START_TEST(an_update_becomes_the_data_planes_configuration_and_is_kept)
 	control_destroy(w.control); // saves what is not yet saved
 	w.control = NULL;
 	struct store s;
+	struct snat_image leases;
 	struct error err = { 0 };
 	store_init(&s);
-	ck_assert_msg(store_file_load(&w.dir, &s, &err) == 0, "%s", err.text);
+	ck_assert_msg(store_file_load(&w.dir, &s, &leases, &err) == 0, "%s", err.text);
+	snat_image_fini(&leases);
 	ck_assert_uint_eq(s.version, CONFIG_VERSION);
 	ck_assert_uint_eq(s.dips.n, 3);
 	store_fini(&s);
@@ -243,7 +288,7 @@ START_TEST(the_last_configuration_is_used_while_no_manager_answers)
 	struct store s;
 	struct error err = { 0 };
 	fixture_store(&s);
-	ck_assert_int_eq(store_file_save(&w.dir, &s, &err), 0);
+	ck_assert_int_eq(store_file_save(&w.dir, &s, &(struct snat_image){ 0 }, &err), 0);
 	store_fini(&s);
 	start_control();
 	ck_assert_ptr_nonnull(w.dp.config); // before the loop has turned once
@@ -336,8 +381,203 @@ START_TEST(status_names_every_dip_and_counter)
 	ck_assert_uint_eq(status->version, CONFIG_VERSION);
 	ck_assert_uint_eq(status->n_dips, 2);
 	ck_assert_str_eq(status->dips[0].state, "missing-interface");
-	ck_assert_uint_eq(status->n_counters, 1);
+	ck_assert_uint_gt(status->n_counters, 1);
 	ck_assert_uint_eq(status->counters[0].value, 7);
+	bool has_own = false;
+	for (uint32_t i = 0; i < status->n_counters; i++)
+		has_own |= strcmp(status->counters[i].name, "snat_requests") == 0;
+	ck_assert(has_own);
+	tear_down();
+}
+END_TEST
+
+START_TEST(status_tells_of_a_dips_snat)
+{
+	set_up();
+	start_manager();
+	start_control();
+	RUN_UNTIL(w.acked == CONFIG_VERSION);
+	w.dp.n_held = 3;
+	w.dp.snat = (struct snat_dip_status){
+		.dip = test_ip4("10.1.1.12"),
+		.leased_ports = 160,
+		.used_ports = 90,
+		.flows = 1000,
+		.refused = 2,
+		.n_busiest = 1,
+		.busiest = { { .remote = test_ip4("198.51.100.7"),
+		               .remote_port = be16_from(443),
+		               .protocol = 6,
+		               .n_ports = 88 } },
+	};
+	ask(&(struct message){ .type = MESSAGE_STATUS_REQUEST, .request_id = 5 });
+	RUN_UNTIL(w.reply.type != 0);
+	const struct node_status *status = &w.reply.status;
+	ck_assert_uint_eq(status->n_dips, 2);
+	ck_assert_uint_eq(status->dips[0].snat.leased_ports, 0); // has none
+	const struct dip_snat *snat = &status->dips[1].snat;
+	ck_assert_uint_eq(snat->leased_ports, 160);
+	ck_assert_uint_eq(snat->used_ports, 90);
+	ck_assert_uint_eq(snat->flows, 1000);
+	ck_assert_uint_eq(snat->held_packets, 3);
+	ck_assert_uint_eq(snat->refused, 2);
+	ck_assert_uint_eq(snat->n_busiest, 1);
+	ck_assert_uint_eq(snat->busiest[0].port, 443);
+	ck_assert_uint_eq(snat->busiest[0].n_ports, 88);
+	tear_down();
+}
+END_TEST
+
+// ---- SNAT ----
+
+START_TEST(leases_reach_the_worker_and_are_acknowledged)
+{
+	set_up();
+	grant(1024, 1);
+	start_manager();
+	start_control();
+	RUN_UNTIL(w.acked_leases == 1);
+	ck_assert_str_eq(fake_data_plane_take_orders(&w.dp), "+1024/8@1, rebuild, link up");
+	ck_assert_uint_eq(w.dp.n_configs_at_first_order, 1); // the worker knows the DIP when its lease comes
+	struct lease l = lease_of(1032, 2);
+	send_leases(false, 2, &(struct lease_list){ .n = 1, .items = &l });
+	RUN_UNTIL(w.acked_leases == 2);
+	ck_assert_str_eq(fake_data_plane_take_orders(&w.dp), "+1032/8@2");
+	ck_assert_uint_eq(w.dp.n_configs, 1); // for leases alone no configuration is built
+	tear_down();
+}
+END_TEST
+
+static void worker_asks(uint64_t seq)
+{
+	struct snat_report r = { .kind = SNAT_REPORT_WANTED, .dip = test_ip4("10.1.1.11"), .seq = seq, .n_wanted = 16 };
+	fake_data_plane_report(&w.dp, &r);
+}
+
+static void worker_returns(uint16_t first_port, uint32_t epoch)
+{
+	struct snat_report r = { .kind = SNAT_REPORT_RETURNED,
+		                     .vip = test_ip4("203.0.113.10"),
+		                     .dip = test_ip4("10.1.1.11"),
+		                     .first_port = first_port,
+		                     .n_ports = 8,
+		                     .epoch = epoch };
+	fake_data_plane_report(&w.dp, &r);
+}
+
+START_TEST(a_request_goes_to_the_leader_and_its_answer_to_the_worker)
+{
+	set_up();
+	start_manager();
+	start_control();
+	RUN_UNTIL(w.acked == CONFIG_VERSION);
+	(void)fake_data_plane_take_orders(&w.dp);
+	worker_asks(100);
+	RUN_UNTIL(w.asked.n == 1);
+	struct ip_addr dip = test_addr("10.1.1.11");
+	ck_assert_int_eq(w.asked.items[0].kind, SNAT_REQUEST);
+	ck_assert_uint_eq(w.asked.items[0].seq, 100);
+	ck_assert_uint_eq(w.asked.items[0].n_ports, 16);
+	ck_assert(ip_addr_equal(&w.asked.items[0].dip, &dip));
+	struct message refusal = { .type = MESSAGE_SNAT_REPLY };
+	refusal.snat_reply.dip = dip;
+	refusal.snat_reply.seq = 100;
+	error_set(&refusal.snat_reply.err, ERR_LIMIT, "max_ports_per_dip");
+	ck_assert_int_eq(conn_send(w.agent, &refusal), 0);
+	RUN_UNTIL(w.dp.n_orders > 0);
+	ck_assert_str_eq(fake_data_plane_take_orders(&w.dp), "answer 100 limit");
+	tear_down();
+}
+END_TEST
+
+START_TEST(after_a_reconnect_what_was_not_answered_is_asked_again)
+{
+	set_up();
+	grant(1024, 1);
+	start_manager();
+	start_control();
+	RUN_UNTIL(w.acked == CONFIG_VERSION);
+	(void)fake_data_plane_take_orders(&w.dp);
+	worker_asks(100);
+	worker_returns(1024, 1);
+	RUN_UNTIL(w.asked.n == 2);
+	conn_close(w.agent);
+	RUN_UNTIL(w.agent == NULL);
+	w.acked = 0;
+	RUN_UNTIL(w.acked == CONFIG_VERSION);
+	// This leader never heard of the return: the lease is ours, and the worker has it again.
+	ck_assert_str_eq(fake_data_plane_take_orders(&w.dp), "link down, -1024/8@1, +1024/8@1, link up");
+	worker_asks(100); // as it does when it hears of the link
+	RUN_UNTIL(w.asked.n == 3);
+	ck_assert_uint_eq(w.asked.items[2].seq, w.asked.items[0].seq);
+	tear_down();
+}
+END_TEST
+
+START_TEST(leases_are_there_after_a_restart_without_any_manager)
+{
+	set_up();
+	grant(1024, 1);
+	grant(1032, 2);
+	start_manager();
+	start_control();
+	RUN_UNTIL(w.acked == CONFIG_VERSION);
+	worker_returns(1032, 2);
+	RUN_UNTIL(w.asked.n == 1);
+	control_destroy(w.control);
+	w.control = NULL;
+	conn_listener_destroy(w.manager);
+	w.manager = NULL;
+	RUN_UNTIL(w.agent == NULL);
+	fake_data_plane_fini(&w.dp);
+	fake_data_plane_init(&w.dp);
+	start_control();
+	ck_assert_uint_eq(w.dp.n_configs_at_first_order, 1);
+	RUN_UNTIL(w.dp.n_tended > 0);
+	ck_assert_uint_eq(w.dp.n_given_at_first_tend, 2); // no VM port is opened before
+	ck_assert_str_eq(fake_data_plane_take_orders(&w.dp), "+1024/8@1, rebuild");
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_saved_file_that_is_none_is_set_aside_and_the_managers_are_asked)
+{
+	set_up();
+	char path[STATE_PATH_BYTES];
+	FILE *f = fopen(state_dir_path(&w.dir, "config", path), "w");
+	ck_assert_ptr_nonnull(f);
+	fputs("this is no configuration", f);
+	fclose(f);
+	grant(1024, 1);
+	start_manager();
+	start_control();
+	ck_assert_ptr_null(w.dp.config);
+	ck_assert_int_eq(access(state_dir_path(&w.dir, "config.damaged", path), F_OK), 0);
+	RUN_UNTIL(w.acked == CONFIG_VERSION);
+	ck_assert_str_eq(fake_data_plane_take_orders(&w.dp), "+1024/8@1, rebuild, link up");
+	tear_down();
+}
+END_TEST
+
+START_TEST(vm_ports_wait_until_the_worker_has_taken_all_leases)
+{
+	set_up();
+	struct store s;
+	struct error err = { 0 };
+	struct snat_image saved = { 0 };
+	for (uint32_t i = 0; i < 10; i++)
+		grant((uint16_t)(1024 + 8 * i), i + 1);
+	saved.held = w.leases;
+	fixture_store(&s);
+	ck_assert_int_eq(store_file_save(&w.dir, &s, &saved, &err), 0);
+	store_fini(&s);
+	w.dp.orders_max = 4;
+	start_control();
+	while (w.dp.n_tended == 0) {
+		w.dp.n_orders = 0; // taken
+		uv_run(&w.loop, UV_RUN_ONCE);
+	}
+	ck_assert_uint_eq(w.dp.n_given_at_first_tend, 11);
 	tear_down();
 }
 END_TEST
@@ -367,4 +607,9 @@ END_TEST
 SUITE_MAIN("agent control", an_update_becomes_the_data_planes_configuration_and_is_kept,
            the_last_configuration_is_used_while_no_manager_answers, a_vm_is_attached_by_way_of_the_leader,
            a_command_that_is_not_this_hosts_is_refused_at_once, a_refusal_of_the_leader_is_passed_back,
-           status_names_every_dip_and_counter, a_client_that_leaves_with_a_command_under_way_does_no_harm)
+           status_names_every_dip_and_counter, status_tells_of_a_dips_snat,
+           leases_reach_the_worker_and_are_acknowledged, a_request_goes_to_the_leader_and_its_answer_to_the_worker,
+           after_a_reconnect_what_was_not_answered_is_asked_again, leases_are_there_after_a_restart_without_any_manager,
+           a_saved_file_that_is_none_is_set_aside_and_the_managers_are_asked,
+           vm_ports_wait_until_the_worker_has_taken_all_leases,
+           a_client_that_leaves_with_a_command_under_way_does_no_harm)

@@ -34,7 +34,8 @@ static struct state_dir open_dir(void)
 
 static void remove_dir(struct state_dir *d)
 {
-	static const char *const names[] = { "lock", "flows", "flows.damaged", "flows.new", "config", "config.new" };
+	static const char *const names[] = { "lock",   "flows",      "flows.damaged", "flows.new",
+		                                 "config", "config.new", "config.damaged" };
 	char path[STATE_PATH_BYTES];
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
 		unlink(state_dir_path(d, names[i], path));
@@ -177,23 +178,84 @@ START_TEST(two_agents_do_not_share_a_directory)
 }
 END_TEST
 
-START_TEST(the_last_configuration_is_there_again)
+static struct snat_image two_leases(void)
+{
+	struct snat_image image = { .version = 42, .clock_ms = 1700000000000 };
+	for (uint32_t i = 0; i < 2; i++) {
+		struct lease l = { .vip = test_addr("203.0.113.10"),
+			               .dip = test_addr("10.1.1.11"),
+			               .first_port = (uint16_t)(1024 + 8 * i),
+			               .n_ports = 8,
+			               .epoch = 7 + i,
+			               .granted_ms = 1600000000000 };
+		ck_assert_int_eq(lease_list_append(&image.held, &l), 0);
+	}
+	return image;
+}
+
+START_TEST(the_last_configuration_and_its_leases_are_there_again)
 {
 	struct state_dir d = open_dir();
 	struct error err = { 0 };
 	struct store saved;
 	struct store loaded;
+	struct snat_image leases = two_leases();
+	struct snat_image again;
 	fixture_store(&saved);
 	store_init(&loaded);
-	ck_assert_int_eq(store_file_load(&d, &loaded, &err), ERR_NOT_FOUND);
-	ck_assert_msg(store_file_save(&d, &saved, &err) == 0, "%s", err.text);
-	ck_assert_msg(store_file_load(&d, &loaded, &err) == 0, "%s", err.text);
+	ck_assert_int_eq(store_file_load(&d, &loaded, &again, &err), ERR_NOT_FOUND);
+	ck_assert_msg(store_file_save(&d, &saved, &leases, &err) == 0, "%s", err.text);
+	ck_assert_msg(store_file_load(&d, &loaded, &again, &err) == 0, "%s", err.text);
 	ck_assert(store_equal(&saved, &loaded));
+	ck_assert_uint_eq(again.version, 42);
+	ck_assert_uint_eq(again.clock_ms, leases.clock_ms);
+	ck_assert_uint_eq(again.held.n, 2);
+	ck_assert_mem_eq(again.held.items, leases.held.items, 2 * sizeof *leases.held.items);
+	snat_image_fini(&again);
+	snat_image_fini(&leases);
 	store_fini(&loaded);
+	store_fini(&saved);
+	remove_dir(&d);
+}
+END_TEST
+
+// Every byte of it changed, and every length: it is what was saved in some other way, or it is refused, and then nothing is
+// taken from it.
+START_TEST(a_damaged_configuration_file_gives_nothing_or_something_whole)
+{
+	struct state_dir d = open_dir();
+	struct error err = { 0 };
+	struct store saved;
+	struct snat_image leases = two_leases();
 	char path[STATE_PATH_BYTES];
-	ck_assert_int_eq(truncate(state_dir_path(&d, "config", path), 20), 0);
-	ck_assert_int_ne(store_file_load(&d, &loaded, &err), 0);
-	ck_assert_uint_eq(loaded.dips.n, 0);
+	char damaged[STATE_PATH_BYTES];
+	struct stat st;
+	fixture_store(&saved);
+	ck_assert_msg(store_file_save(&d, &saved, &leases, &err) == 0, "%s", err.text);
+	ck_assert_int_eq(stat(state_dir_path(&d, "config", path), &st), 0);
+	for (off_t at = 0; at < st.st_size; at++) {
+		for (int kind = 0; kind < 2; kind++) {
+			struct store loaded;
+			struct snat_image again;
+			store_init(&loaded);
+			ck_assert_msg(store_file_save(&d, &saved, &leases, &err) == 0, "%s", err.text);
+			int fd = open(path, O_RDWR);
+			if (kind == 0)
+				ck_assert_int_eq(ftruncate(fd, at), 0);
+			else
+				ck_assert_int_eq(pwrite(fd, "\xff", 1, at), 1);
+			close(fd);
+			int code = store_file_load(&d, &loaded, &again, &err);
+			ck_assert_int_eq(exists(&d, "config.damaged"), code != 0);
+			if (code == 0) {
+				snat_image_fini(&again);
+				store_fini(&loaded);
+			}
+			ck_assert_uint_eq(loaded.dips.n, 0);
+			unlink(state_dir_path(&d, "config.damaged", damaged));
+		}
+	}
+	snat_image_fini(&leases);
 	store_fini(&saved);
 	remove_dir(&d);
 }
@@ -303,6 +365,7 @@ END_TEST
 
 SUITE_MAIN("agent state", flows_are_there_again_after_the_process, another_capacity_carries_the_flows_over,
            a_damaged_or_foreign_file_is_set_aside, a_link_in_the_place_of_the_file_is_not_followed,
-           two_agents_do_not_share_a_directory, the_last_configuration_is_there_again,
+           two_agents_do_not_share_a_directory, the_last_configuration_and_its_leases_are_there_again,
+           a_damaged_configuration_file_gives_nothing_or_something_whole,
            the_local_socket_takes_dips_of_its_own_host_only, a_config_file_is_read_with_its_defaults,
            a_wrong_config_file_is_refused_by_field)
