@@ -32,7 +32,22 @@ WEIGHTS = {"vm1-1": 1, "vm2-1": 2, "vm3-1": 3}
 REQUESTS = 300
 # 300 draws by weight: the chance of a larger chi-square with two degrees of freedom is one in a million.
 CHI_SQUARE_LIMIT = 27.6
+CLIENT = "198.51.100.11"
 POLL_S = 0.05
+# Answers each HTTP request with the address and port that it came from.
+PEER_SERVER = """
+import http.server
+class Peer(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(f"{self.client_address[0]} {self.client_address[1]}\\n".encode())
+    def log_message(self, *_):
+        pass
+server = http.server.ThreadingHTTPServer(("", 7000), Peer)
+print("ready", flush=True)
+server.serve_forever()
+"""
 COLOUR = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 PICTURE = """\
@@ -142,7 +157,8 @@ class Story:
     # --- chapters
 
     def tell(self):
-        for chapter in (self.vip, self.routes, self.spread, self.direct_return, self.four_shapes, self.mux_dies, self.leader_dies):
+        for chapter in (self.vip, self.routes, self.spread, self.direct_return, self.four_shapes, self.outbound, self.mux_dies,
+                        self.leader_dies):
             chapter()
             self.close()
 
@@ -246,8 +262,34 @@ class Story:
             raise StoryError("a packet was not seen where it should pass") from error
         return said.strip()
 
+    def outbound(self):
+        heading("7. VMs reach the Internet with the VIP as their source")
+        with open(f"{self.lab.directory}/web.json", encoding="utf-8") as file:
+            vip = json.load(file)
+        vip["snat"] = {"dips": [f"10.1.{vm[2]}.{10 + int(vm[4])}" for vm in WEIGHTS]}
+        with open(f"{self.lab.directory}/web.json", "w", encoding="utf-8") as file:
+            file.write(json.dumps(vip))
+        say(f'the VIP gets  "snat": {json.dumps(vip["snat"])}')
+        self.show("mgr1", "anantactl", "vip", "apply", "-f", "web.json")
+        server = self.spawn("client1", "python3", "-c", PEER_SERVER)
+        require(server.stdout.readline() == "ready\n", "the server on client1 does not start")
+        ports = "{ " + ", ".join(f'"{name}"' for name in self.mux_names()) + " }"
+        out = self.watch("fabric", f"oifname {ports} ip daddr {CLIENT} tcp dport 7000", family="bridge", hook="forward")
+        back = self.watch("fabric", f"oifname {ports} ip saddr {CLIENT} ip daddr {VIP} tcp sport 7000", family="bridge", hook="forward")
+        eventually(lambda: self.run("vm1-1", "curl", "-sS", "--max-time", 10, f"http://{CLIENT}:7000/").split()[0] == VIP, "ports are leased")
+        for vm in WEIGHTS:
+            said = self.show(vm, "curl", "-sS", "--max-time", 10, f"http://{CLIENT}:7000/")
+            require(said.split()[0] == VIP, f"{vm} is not seen as the VIP")
+        say("(the server says how it sees its peer)")
+        self.show("mgr1", "anantactl", "snat", "show", VIP)
+        seen_port = said.split()[1]
+        self.show("mgr1", "anantactl", "snat", "whohad", f"{VIP}:{seen_port}")
+        require(out.packets() == 0, "a mux has seen outbound packets")
+        require(back.packets() > 0, "no mux has seen the replies")
+        good("  out directly, no mux sees it; the replies come back through any mux, which knows the lease and no connection")
+
     def mux_dies(self):
-        heading("7. A mux is killed in the middle of a download")
+        heading("8. A mux is killed in the middle of a download")
         carried = {mux: self.watch("fabric", f'oifname "{mux}" ip daddr {VIP}', family="bridge", hook="forward") for mux in self.mux_names()}
         path = f"{self.lab.directory}/download"
         download = self.spawn("client1", "curl", "-sS", "--max-time", 60, "-o", path, f"http://{VIP}/slow/big")
@@ -271,7 +313,7 @@ class Story:
         say("  and the router has two next hops again")
 
     def leader_dies(self):
-        heading("8. The leader of the managers is killed, and a VIP added right after")
+        heading("9. The leader of the managers is killed, and a VIP added right after")
         self.show("mgr1", "anantactl", "cluster", "status")
         leader = self.lab.control().leader()
         other = next(node.name for node in self.lab.topo.of_kind("mgr") if node.name != leader)
