@@ -4,7 +4,7 @@ import json
 import time
 
 from counters import AGENT_DROP_SNAT_EXHAUSTED
-from harness import LabTest, Labs, dip, document, endpoint, eventually
+from harness import TOOLS, LabTest, dip, endpoint, eventually
 
 CLIENT = "198.51.100.11"
 PORT = 7001
@@ -25,13 +25,12 @@ class SnatTest(LabTest):
 
     @staticmethod
     def tool_path(name):
-        from harness import TOOLS
         return f"{TOOLS}/{name}.py"
 
     def use(self, vms, *endpoints, vip=None, lab=None, **policy):
         """The test's VIP with SNAT for these VMs, announced; the server listens."""
         lab, vip = lab or self.lab, vip or self.vip
-        lab.apply({**document(vip, *endpoints), "snat": snat(vms, **policy)})
+        lab.apply({"vip": vip, "tenant": "test", "snat": snat(vms, **policy), **({"endpoints": list(endpoints)} if endpoints else {})})
         self.addCleanup(lambda: lab.anantactl("vip", "delete", vip, check=False))
         lab.wait_announced(vip)
 
