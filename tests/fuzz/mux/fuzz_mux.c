@@ -18,6 +18,13 @@ static struct fixture *make_mux(void)
 	neighbor_table_insert(&f->worker.neighbors, test_ip4("10.0.0.2"));
 	for (unsigned i = 1; i <= 8; i++)
 		fixture_put_vip(f, test_random_vip(&seed, i + 8));
+	for (uint32_t i = 0; i < f->snat.n; i++) { // every other range of some
+		char vip[IP_ADDR_TEXT_BYTES];
+		ip_addr_format(&f->snat.items[i]->vip, vip);
+		for (uint32_t port = 1024; port < 2048; port += 16)
+			fixture_lease(f, vip, "10.1.7.7", (uint16_t)port, 8);
+	}
+	CHECK(f->snat.n > 1 && f->snat.n < f->store.vips.n);
 	return f;
 }
 
