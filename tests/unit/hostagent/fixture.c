@@ -86,6 +86,7 @@ void fixture_init(struct agent_fixture *f, uint32_t n_flows)
 
 void fixture_fini(struct agent_fixture *f)
 {
+	snat_destroy(f->agent.snat);
 	agent_config_destroy(f->config);
 	store_fini(&f->store);
 	free(f->block);
@@ -145,4 +146,83 @@ struct test_tuple vm_tuple(const char *src, uint16_t src_port, const char *dst, 
 		.src_mac = addr == test_ip4("10.1.1.12") ? &FIXTURE_VM2_MAC : &FIXTURE_VM1_MAC,
 		.dst_mac = &FIXTURE_GATEWAY_MAC,
 	};
+}
+
+// ---- SNAT ----
+
+static struct vip_config *snat_vip(const char *addr, const char *tenant, const struct snat_policy *policy,
+                                   const char *first, const char *second)
+{
+	struct vip_config *v = memory_array(1, sizeof *v);
+	v->vip = test_addr(addr);
+	CHECK(text_copy(v->tenant, sizeof v->tenant, tenant));
+	v->endpoints = memory_array(0, sizeof *v->endpoints);
+	v->n_snat_dips = second != NULL ? 2 : 1;
+	v->snat_dips = memory_array(v->n_snat_dips, sizeof *v->snat_dips);
+	v->snat_dips[0] = test_addr(first);
+	if (second != NULL)
+		v->snat_dips[1] = test_addr(second);
+	if (policy != NULL)
+		v->snat = *policy;
+	CHECK(vip_config_validate(v, NULL) == 0);
+	return v;
+}
+
+static struct mono_time fixture_now(const struct agent_fixture *f)
+{
+	return f->agent.now;
+}
+
+void fixture_add_snat(struct agent_fixture *f, const struct snat_policy *policy)
+{
+	static const struct snat_limits limits = { .n_dips = 8, .n_blocks = 64, .n_destinations = 512, .n_mappings = 512 };
+	fixture_change(f, test_put_vip(snat_vip("203.0.113.20", "out", policy, "10.1.1.11", "10.1.1.12")));
+	fixture_change(f, test_put_vip(snat_vip("203.0.113.21", "out", policy, "10.1.1.11", NULL)));
+	CHECK(snat_create(&limits, TEST_SEED, 100, fixture_now(f), &f->agent.snat, NULL) == 0);
+	struct snat_order rebuild = { .kind = SNAT_ORDER_REBUILD };
+	agent_snat_order(&f->agent, &rebuild);
+	fixture_link(f, true);
+}
+
+void fixture_lease(struct agent_fixture *f, const char *vip, const char *dip, uint16_t first_port, uint16_t n_ports,
+                   uint32_t epoch)
+{
+	struct snat_order o = { .kind = SNAT_ORDER_LEASE,
+		                    .vip = test_ip4(vip),
+		                    .dip = test_ip4(dip),
+		                    .first_port = first_port,
+		                    .n_ports = n_ports,
+		                    .epoch = epoch };
+	agent_snat_order(&f->agent, &o);
+}
+
+void fixture_end(struct agent_fixture *f, const char *vip, const char *dip, uint16_t first_port, uint32_t epoch)
+{
+	struct snat_order o = {
+		.kind = SNAT_ORDER_END, .vip = test_ip4(vip), .dip = test_ip4(dip), .first_port = first_port, .epoch = epoch
+	};
+	agent_snat_order(&f->agent, &o);
+}
+
+void fixture_answer(struct agent_fixture *f, const char *dip, uint64_t seq, enum error_code code)
+{
+	struct snat_order o = { .kind = SNAT_ORDER_ANSWERED, .dip = test_ip4(dip), .seq = seq, .code = code };
+	agent_snat_order(&f->agent, &o);
+}
+
+void fixture_link(struct agent_fixture *f, bool is_up)
+{
+	struct snat_order o = { .kind = SNAT_ORDER_LINK, .is_up = is_up };
+	agent_snat_order(&f->agent, &o);
+}
+
+void fixture_pass(struct agent_fixture *f, uint32_t n_seconds)
+{
+	for (uint32_t i = 0; i < n_seconds; i++) {
+		struct mono_time now = mono_add_us(fixture_now(f), 1000000);
+		agent_set_now(&f->agent, now);
+		agent_expire_flows(&f->agent, now, FLOW_SWEEP_US);
+		if (f->agent.snat != NULL)
+			agent_snat_tend(&f->agent, now, 1000000);
+	}
 }

@@ -5,6 +5,10 @@
 //   VIP 203.0.113.10      tcp 80 -> 10.1.1.11:8080, 10.1.2.11:8080      udp 53 -> 10.1.1.11:5353
 //                         tcp 81, tcp 82 -> 10.1.1.12:8080 (one port of the VM, two endpoints)
 //
+// With SNAT also:
+//   VIP 203.0.113.20      snat 10.1.1.11, 10.1.1.12 (the policy of the caller)
+//   VIP 203.0.113.21      snat 10.1.1.11
+//
 // MAC addresses: the uplink is TEST_MAC_B, the gateway TEST_MAC_A, a VM 02:00:00:01:01:0b by its DIP.
 #pragma once
 
@@ -24,6 +28,19 @@ void fixture_store(struct store *s);
 
 void fixture_init(struct agent_fixture *f, uint32_t n_flows);
 void fixture_fini(struct agent_fixture *f);
+
+// Puts the VIPs with SNAT, with this policy (NULL: the default one), and gives the agent what SNAT needs: it is ready, a leader
+// can be asked, nothing is leased.
+void fixture_add_snat(struct agent_fixture *f, const struct snat_policy *policy);
+
+void fixture_lease(struct agent_fixture *f, const char *vip, const char *dip, uint16_t first_port, uint16_t n_ports,
+                   uint32_t epoch);
+void fixture_end(struct agent_fixture *f, const char *vip, const char *dip, uint16_t first_port, uint32_t epoch);
+void fixture_answer(struct agent_fixture *f, const char *dip, uint64_t seq, enum error_code code);
+void fixture_link(struct agent_fixture *f, bool is_up);
+
+// Time goes on, second by second, with all that it brings.
+void fixture_pass(struct agent_fixture *f, uint32_t n_seconds);
 
 // Applies a change to the store and gives the agent the configuration that follows.
 void fixture_change(struct agent_fixture *f, struct change c);
