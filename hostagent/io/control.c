@@ -144,7 +144,7 @@ static void on_notice(const struct message *m, void *user)
 	struct control *c = user;
 	if (m->type != MESSAGE_SNAT_REPLY)
 		return;
-	snat_control_on_reply(&c->snat, m);
+	snat_control_on_reply(&c->snat, m, uv_now(c->loop));
 	send_orders(c);
 }
 

@@ -43,10 +43,12 @@ static uint64_t take_suppressed(struct snat_control *s)
 static const char *why_exhausted(enum error_code code)
 {
 	if (code == ERR_OK)
-		return "all leased ports are in use towards it, and the DIP may lease no more";
+		return "all leased ports are in use towards it, and the DIP may lease no more: raise max_ports_per_dip";
 	if (code == ERR_UNAVAILABLE)
-		return "all leased ports are in use towards it, and no manager can be reached";
-	return "all leased ports are in use towards it, and managers lease no more";
+		return "all leased ports are in use towards it, and no leader can be reached";
+	if (code == ERR_TIMEOUT)
+		return "all leased ports are in use towards it, and the managers did not answer in time";
+	return "all leased ports are in use towards it, and the managers lease no more";
 }
 
 static void log_exhausted(struct snat_control *s, const struct snat_report *r, uint64_t now_ms)
@@ -66,6 +68,13 @@ static void log_near_limit(struct snat_control *s, const struct snat_report *r, 
 		log_warn("snat-near-limit", "dip=%s leased_ports=%u max_ports=%u suppressed=%" PRIu64 " text=\"%s\"",
 		         text_of(r->dip).text, r->n_ports, r->n_wanted, take_suppressed(s),
 		         "80 % of max_ports_per_dip are leased; raise it, or list the DIP under another VIP, too");
+}
+
+static void log_refused(struct snat_control *s, be32 dip, const struct error *err, uint64_t now_ms)
+{
+	if (event_is_due(s, now_ms))
+		log_warn("snat-refused", "dip=%s code=%s suppressed=%" PRIu64 " text=\"%s\"", text_of(dip).text,
+		         error_code_name(err->code), take_suppressed(s), err->text);
 }
 
 // ---- Asking ----
@@ -200,11 +209,14 @@ int snat_control_on_update(struct snat_control *s, const struct update *u, bool 
 	return 0;
 }
 
-void snat_control_on_reply(struct snat_control *s, const struct message *reply)
+void snat_control_on_reply(struct snat_control *s, const struct message *reply, uint64_t now_ms)
 {
 	const struct error *err = &reply->snat_reply.err;
 	be32 dip = ip_addr_to_v4(&reply->snat_reply.dip);
-	s->counters.snat_requests_refused += err->code != 0;
+	if (err->code != 0) {
+		s->counters.snat_requests_refused++;
+		log_refused(s, dip, err, now_ms);
+	}
 	struct snat_order order = {
 		.kind = SNAT_ORDER_ANSWERED, .dip = dip, .seq = reply->snat_reply.seq, .code = err->code
 	};

@@ -75,7 +75,7 @@ NODISCARD int snat_control_get(const struct snat_control *s, struct snat_image *
 // nothing was changed, the update is to be had again as a whole.
 NODISCARD int snat_control_on_update(struct snat_control *s, const struct update *u, bool *ret_is_changed);
 
-void snat_control_on_reply(struct snat_control *s, const struct message *reply);
+void snat_control_on_reply(struct snat_control *s, const struct message *reply, uint64_t now_ms);
 void snat_control_on_link(struct snat_control *s, bool is_up, uint64_t now_ms);
 
 // Takes what the worker has reported and sends what it asks for, in as few messages as possible.

@@ -195,11 +195,11 @@ START_TEST(an_answer_follows_its_leases)
 	struct message reply = { .type = MESSAGE_SNAT_REPLY };
 	reply.snat_reply.dip = ip_addr_from_v4(test_ip4(DIP));
 	reply.snat_reply.seq = 100;
-	snat_control_on_reply(&w.snat, &reply);
+	snat_control_on_reply(&w.snat, &reply, START_MS);
 	ck_assert_str_eq(take_orders(), "+2048/8@9, +2056/8@9, answer 100 ok");
 	error_set(&reply.snat_reply.err, ERR_LIMIT, "no more");
 	reply.snat_reply.seq = 101;
-	snat_control_on_reply(&w.snat, &reply);
+	snat_control_on_reply(&w.snat, &reply, START_MS);
 	ck_assert_str_eq(take_orders(), "answer 101 limit");
 	ck_assert_uint_eq(w.snat.counters.snat_requests_refused, 1);
 	tear_down();
