@@ -125,8 +125,7 @@ static int check_op(const struct server *s, const struct snat_op *op, struct err
 	lease_list_fini(&leases);
 	if (code != 0)
 		return error_set(err, ERR_NO_MEMORY, "memory is short");
-	return has_any ? 0
-	               : error_set(err, ERR_NOT_FOUND, "snat: %s holds no ports", ip_addr_format(&op->dip, text));
+	return has_any ? 0 : error_set(err, ERR_NOT_FOUND, "snat: %s holds no ports", ip_addr_format(&op->dip, text));
 }
 
 void commands_on_request(struct peer *p, uint64_t request_id, const struct change_list *changes,

@@ -25,23 +25,23 @@ void latency_window_add(struct latency_window *w, uint64_t us, struct mono_time 
 uint64_t latency_window_quantile_us(const struct latency_window *w, uint32_t percent, struct mono_time now);
 
 // Named snat_<x> in ClusterReply.
-#define SNAT_STATS(X)                                                                                           \
-	X(requests) /* that came, repetitions too */                                                                \
-	X(granted) /* requests */                                                                                   \
-	X(granted_ports)                                                                                            \
-	X(repeated) /* requests that had been carried out before */                                                 \
-	X(refused_at_limit)                                                                                         \
-	X(refused_pool_empty)                                                                                       \
-	X(refused_not_configured)                                                                                   \
-	X(refused_queue_full)                                                                                       \
-	X(refused_foreign) /* of a DIP that is not attached on the host whose agent asked */                        \
-	X(failed) /* requests that Raft did not take, or that were under way when leadership was lost */            \
-	X(returned) /* leases */                                                                                    \
-	X(revoked) /* leases of hosts that are gone: DIPs */                                                        \
-	X(batches)                                                                                                  \
-	X(batch_ops)                                                                                                \
-	X(batch_ops_max)                                                                                            \
-	X(answers)                                                                                                  \
+#define SNAT_STATS(X)                                                                                \
+	X(requests) /* that came, repetitions too */                                                     \
+	X(granted) /* requests */                                                                        \
+	X(granted_ports)                                                                                 \
+	X(repeated) /* requests that had been carried out before */                                      \
+	X(refused_at_limit)                                                                              \
+	X(refused_pool_empty)                                                                            \
+	X(refused_not_configured)                                                                        \
+	X(refused_queue_full)                                                                            \
+	X(refused_foreign) /* of a DIP that is not attached on the host whose agent asked */             \
+	X(failed) /* requests that Raft did not take, or that were under way when leadership was lost */ \
+	X(returned) /* leases */                                                                         \
+	X(revoked) /* leases of hosts that are gone: DIPs */                                             \
+	X(batches)                                                                                       \
+	X(batch_ops)                                                                                     \
+	X(batch_ops_max)                                                                                 \
+	X(answers)                                                                                       \
 	X(fences)
 
 struct snat_stats {

@@ -437,8 +437,7 @@ static void apply_settings(struct replica *r, const struct replica_config *confi
 	raft_set_heartbeat_timeout(&r->raft, config->heartbeat_ms);
 	raft_set_election_timeout(&r->raft, config->election_ms);
 	raft_set_pre_vote(&r->raft, true);
-	r->snapshot_threshold =
-		config->snapshot_threshold != 0 ? config->snapshot_threshold : DEFAULT_SNAPSHOT_THRESHOLD;
+	r->snapshot_threshold = config->snapshot_threshold != 0 ? config->snapshot_threshold : DEFAULT_SNAPSHOT_THRESHOLD;
 	r->snapshot_trailing = config->snapshot_trailing != 0 ? config->snapshot_trailing : DEFAULT_SNAPSHOT_TRAILING;
 	raft_set_snapshot_threshold(&r->raft, r->snapshot_threshold);
 	raft_set_snapshot_trailing(&r->raft, r->snapshot_trailing);

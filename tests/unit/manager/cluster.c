@@ -274,7 +274,10 @@ void test_node_begin(struct test_node *n, uv_loop_t *loop, const struct cluster 
 		.n_managers = c->n,
 		.subscribes = true,
 		.subscribe = { .role = role, .program_version = "test" },
-		.handler = { .on_update = on_update, .on_status_request = on_status_request, .on_notice = on_notice, .on_state = on_state },
+		.handler = { .on_update = on_update,
+		             .on_status_request = on_status_request,
+		             .on_notice = on_notice,
+		             .on_state = on_state },
 		.user = n,
 	};
 	n->loop = loop;

@@ -109,6 +109,48 @@ START_TEST(what_breaks_a_rule_is_refused_with_the_field_and_changes_nothing)
 }
 END_TEST
 
+START_TEST(a_change_that_would_pull_a_leased_port_from_under_a_dip_is_refused)
+{
+	static const struct {
+		const char *command;
+		const char *sentence;
+	} rows[] = {
+		{ "vip 203.0.113.20 shop snat size=2048 first=61440 10.1.1.11", "snat.range_size: must be a power of two" },
+		{ "vip 203.0.113.20 shop snat size=512 first=61440 prealloc=0 10.1.1.11",
+		  "snat.range_size: 4 ranges of 1024 ports are leased; put 203.0.113.20 without" },
+		{ "vip 203.0.113.20 shop snat size=1024 first=62464 prealloc=0 10.1.1.11",
+		  "snat.first_port: 61440 is leased to 10.1.1.11 for SNAT; `anantactl snat revoke 203.0.113.20:61440`" },
+		{ "vip 203.0.113.20 shop web tcp 65000 10.1.1.11:80 , snat size=1024 first=61440 prealloc=0 10.1.1.11",
+		  "endpoint \"web\": port 65000 is leased to 10.1.1.11 for SNAT; `anantactl snat revoke 203.0.113.20:65000`, or "
+		  "choose another port" },
+		{ "-vip 203.0.113.20 ; vip 203.0.113.20 shop snat size=512 first=61440 prealloc=0 10.1.1.11",
+		  "change 2 of 2: snat.range_size: 4 ranges" },
+	};
+	static const char *const allowed[] = {
+		"vip 203.0.113.20 shop web tcp 50000 10.1.1.11:80 , snat size=1024 first=61440 prealloc=0 10.1.1.11",
+		"vip 203.0.113.20 shop snat size=1024 first=1024 prealloc=0 10.1.1.11",
+		"vip 203.0.113.20 shop snat size=1024 first=61440 prealloc=0 max=1024 10.1.1.11 10.1.1.12",
+		"vip 203.0.113.20 shop web tcp 65000 10.1.1.11:80", // which ends all leases
+		"vip 203.0.113.20 shop web tcp 65000 10.1.1.11:80 , snat size=8 prealloc=0 10.1.1.11",
+	};
+	begin();
+	must_apply(&state, "vip 203.0.113.20 shop snat size=1024 first=61440 prealloc=4096 10.1.1.11");
+	struct cluster_state before;
+	copy_by_snapshot(&state, &before);
+	struct apply_result result;
+	struct error err;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		ck_assert_int_ne(apply_text(&state, rows[i].command, &result, &err), 0);
+		ck_assert_msg(strstr(err.text, rows[i].sentence) != NULL, "%s: %s", rows[i].command, err.text);
+		ck_assert_msg(snapshots_are_equal(&state, &before), "%s", rows[i].command);
+	}
+	for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++)
+		ck_assert_msg(apply_text(&state, allowed[i], &result, &err) == 0, "%s: %s", allowed[i], err.text);
+	cluster_state_fini(&before);
+	end();
+}
+END_TEST
+
 START_TEST(what_the_rules_allow_makes_one_new_version)
 {
 	static const char *const rows[] = {
@@ -285,7 +327,7 @@ START_TEST(short_memory_is_reported_and_never_crashes)
 END_TEST
 
 SUITE_MAIN("cluster_state", what_breaks_a_rule_is_refused_with_the_field_and_changes_nothing,
-           what_the_rules_allow_makes_one_new_version, what_is_so_already_is_accepted_and_makes_no_version,
+           a_change_that_would_pull_a_leased_port_from_under_a_dip_is_refused, what_the_rules_allow_makes_one_new_version, what_is_so_already_is_accepted_and_makes_no_version,
            a_vip_written_in_another_order_is_the_same_vip, a_command_takes_effect_as_a_whole_or_not_at_all,
            a_limit_is_refused_by_its_number, a_snapshot_restores_to_an_equal_state_that_goes_on_alike,
            a_failed_restore_leaves_the_state_as_it_was, short_memory_is_reported_and_never_crashes)

@@ -396,6 +396,5 @@ SUITE_MAIN("snat-queue", a_repeated_request_is_ignored_while_it_waits_and_while_
            what_is_over_the_rate_of_a_dip_waits, it_is_known_when_a_request_was_pushed,
            one_vip_cannot_fill_the_queue_and_all_together_are_bounded,
            more_dips_than_are_remembered_are_served_all_the_same,
-           a_vip_that_asks_without_limit_delays_others_by_one_round,
-           ends_keep_their_order_and_come_before_requests,
+           a_vip_that_asks_without_limit_delays_others_by_one_round, ends_keep_their_order_and_come_before_requests,
            random_operations_come_to_what_a_naive_model_says)
