@@ -397,14 +397,15 @@ static uint32_t take_ends(struct snat_queue *q, struct snat_op *ret_ops, uint32_
 
 // ---- batches ----
 
-uint32_t snat_queue_take(struct snat_queue *q, struct mono_time now, struct snat_op *ret_ops, uint32_t max)
+uint32_t snat_queue_take(struct snat_queue *q, struct mono_time now, struct snat_op *ret_ops, uint32_t max_ends,
+                         uint32_t max_requests)
 {
 	ripen(q, now);
-	// Ends first: what they free may serve the requests of the same batch.
-	uint32_t n = take_ends(q, ret_ops, q->round.first != 0 ? (max + 1) / 2 : max);
-	while (n < max && q->round.first != 0)
+	uint32_t n_ends = take_ends(q, ret_ops, max_ends);
+	uint32_t n = n_ends;
+	while (n - n_ends < max_requests && q->round.first != 0)
 		take_request(q, &ret_ops[n++]);
-	return n + take_ends(q, ret_ops + n, max - n);
+	return n;
 }
 
 bool snat_queue_next_time(const struct snat_queue *q, struct mono_time now, struct mono_time *ret_when)

@@ -9,7 +9,7 @@
 // the one that waits. Ready requests are taken round-robin over VIPs (paper section 3.6.1): a VIP whose DIPs ask without
 // limit delays the request of another by one of its own at most. Each DIP has a token bucket of two seconds' worth; what is
 // over its rate waits, it is not refused. Leases that end (returned, revoked) have a queue of their own, in order and without
-// rates; while requests wait they get half of a batch.
+// rates.
 // Threads: one owner. Pure: the time comes in. Cost: O(1) per request, O(log n) for one over the rate. Memory: about 7 MB, from
 // the start. Full: SNAT_QUEUE_MAX requests wait in all, and SNAT_QUEUE_VIP_MAX of one VIP; more are refused (ERR_LIMIT). The rate is
 // remembered of the DIPs that asked last, SNAT_QUEUE_DIPS_MAX of them with those that wait.
@@ -46,8 +46,10 @@ NODISCARD int snat_queue_push_request(struct snat_queue *q, const struct snat_op
 // A return or revocation. ERR_LIMIT.
 NODISCARD int snat_queue_push_end(struct snat_queue *q, const struct snat_op *end, struct error *err);
 
-// Takes up to `max` operations; its requests are then under way until they are done. How many there are.
-uint32_t snat_queue_take(struct snat_queue *q, struct mono_time now, struct snat_op *ret_ops, uint32_t max);
+// Takes up to max_ends ends and then up to max_requests requests, which are under way until they are done. How many in all.
+// Ends come first: what they free may serve the requests after them.
+uint32_t snat_queue_take(struct snat_queue *q, struct mono_time now, struct snat_op *ret_ops, uint32_t max_ends,
+                         uint32_t max_requests);
 
 // The request of this DIP that was under way has been decided, or is lost. When it was pushed, or `now` when none was under way.
 struct mono_time snat_queue_done(struct snat_queue *q, const struct ip_addr *dip, struct mono_time now);

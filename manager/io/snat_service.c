@@ -11,7 +11,8 @@
 #include "common/io/log.h"
 #include "manager/io/server_parts.h"
 
-#define BATCH_OPS_MAX 512
+#define BATCH_REQUESTS_MAX 512
+#define BATCH_ENDS_MAX 2048 // requests ask for many ranges at once, ends come one by one
 #define BATCHES_MAX 4
 #define FOREIGN_LOG_US 1000000
 
@@ -19,7 +20,7 @@ struct batch {
 	struct server *server;
 	uint32_t leadership;
 	struct snat_op_list ops; // the items below
-	struct snat_op items[BATCH_OPS_MAX];
+	struct snat_op items[];
 };
 
 struct mono_time server_now(void)
@@ -120,21 +121,37 @@ static void on_batch(const struct error *err, uint64_t version, void *user)
 	memory_free(b);
 }
 
+static uint32_t least(uint32_t a, uint32_t b)
+{
+	return a < b ? a : b;
+}
+
+// NULL: there is nothing, or no memory, and it waits on.
+static struct batch *take_batch(struct server *s, struct mono_time now)
+{
+	struct snat_queue *q = s->snat.queue;
+	uint32_t n_requests = least(snat_queue_n_waiting(q), BATCH_REQUESTS_MAX);
+	uint32_t n_ends = least(snat_queue_n_ends(q), BATCH_ENDS_MAX);
+	struct batch *b = memory_array(1, sizeof *b + (n_requests + n_ends) * sizeof b->items[0]);
+	if (b == NULL)
+		return NULL;
+	b->server = s;
+	b->leadership = s->snat.leadership;
+	b->ops.items = b->items;
+	b->ops.n = snat_queue_take(q, now, b->items, n_ends, n_requests);
+	if (b->ops.n > 0)
+		return b;
+	memory_free(b);
+	return NULL;
+}
+
 static bool propose_batch(struct server *s, struct mono_time now)
 {
 	struct snat_service *snat = &s->snat;
 	struct error err = { 0 };
-	struct batch *b = memory_array(1, sizeof *b);
+	struct batch *b = take_batch(s, now);
 	if (b == NULL)
 		return false;
-	b->server = s;
-	b->leadership = snat->leadership;
-	b->ops.items = b->items;
-	b->ops.n = snat_queue_take(snat->queue, now, b->items, BATCH_OPS_MAX);
-	if (b->ops.n == 0) {
-		memory_free(b);
-		return false;
-	}
 	if (server_propose(s, NULL, &b->ops, on_batch, b, &err) != 0) {
 		fail_batch(b, &err);
 		memory_free(b);

@@ -12,8 +12,13 @@
 #include "manager/raft/padded.h"
 #include "manager/raft/transport.h"
 
-#define DEFAULT_SNAPSHOT_THRESHOLD 8192
+// A snapshot is taken after so many entries, or so many bytes of them, whichever comes first: small entries come by the
+// thousand each second while leases are asked for, and a snapshot of a large state holds everything up for its time.
+#define DEFAULT_SNAPSHOT_THRESHOLD 65536
 #define DEFAULT_SNAPSHOT_TRAILING 4096
+#define SNAPSHOT_BYTES (64u << 20)
+#define TRAILING_BYTES (16u << 20)
+#define TRAILING_MIN 64
 #define ADDRESS_BYTES 64
 
 struct proposal {
@@ -43,6 +48,10 @@ struct replica {
 	struct raft_io io;
 	struct raft_fsm fsm;
 	struct transport transport;
+	uint32_t snapshot_threshold;
+	uint32_t snapshot_trailing;
+	uint64_t n_log_entries; // applied since the last snapshot
+	uint64_t n_log_bytes;
 	uv_prepare_t prepare; // sees changes of leadership and submits proposals, once in each turn of the loop
 	uint32_t n_open; // of raft and prepare
 	bool is_stopping;
@@ -199,6 +208,30 @@ static struct proposal *find_submitted(const struct replica *r, raft_index index
 	return NULL;
 }
 
+// The library compares entries only: when the bytes are too many the next one is enough.
+static void count_entry(struct replica *r, size_t n_bytes)
+{
+	r->n_log_entries++;
+	r->n_log_bytes += n_bytes;
+	if (r->n_log_bytes >= SNAPSHOT_BYTES)
+		raft_set_snapshot_threshold(&r->raft, 1);
+}
+
+// Called when a snapshot is being taken: how many entries are kept behind it depends on how large they were.
+static void begin_log_anew(struct replica *r)
+{
+	uint64_t trailing = r->snapshot_trailing;
+	if (r->n_log_bytes > TRAILING_BYTES)
+		trailing = TRAILING_BYTES * r->n_log_entries / r->n_log_bytes;
+	if (trailing < TRAILING_MIN)
+		trailing = TRAILING_MIN;
+	if (trailing > r->snapshot_trailing)
+		trailing = r->snapshot_trailing;
+	raft_set_snapshot_trailing(&r->raft, (unsigned)trailing);
+	raft_set_snapshot_threshold(&r->raft, r->snapshot_threshold);
+	r->n_log_entries = r->n_log_bytes = 0;
+}
+
 static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void **result)
 {
 	struct replica *r = fsm->data;
@@ -207,6 +240,7 @@ static int fsm_apply(struct raft_fsm *fsm, const struct raft_buffer *buf, void *
 	size_t n;
 	uint64_t version = 0;
 	*result = NULL;
+	count_entry(r, buf->len);
 	if (!padded_decode(buf, &bytes, &n))
 		error_set(&err, ERR_MALFORMED, "an entry that is no command");
 	else
@@ -226,6 +260,7 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
 	struct replica *r = fsm->data;
 	uint8_t *bytes;
 	size_t n;
+	uint64_t begin_ns = uv_hrtime();
 	struct raft_buffer *buf = raft_malloc(sizeof *buf);
 	if (buf == NULL || r->machine.snapshot(&bytes, &n, r->machine.user) != 0) {
 		raft_free(buf);
@@ -237,8 +272,9 @@ static int fsm_snapshot(struct raft_fsm *fsm, struct raft_buffer *bufs[], unsign
 		raft_free(buf);
 		return RAFT_NOMEM;
 	}
-	log_info("snapshot", "replica=%llu index=%llu bytes=%zu", (unsigned long long)r->id,
-	         (unsigned long long)r->raft.last_applied, n);
+	log_info("snapshot", "replica=%llu index=%llu bytes=%zu us=%llu", (unsigned long long)r->id,
+	         (unsigned long long)r->raft.last_applied, n, (unsigned long long)(uv_hrtime() - begin_ns) / 1000);
+	begin_log_anew(r);
 	*bufs = buf;
 	*n_bufs = 1;
 	return 0;
@@ -401,10 +437,10 @@ static void apply_settings(struct replica *r, const struct replica_config *confi
 	raft_set_heartbeat_timeout(&r->raft, config->heartbeat_ms);
 	raft_set_election_timeout(&r->raft, config->election_ms);
 	raft_set_pre_vote(&r->raft, true);
-	raft_set_snapshot_threshold(&r->raft, config->snapshot_threshold != 0 ? config->snapshot_threshold
-	                                                                      : DEFAULT_SNAPSHOT_THRESHOLD);
-	raft_set_snapshot_trailing(&r->raft,
-	                           config->snapshot_trailing != 0 ? config->snapshot_trailing : DEFAULT_SNAPSHOT_TRAILING);
+	r->snapshot_threshold = config->snapshot_threshold != 0 ? config->snapshot_threshold : DEFAULT_SNAPSHOT_THRESHOLD;
+	r->snapshot_trailing = config->snapshot_trailing != 0 ? config->snapshot_trailing : DEFAULT_SNAPSHOT_TRAILING;
+	raft_set_snapshot_threshold(&r->raft, r->snapshot_threshold);
+	raft_set_snapshot_trailing(&r->raft, r->snapshot_trailing);
 }
 
 static int init_raft(struct replica *r, const struct replica_config *config, struct error *err)

@@ -49,7 +49,7 @@ struct replica_config {
 	struct replica_member members[REPLICA_MEMBERS_MAX]; // of the whole cluster, this one too
 	uint32_t heartbeat_ms;
 	uint32_t election_ms; // at least 5 heartbeats
-	uint32_t snapshot_threshold; // entries between snapshots; 0: 8192
+	uint32_t snapshot_threshold; // entries between snapshots, or 64 MB of them; 0: 65536
 	uint32_t snapshot_trailing; // entries kept behind a snapshot, for followers that are late; 0: 4096
 	struct replica_machine machine;
 };

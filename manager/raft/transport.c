@@ -13,12 +13,15 @@ struct attempt {
 	raft_uv_connect_cb on_connected;
 };
 
-static void limit_silence(uv_stream_t *stream)
+static void tune(uv_stream_t *stream)
 {
 	uv_os_fd_t fd;
+	int on = 1;
 	unsigned timeout_ms = TRANSPORT_DEAD_MS;
-	if (uv_fileno((uv_handle_t *)stream, &fd) == 0)
-		(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof timeout_ms);
+	if (uv_fileno((uv_handle_t *)stream, &fd) != 0)
+		return;
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof timeout_ms);
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
 }
 
 static void on_connected(struct raft_uv_connect *request, struct uv_stream_s *stream, int status)
@@ -28,7 +31,7 @@ static void on_connected(struct raft_uv_connect *request, struct uv_stream_s *st
 	raft_uv_connect_cb callback = a->on_connected;
 	memory_free(a);
 	if (status == 0)
-		limit_silence(stream);
+		tune(stream);
 	callback(asked, stream, status);
 }
 

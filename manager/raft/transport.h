@@ -1,6 +1,8 @@
 // libraft's TCP transport, less patient: a connection on which data stays unacknowledged for TRANSPORT_DEAD_MS is given up,
 // so that the library makes a new one. Without this a network that comes back after a partition finds connections that
 // wait for the next of TCP's ever rarer retransmissions (RFC 6298 section 5.5), and elections take seconds.
+// And without Nagle's algorithm, which libraft leaves on: together with delayed acknowledgements it held every tenth entry
+// back for 40 ms.
 // Threads: the loop's.
 #pragma once
 

@@ -188,9 +188,7 @@ static void random_change(unsigned *seed, char *buf, size_t size)
 	case 3: (void)snprintf(buf, size, "vip 203.0.113.%u shop web tcp 80 10.1.1.1:80", pick(seed, N_VIPS) + 1); return;
 	case 4:
 	case 5: random_vip(seed, buf, size); return;
-	default:
-		(void)snprintf(buf, size, "dip 10.1.1.%u host%u vm if%u 02:00:00:00:00:01", dip, dip % 2, dip);
-		return;
+	default: (void)snprintf(buf, size, "dip 10.1.1.%u host%u vm if%u 02:00:00:00:00:01", dip, dip % 2, dip); return;
 	}
 }
 
@@ -287,8 +285,8 @@ START_TEST(replicas_agree_and_no_lease_breaks_a_rule)
 	}
 	ck_assert(snapshots_are_equal(&states[0], &states[2]));
 	printf("%u granted, %u repeated, %u not configured, %u at the limit, %u with an empty pool, %u not held\n",
-	       n_outcomes[SNAT_DONE], n_outcomes[SNAT_REPEATED], n_outcomes[SNAT_NOT_CONFIGURED],
-	       n_outcomes[SNAT_AT_LIMIT], n_outcomes[SNAT_POOL_EMPTY], n_outcomes[SNAT_NOT_HELD]);
+	       n_outcomes[SNAT_DONE], n_outcomes[SNAT_REPEATED], n_outcomes[SNAT_NOT_CONFIGURED], n_outcomes[SNAT_AT_LIMIT],
+	       n_outcomes[SNAT_POOL_EMPTY], n_outcomes[SNAT_NOT_HELD]);
 	for (int i = 0; i <= SNAT_NOT_HELD; i++)
 		ck_assert_uint_gt(n_outcomes[i], 10);
 	for (int k = 0; k < 3; k++)

@@ -17,7 +17,7 @@ static const char help[] =
 	"  --agents N       (16)\n"
 	"  --dips N         of each agent, each with one request outstanding (64)\n"
 	"  --vips N         (16)\n"
-	"  --max-ports N    max_ports_per_dip: what demand prediction may grant at once (512)\n"
+	"  --max-ports N    max_ports_per_dip: what demand prediction may grant at once (16)\n"
 	"  --load N         requests per second in the phase under load (5000)\n";
 
 static uint32_t number(const char *option, const char *text, uint32_t max)
@@ -31,15 +31,24 @@ static uint32_t number(const char *option, const char *text, uint32_t max)
 
 struct bench_options bench_options_read(int argc, char **argv)
 {
-	struct bench_options o = {
-		.seconds = 10, .n_agents = 16, .n_dips = 64, .n_vips = 16, .max_ports = 512, .load_per_s = 5000, .dir = "/var/tmp"
-	};
+	struct bench_options o = { .seconds = 10,
+		                       .n_agents = 16,
+		                       .n_dips = 64,
+		                       .n_vips = 16,
+		                       .max_ports = 16,
+		                       .load_per_s = 5000,
+		                       .dir = "/var/tmp" };
 	static const struct option options[] = {
-		{ "fairness", no_argument, NULL, 'f' },  { "seconds", required_argument, NULL, 's' },
-		{ "dir", required_argument, NULL, 'd' }, { "agents", required_argument, NULL, 'a' },
-		{ "dips", required_argument, NULL, 'n' }, { "vips", required_argument, NULL, 'v' },
-		{ "max-ports", required_argument, NULL, 'm' }, { "load", required_argument, NULL, 'l' },
-		{ "help", no_argument, NULL, 'h' },      { 0 },
+		{ "fairness", no_argument, NULL, 'f' },
+		{ "seconds", required_argument, NULL, 's' },
+		{ "dir", required_argument, NULL, 'd' },
+		{ "agents", required_argument, NULL, 'a' },
+		{ "dips", required_argument, NULL, 'n' },
+		{ "vips", required_argument, NULL, 'v' },
+		{ "max-ports", required_argument, NULL, 'm' },
+		{ "load", required_argument, NULL, 'l' },
+		{ "help", no_argument, NULL, 'h' },
+		{ 0 },
 	};
 	int c;
 	int i = 0;

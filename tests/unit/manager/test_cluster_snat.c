@@ -74,7 +74,8 @@ static struct leases_answer get_leases(struct test_node *through, const char *vi
 {
 	struct leases_answer a = { 0 };
 	struct message request = { .type = MESSAGE_LEASES_REQUEST };
-	request.leases_request.vip = addr_of(vip);
+	if (vip[0] != '\0')
+		request.leases_request.vip = addr_of(vip);
 	request.leases_request.port = port;
 	request.leases_request.at_ms = at_ms;
 	ck_assert_int_eq(manager_link_request(through->link, &request, CLUSTER_WAIT_MS, on_leases, &a), 0);
@@ -281,6 +282,61 @@ START_TEST(what_is_returned_or_revoked_ends_everywhere_and_the_log_knows_it)
 }
 END_TEST
 
+START_TEST(leases_that_do_not_fit_into_one_message_come_in_parts)
+{
+	struct test_node agent, mux;
+	begin(1);
+	begin_agent(&agent, "host1");
+	cluster_must(&cluster, "vip 203.0.113.10 shop snat prealloc=0 max=65536 10.1.1.11");
+	cluster_must(&cluster, "vip 203.0.113.11 shop snat prealloc=0 max=65536 10.1.1.11");
+	ask(&agent, "10.1.1.11", SEQ, 65536);
+	ask(&agent, "10.1.1.11", SEQ + 1, 65536);
+	ck_assert_uint_eq(test_node_ports(&agent, "10.1.1.11"), 2 * (65536 - 1024));
+	struct leases_answer all = get_leases(&agent, "", 0, 0);
+	assert_equal_leases(&all.leases, &agent.leases);
+	begin_mux(&mux, "mux1");
+	assert_equal_leases(&mux.leases, &all.leases);
+	lease_list_fini(&all.leases);
+	test_node_end(&mux);
+	test_node_end(&agent);
+	end();
+}
+END_TEST
+
+static uint64_t counter_of(uint32_t manager, const char *name)
+{
+	struct message request = { .type = MESSAGE_CLUSTER_REQUEST };
+	struct message reply = { 0 };
+	struct error err = { 0 };
+	ck_assert_int_eq(client_ask(cluster.managers[manager].api, 1000, &request, &reply, &err), 0);
+	for (uint32_t i = 0; i < reply.cluster.n_counters; i++)
+		if (strcmp(reply.cluster.counters[i].name, name) == 0)
+			return reply.cluster.counters[i].value;
+	ck_abort_msg("no counter %s", name);
+}
+
+START_TEST(the_leader_counts_what_it_does)
+{
+	struct test_node agent;
+	begin(1);
+	begin_agent(&agent, "host1");
+	ask(&agent, "10.1.1.11", SEQ, 24);
+	ask(&agent, "10.1.1.11", SEQ, 24);
+	ask(&agent, "10.1.2.11", SEQ, 24);
+	ck_assert_uint_eq(counter_of(0, "snat_requests"), 3);
+	ck_assert_uint_eq(counter_of(0, "snat_granted"), 1);
+	ck_assert_uint_eq(counter_of(0, "snat_granted_ports"), 24);
+	ck_assert_uint_eq(counter_of(0, "snat_repeated"), 1);
+	ck_assert_uint_eq(counter_of(0, "snat_refused_foreign"), 1);
+	ck_assert_uint_eq(counter_of(0, "snat_batches"), 2);
+	ck_assert_uint_gt(counter_of(0, "snat_answer_p50_us"), 0);
+	ck_assert_uint_eq(counter_of(0, "muxes_fenced"), 0);
+	ck_assert_uint_eq(counter_of(0, "lease_floor"), counter_of(0, "lease_version"));
+	test_node_end(&agent);
+	end();
+}
+END_TEST
+
 START_TEST(a_host_that_is_gone_for_long_loses_its_leases)
 {
 	struct test_node mux, agent;
@@ -471,5 +527,6 @@ SUITE_MAIN("cluster-snat", an_agent_has_its_leases_when_the_answer_comes_and_mux
            a_request_that_is_repeated_is_granted_once_also_by_another_leader,
            a_node_that_subscribes_anew_gets_all_of_its_leases,
            what_is_returned_or_revoked_ends_everywhere_and_the_log_knows_it,
+           leases_that_do_not_fit_into_one_message_come_in_parts, the_leader_counts_what_it_does,
            a_host_that_is_gone_for_long_loses_its_leases,
            when_leaders_are_killed_in_a_storm_of_requests_no_range_is_held_twice_or_lost)
