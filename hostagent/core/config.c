@@ -297,6 +297,8 @@ static void add_snat_vip(struct agent_config *c, const struct vip_config *vip, s
 		(struct agent_snat_vip){ .vip = ip_addr_to_v4(&vip->vip), .policy = vip->snat };
 	snat->prealloc_ports += vip->snat.prealloc_ports;
 	snat->max_ports += vip->snat.max_ports_per_dip;
+	if (snat->n_vips == 1 || vip->snat.idle_s < snat->idle_s)
+		snat->idle_s = vip->snat.idle_s;
 }
 
 // The VIPs come in ascending order. `counts`: only how many each DIP has, to see where they begin.

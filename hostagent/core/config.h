@@ -61,6 +61,7 @@ struct agent_snat {
 	uint32_t n_vips;
 	uint32_t prealloc_ports; // of all its VIPs together, as what follows
 	uint32_t max_ports;
+	uint32_t idle_s; // the shortest of its VIPs
 };
 
 struct agent_prefix {

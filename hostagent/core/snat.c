@@ -406,9 +406,16 @@ static uint32_t needed_blocks(const struct snat_dip *d, const struct agent_snat 
 	return (n_ports + SNAT_UNIT_PORTS - 1) / SNAT_UNIT_PORTS;
 }
 
+// Never longer than what may be idle must wait anyway.
+static uint64_t window_period_us(const struct agent_snat *policy)
+{
+	uint64_t idle_us = policy == NULL ? WINDOW_PERIOD_US : (uint64_t)policy->idle_s * 1000000;
+	return idle_us < WINDOW_PERIOD_US ? idle_us : WINDOW_PERIOD_US;
+}
+
 static void shrink_window(struct snat *s, struct snat_dip *d, const struct agent_snat *policy)
 {
-	if (mono_elapsed_us(d->period, s->now) < WINDOW_PERIOD_US)
+	if (mono_elapsed_us(d->period, s->now) < window_period_us(policy))
 		return;
 	uint32_t n_blocks = needed_blocks(d, policy);
 	if (d->window > n_blocks)

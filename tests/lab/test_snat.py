@@ -9,6 +9,7 @@ from harness import TOOLS, LabTest, dip, endpoint, eventually
 CLIENT = "198.51.100.11"
 PORT = 7001
 PORTS = range(7001, 7021)
+READY_PORT = 7100  # only for wait_ready: its connections take no ports towards the others
 VM = "vm1-1"
 
 
@@ -20,12 +21,8 @@ class SnatTest(LabTest):
     """A test with a server on the client, and with VIPs whose SNAT it configures."""
 
     def serve_peers(self, lab=None):
-        child = (lab or self.lab).spawn("client1", "python3", self.tool_path("peer_server"), *PORTS)
+        child = (lab or self.lab).spawn("client1", "python3", f"{TOOLS}/peer_server.py", *PORTS, READY_PORT)
         self.assertEqual(child.stdout.readline(), "ready\n")
-
-    @staticmethod
-    def tool_path(name):
-        return f"{TOOLS}/{name}.py"
 
     def use(self, vms, *endpoints, vip=None, lab=None, **policy):
         """The test's VIP with SNAT for these VMs, announced; the server listens."""
@@ -58,7 +55,11 @@ class SnatTest(LabTest):
     def wait_ready(self, vm, vip=None, lab=None):
         """The agent has its preallocated ports: a connection leaves with the VIP as source."""
         vip = vip or self.vip
-        eventually(lambda: self.tcp(vm, lab=lab)["seen"][0][0] == vip, f"{vm} leaves as {vip}")
+
+        def leaves_as_vip():
+            return [address for address, _ in self.tcp(vm, 1, "--timeout", 3, "--reset", ports=(READY_PORT,), lab=lab)["seen"]] == [vip]
+
+        eventually(leaves_as_vip, f"{vm} leaves as {vip}")
 
     def assert_all_open(self, outcome, n, vip=None):
         self.assertEqual(outcome["errors"], {})
@@ -209,7 +210,7 @@ class Exhaustion(SnatTest):
     def test_other_destinations_are_not_concerned(self):
         self.use([VM], prealloc_ports=16, max_ports_per_dip=16)
         self.wait_ready(VM)
-        child = self.lab.spawn(VM, "python3", self.tool_path("outbound"), "tcp", CLIENT, PORT, "--connections", 16, "--hold", 5, "--reset")
+        child = self.lab.spawn(VM, "python3", f"{TOOLS}/outbound.py", "tcp", CLIENT, PORT, "--connections", 16, "--hold", 5, "--reset")
         eventually(lambda: self.tcp(VM)["errors"] == {"ECONNREFUSED": 1}, "the first destination is full")
         self.assert_all_open(self.tcp(VM, 16, "--reset", ports=(PORT + 1,)), 16)
         self.assert_all_open(json.loads(child.communicate(timeout=30)[0]), 16)
@@ -224,12 +225,12 @@ class Exhaustion(SnatTest):
     def test_snat_show_says_who_and_whereto(self):
         self.use([VM], prealloc_ports=16, max_ports_per_dip=16)
         self.wait_ready(VM)
-        child = self.lab.spawn(VM, "python3", self.tool_path("outbound"), "tcp", CLIENT, PORT, "--connections", 20, "--hold", 8, "--reset")
+        child = self.lab.spawn(VM, "python3", f"{TOOLS}/outbound.py", "tcp", CLIENT, PORT, "--connections", 20, "--hold", 8, "--reset")
 
         def is_shown():
             row = next(row for row in self.pool()["dips"] if row["dip"] == dip(VM))
-            busiest = row["agent"]["busiest"][0]
-            return (row["leased"], row["agent"]["refused"] > 0, busiest["address"], busiest["port"], busiest["ports"]) == (16, True, CLIENT, PORT, 16)
+            busiest = {(b["address"], b["port"]): b["ports"] for b in row["agent"]["busiest"]}
+            return row["leased"] == 16 and row["agent"]["refused"] > 0 and busiest[CLIENT, PORT] == 16
 
         eventually(is_shown, "snat show names the DIP and the destination that is full")
         child.communicate(timeout=30)
@@ -241,7 +242,7 @@ class Survival(SnatTest):
         self.serve_peers()
 
     def long(self, vm, seconds, lab=None):
-        child = (lab or self.lab).spawn(vm, "python3", self.tool_path("outbound"), "long", CLIENT, PORT, "--hold", seconds)
+        child = (lab or self.lab).spawn(vm, "python3", f"{TOOLS}/outbound.py", "long", CLIENT, PORT, "--hold", seconds)
         self.assertEqual(child.stdout.readline().split()[:2], ["open", self.vip])
         return child
 
@@ -265,7 +266,7 @@ class Survival(SnatTest):
         self.lab.kill("mux1")
         self.lab.wait_announced(self.vip, ["mux2"])
         self.assert_all_open(self.tcp(VM, 400, "--rate", 800, "--reset"), 400)
-        child = self.lab.spawn(VM, "python3", self.tool_path("outbound"), "tcp", CLIENT, PORT, "--connections", 300, "--hold", 6, "--reset")
+        child = self.lab.spawn(VM, "python3", f"{TOOLS}/outbound.py", "tcp", CLIENT, PORT, "--connections", 300, "--hold", 6, "--reset")
         self.lab.start("mux1")
         self.lab.wait_announced(self.vip)
         outcome = json.loads(child.communicate(timeout=60)[0])
@@ -295,7 +296,7 @@ class Survival(SnatTest):
         self.use(vms, prealloc_ports=8)
         for vm in vms:
             self.wait_ready(vm)
-        storm = [self.lab.spawn(vm, "python3", self.tool_path("outbound"), "tcp", CLIENT, PORT, "--connections", 600, "--rate", 150,
+        storm = [self.lab.spawn(vm, "python3", f"{TOOLS}/outbound.py", "tcp", CLIENT, PORT, "--connections", 600, "--rate", 150,
                                 "--timeout", 20, "--reset") for vm in vms]
         eventually(lambda: sum(self.leased(vm) for vm in vms) > 100 * len(vms), "the storm has begun")
         leader = self.lab.leader()
@@ -349,13 +350,14 @@ class Survival(SnatTest):
         self.wait_ready("vm1-2")
         row = next(row for row in self.leases() if row["dip"] == dip("vm1-2"))
         where = f"{self.vip}:{row['first_port'] + 3}"
-        held_at = int(time.time())
         self.addCleanup(lambda: self.lab.attach("vm1-2", check=False))
+        held_at = int(time.time()) + 1  # "at" is in whole seconds
+        time.sleep(held_at + 0.1 - time.time())
         self.lab.detach("vm1-2")
         had = self.lab.ask("snat", "whohad", where, "--at", held_at)
         self.assertEqual([row["dip"] for row in had["leases"]], [dip("vm1-2")])
-        time.sleep(max(0.0, held_at + 3 - time.time()))  # "at" is in seconds
-        now = self.lab.ask("snat", "whohad", where, "--at", int(time.time()))
+        time.sleep(held_at + 1.1 - time.time())
+        now = self.lab.ask("snat", "whohad", where, "--at", held_at + 1)
         self.assertEqual(now["leases"], [])
 
     def test_a_revoked_range_is_used_no_more(self):
