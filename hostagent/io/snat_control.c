@@ -43,12 +43,12 @@ static uint64_t take_suppressed(struct snat_control *s)
 static const char *why_exhausted(enum error_code code)
 {
 	if (code == ERR_OK)
-		return "all leased ports are in use towards it, and the DIP may lease no more: raise max_ports_per_dip";
+		return "no leased port is free towards it, and the DIP may lease no more: raise max_ports_per_dip";
 	if (code == ERR_UNAVAILABLE)
-		return "all leased ports are in use towards it, and no leader can be reached";
+		return "no leased port is free towards it, and no leader can be reached";
 	if (code == ERR_TIMEOUT)
-		return "all leased ports are in use towards it, and the managers did not answer in time";
-	return "all leased ports are in use towards it, and the managers lease no more";
+		return "no leased port is free towards it, and the managers did not answer in time";
+	return "no leased port is free towards it, and the managers lease no more";
 }
 
 static void log_exhausted(struct snat_control *s, const struct snat_report *r, uint64_t now_ms)
