@@ -80,8 +80,8 @@ static const struct model_range *find_next(const struct model *m, bool *ret_has_
 		const struct model_range *r = &m->ranges[i];
 		if (!r->is_excluded && r->holder == 0 && r->time_ms == 0)
 			*ret_has_unused = true;
-		else if (is_ripe(m, r) &&
-		         (best == NULL || r->time_ms < best->time_ms || (r->time_ms == best->time_ms && r->order < best->order)))
+		else if (is_ripe(m, r) && (best == NULL || r->time_ms < best->time_ms ||
+		                           (r->time_ms == best->time_ms && r->order < best->order)))
 			best = r;
 	}
 	return best;

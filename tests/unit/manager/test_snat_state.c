@@ -16,8 +16,9 @@ static void begin(void)
 {
 	ck_assert_int_eq(cluster_state_init(&state), 0);
 	must_apply(&state, "cluster 7 ; host host1 10.0.0.21 ; host host2 10.0.0.22 ; settings 60");
-	must_apply(&state, "dip 10.1.1.11 host1 vm1 if1 02:00:00:00:00:01 ; dip 10.1.1.12 host1 vm2 if2 02:00:00:00:00:02 ; "
-	                   "dip 10.1.1.13 host2 vm3 if3 02:00:00:00:00:03");
+	must_apply(&state,
+	           "dip 10.1.1.11 host1 vm1 if1 02:00:00:00:00:01 ; dip 10.1.1.12 host1 vm2 if2 02:00:00:00:00:02 ; "
+	           "dip 10.1.1.13 host2 vm3 if3 02:00:00:00:00:03");
 }
 
 static void end(void)
@@ -120,9 +121,8 @@ START_TEST(whoever_asks_again_soon_gets_twice_as_many)
 		uint64_t after_ms; // the last request
 		uint32_t n_asked;
 		uint32_t n_granted;
-	} rows[] = { { 0, 8, 8 },     { 1000, 8, 16 },  { 1001, 8, 8 },     { 0, 8, 16 },     { 0, 100, 104 },
-		         { 0, 8, 208 },   { 0, 8, 416 },    { 0, 8, 512 },      { 0, 8, 512 },    { 0, 1000, 1000 },
-		         { 10, 8, 512 },  { 5000, 1, 8 } };
+	} rows[] = { { 0, 8, 8 },   { 1000, 8, 16 }, { 1001, 8, 8 }, { 0, 8, 16 },      { 0, 100, 104 }, { 0, 8, 208 },
+		         { 0, 8, 416 }, { 0, 8, 512 },   { 0, 8, 512 },  { 0, 1000, 1000 }, { 10, 8, 512 },  { 5000, 1, 8 } };
 	char op[64];
 	uint64_t now_ms = T;
 	begin();
@@ -324,8 +324,8 @@ START_TEST(a_vip_that_comes_back_finds_its_ports_quarantined)
 	(void)must_apply_at(&state, T + 10, "-vip 203.0.113.10", NULL);
 	ck_assert_uint_eq(counts_of("203.0.113.10", T + 10).n_ports, 0);
 	replace_by_snapshot(&state);
-	(void)must_apply_at(&state, T + 20, "vip 203.0.113.10 bank snat size=256 first=63488 prealloc=0 max=65536 10.1.1.11",
-	                    NULL);
+	(void)must_apply_at(&state, T + 20,
+	                    "vip 203.0.113.10 bank snat size=256 first=63488 prealloc=0 max=65536 10.1.1.11", NULL);
 	must_do(T + 30, "request 10.1.1.11 5 2048", SNAT_DONE, 1024);
 	(void)must_apply_at(&state, T + 40, "-vip 203.0.113.10", NULL);
 	ck_assert_uint_eq(state.snat.n_pools, 1);
@@ -349,8 +349,9 @@ START_TEST(no_range_with_the_port_of_an_endpoint_is_leased)
 	must_apply(&state, "vip 203.0.113.10 shop dns udp 65100 10.1.1.11:53 , "
 	                   "snat size=64 first=64512 prealloc=0 max=65536 10.1.1.11");
 	must_do(T, "request 10.1.1.11 2 9999", SNAT_DONE, 64);
-	(void)text_format(command, sizeof command, "%s", "vip 203.0.113.10 shop web tcp 65000 10.1.1.11:80 , "
-	                                                 "snat size=64 first=64512 prealloc=0 max=65536 10.1.1.11");
+	(void)text_format(command, sizeof command, "%s",
+	                  "vip 203.0.113.10 shop web tcp 65000 10.1.1.11:80 , "
+	                  "snat size=64 first=64512 prealloc=0 max=65536 10.1.1.11");
 	struct apply_result result;
 	struct error err;
 	ck_assert_int_eq(apply_text(&state, command, &result, &err), ERR_CONFLICT);
@@ -413,8 +414,8 @@ START_TEST(the_log_says_who_held_a_port_and_when)
 	static const struct {
 		uint64_t at_ms;
 		const char *dip;
-	} rows[] = { { T + 999, NULL },        { T + 1000, "10.1.1.11" }, { T + 4999, "10.1.1.11" }, { T + 5000, NULL },
-		         { T + 8999, NULL },       { T + 9000, "10.1.1.12" }, { T + 99999, "10.1.1.12" }, { 0, "10.1.1.12" } };
+	} rows[] = { { T + 999, NULL },  { T + 1000, "10.1.1.11" }, { T + 4999, "10.1.1.11" },  { T + 5000, NULL },
+		         { T + 8999, NULL }, { T + 9000, "10.1.1.12" }, { T + 99999, "10.1.1.12" }, { 0, "10.1.1.12" } };
 	struct ip_addr vip = addr_of("203.0.113.10"), any = { { 0 } };
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct lease_list list = { 0 };
@@ -495,6 +496,5 @@ SUITE_MAIN("snat_state", a_request_is_granted_whole_ranges_and_a_repeated_one_no
            a_pool_that_is_too_small_is_shared_equally, what_is_short_is_given_out_evenly,
            leases_end_with_the_attachment_the_listing_or_the_vip, a_vip_that_comes_back_finds_its_ports_quarantined,
            no_range_with_the_port_of_an_endpoint_is_leased, a_refused_command_changes_no_lease_and_no_clock,
-           one_command_makes_one_lease_version_and_an_outcome_for_each_operation,
-           the_log_says_who_held_a_port_and_when, short_memory_is_reported_and_never_crashes,
-           a_snapshot_that_finds_no_memory_changes_nothing)
+           one_command_makes_one_lease_version_and_an_outcome_for_each_operation, the_log_says_who_held_a_port_and_when,
+           short_memory_is_reported_and_never_crashes, a_snapshot_that_finds_no_memory_changes_nothing)
