@@ -66,6 +66,13 @@ void distribution_init(struct distribution *d, enum audience audience, const cha
 // said at each step of the floor that holds such a change, with the floor as it was before and as it is.
 void distribution_note_leases(struct distribution *d, uint64_t after_version, uint64_t to_version);
 
+// Does an agent wait for the floor to come to first_lease_version? Nothing else will say that it has become due: whoever raises
+// the floor asks all agents.
+static inline bool distribution_awaits_floor(const struct distribution *d)
+{
+	return d->audience == AUDIENCE_AGENT && !d->has_lease_base;
+}
+
 // Is there something to send now?
 bool distribution_is_due(const struct distribution *d, const struct cluster_state *s, uint64_t lease_floor);
 

@@ -397,10 +397,32 @@ START_TEST(under_a_new_leader_an_agent_keeps_its_leases_until_the_floor_is_known
 	ck_assert_uint_eq(nodes[1].store.muxes.n, 1);
 	ck_assert_uint_eq(nodes[1].leases.n, 10);
 	ck_assert_uint_eq(nodes[1].n_replaced, 1);
+	ck_assert(distribution_awaits_floor(&nodes[1].d));
 	lease_floor = 1;
 	send_and_receive(&nodes[1]);
 	ck_assert_uint_eq(nodes[1].n_replaced, 2);
 	ck_assert_uint_eq(nodes[1].leases.n, 10);
+	ck_assert(!distribution_awaits_floor(&nodes[1].d));
+	node_end(&nodes[1]);
+	cluster_state_fini(&state);
+}
+END_TEST
+
+START_TEST(what_ended_while_a_dip_was_detached_is_not_kept)
+{
+	begin();
+	run("vip 203.0.113.1 shop snat prealloc=0 10.1.1.1");
+	run("request 10.1.1.1 1 8");
+	lease_floor = 1;
+	node_begin(&nodes[1], AUDIENCE_AGENT, "host0");
+	send_and_receive(&nodes[1]);
+	ck_assert_uint_eq(nodes[1].leases.n, 1);
+	run("-dip 10.1.1.1");
+	raise_floor(2); // nobody is told
+	run("dip 10.1.1.1 host0 vm if1 02:00:00:00:00:01");
+	send_and_receive(&nodes[1]); // the DIP was never away, for all that the agent sees
+	ck_assert_uint_eq(nodes[1].store.dips.n, 1);
+	ck_assert_uint_eq(nodes[1].leases.n, 0);
 	node_end(&nodes[1]);
 	cluster_state_fini(&state);
 }
@@ -464,4 +486,5 @@ END_TEST
 SUITE_MAIN("snat_distribution", whatever_happens_every_node_comes_to_hold_its_own_leases_and_none_too_early,
            an_agent_gets_a_grant_when_the_floor_has_passed_it,
            under_a_new_leader_an_agent_keeps_its_leases_until_the_floor_is_known,
-           a_mux_goes_on_from_the_version_that_it_has, an_update_that_finds_no_memory_is_made_later)
+           what_ended_while_a_dip_was_detached_is_not_kept, a_mux_goes_on_from_the_version_that_it_has,
+           an_update_that_finds_no_memory_is_made_later)
