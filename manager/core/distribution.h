@@ -14,6 +14,7 @@
 //   on subscribing   all leases of its DIPs, as soon as the floor has come to what was there when it subscribed; until then the
 //                    updates have no word of leases, and the agent keeps those that it has from the leader before
 //   later            what has changed, when distribution_note_leases says that something of its own has
+//   a DIP attached   all leases again, as when subscribing: while it was not attached, its leases were nobody's
 //   behind the ring  all leases again
 //
 // Threads: as the state. Pure: the caller sends.
@@ -64,6 +65,13 @@ void distribution_init(struct distribution *d, enum audience audience, const cha
 // Leases of DIPs on the agent's host have changed after the one lease version and up to the other, which is the floor now. To be
 // said at each step of the floor that holds such a change, with the floor as it was before and as it is.
 void distribution_note_leases(struct distribution *d, uint64_t after_version, uint64_t to_version);
+
+// Does an agent wait for the floor to come to first_lease_version? Nothing else will say that it has become due: whoever raises
+// the floor asks all agents.
+static inline bool distribution_awaits_floor(const struct distribution *d)
+{
+	return d->audience == AUDIENCE_AGENT && !d->has_lease_base;
+}
 
 // Is there something to send now?
 bool distribution_is_due(const struct distribution *d, const struct cluster_state *s, uint64_t lease_floor);

@@ -129,11 +129,6 @@ void snat_pool_destroy(struct snat_pool *p)
 
 // ---- exclusions ----
 
-static bool is_excluded(const struct snat_pool *p, uint32_t range)
-{
-	return (p->excluded[range / 64] >> (range % 64) & 1) != 0;
-}
-
 static void exclude(struct snat_pool *p, uint32_t range)
 {
 	uint16_t position = (uint16_t)snat_pool_position_of(p, range);
@@ -190,7 +185,7 @@ void snat_pool_set_exclusions(struct snat_pool *p, const struct vip_config *vip)
 	for (uint32_t word = 0; word < SNAT_UNITS / 64; word++) {
 		for (uint64_t diff = wanted[word] ^ p->excluded[word]; diff != 0; diff &= diff - 1) {
 			uint32_t range = word * 64 + (uint32_t)__builtin_ctzll(diff);
-			if (is_excluded(p, range))
+			if (snat_pool_is_excluded(p, range))
 				include(p, range);
 			else
 				exclude(p, range);
@@ -282,7 +277,7 @@ bool snat_pool_has_room(const struct snat_pool *p, struct snat_now now)
 static uint16_t take_next(struct snat_pool *p, struct snat_now now)
 {
 	if (p->n_unused > 0) {
-		while (p->ranges[p->cursor].time_ms != 0 || is_excluded(p, snat_pool_range_at(p, p->cursor)))
+		while (p->ranges[p->cursor].time_ms != 0 || snat_pool_is_excluded(p, snat_pool_range_at(p, p->cursor)))
 			p->cursor++;
 		p->n_unused--;
 		return (uint16_t)p->cursor++;
@@ -341,7 +336,7 @@ bool snat_pool_end(struct snat_pool *p, uint32_t port, uint64_t now_ms, struct l
 	p->n_held--;
 	r->holder = NULL;
 	r->time_ms = now_ms;
-	if (is_excluded(p, range))
+	if (snat_pool_is_excluded(p, range))
 		return true;
 	snat_pool_append(p, &p->freed, position);
 	p->n_freed++;

@@ -14,18 +14,13 @@ static bool is_unused(const struct snat_pool *p, const struct lease *range, uint
 	return p->ranges[*ret_position].time_ms == 0;
 }
 
-static bool is_excluded(const struct snat_pool *p, uint32_t range)
-{
-	return (p->excluded[range / 64] >> (range % 64) & 1) != 0;
-}
-
 bool snat_pool_restore_held(struct snat_pool *p, const struct lease *lease)
 {
 	uint16_t position;
 	struct snat_holder *holder = snat_pool_lookup_holder(p, &lease->dip);
 	if (holder == NULL || lease->granted_ms == 0 || !is_unused(p, lease, &position))
 		return false;
-	p->n_unused -= !is_excluded(p, lease->first_port / p->range_size);
+	p->n_unused -= !snat_pool_is_excluded(p, lease->first_port / p->range_size);
 	snat_pool_hold(p, holder, position, lease->epoch, lease->granted_ms);
 	return true;
 }
@@ -36,7 +31,7 @@ bool snat_pool_restore_freed(struct snat_pool *p, const struct lease *range)
 	if (range->ended_ms == 0 || !is_unused(p, range, &position))
 		return false;
 	p->ranges[position].time_ms = range->ended_ms;
-	if (is_excluded(p, range->first_port / p->range_size))
+	if (snat_pool_is_excluded(p, range->first_port / p->range_size))
 		return true;
 	p->n_unused--;
 	p->n_freed++;
@@ -70,7 +65,7 @@ bool snat_pool_next_freed(const struct snat_pool *p, uint32_t *at, struct lease 
 		uint32_t range = (*at)++ - AFTER_CHAIN;
 		uint16_t position = (uint16_t)snat_pool_position_of(p, range);
 		const struct snat_range *r = &p->ranges[position];
-		if (is_excluded(p, range) && r->holder == NULL && r->time_ms != 0) {
+		if (snat_pool_is_excluded(p, range) && r->holder == NULL && r->time_ms != 0) {
 			*ret_range = freed_at(p, position);
 			return true;
 		}

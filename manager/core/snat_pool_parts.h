@@ -9,6 +9,11 @@
 uint32_t snat_pool_range_at(const struct snat_pool *p, uint32_t position);
 uint32_t snat_pool_position_of(const struct snat_pool *p, uint32_t range);
 
+static inline bool snat_pool_is_excluded(const struct snat_pool *p, uint32_t range)
+{
+	return (p->excluded[range / 64] >> (range % 64) & 1) != 0;
+}
+
 // Begins anew with these ranges, which are all 0; the holders stay.
 void snat_pool_set_shape(struct snat_pool *p, uint32_t range_size, uint64_t seed, struct snat_range *ranges);
 
