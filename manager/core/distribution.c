@@ -92,14 +92,19 @@ static int append_touched(const struct distribution *d, const struct cluster_sta
 	return append_current(s, &t->key, list);
 }
 
-static int collect_delta(const struct distribution *d, const struct cluster_state *s, struct change_list *list)
+static int collect_delta(const struct distribution *d, const struct cluster_state *s, struct change_list *list,
+                         bool *ret_has_own_dip)
 {
 	struct touched_list touched;
 	int code = change_log_since(&s->log, d->sent_version, &touched);
 	if (code != 0)
 		return code;
-	for (uint32_t i = 0; code == 0 && i < touched.n; i++)
+	*ret_has_own_dip = false;
+	for (uint32_t i = 0; code == 0 && i < touched.n; i++) {
+		const struct object_key *key = &touched.items[i].key;
+		*ret_has_own_dip = *ret_has_own_dip || (key->kind == OBJECT_DIP && agent_needs(s, d->node, key));
 		code = append_touched(d, s, &touched.items[i], list);
+	}
 	touched_list_fini(&touched);
 	return code;
 }
@@ -180,13 +185,16 @@ static int collect_snapshot(const struct distribution *d, const struct cluster_s
 	return code;
 }
 
-static int collect_objects(const struct distribution *d, const struct cluster_state *s, struct distribution_update *u)
+// *ret_has_own_dip: it holds a DIP of the agent's host, which may have been detached and attached again.
+static int collect_objects(const struct distribution *d, const struct cluster_state *s, struct distribution_update *u,
+                           bool *ret_has_own_dip)
 {
 	int code = ERR_NOT_FOUND;
 	u->to_version = s->store.version;
+	*ret_has_own_dip = true;
 	if (d->has_base) {
 		u->from_version = d->sent_version;
-		code = collect_delta(d, s, &u->changes);
+		code = collect_delta(d, s, &u->changes, ret_has_own_dip);
 	}
 	if (code == ERR_NOT_FOUND) {
 		u->from_version = 0;
@@ -198,16 +206,24 @@ static int collect_objects(const struct distribution *d, const struct cluster_st
 int distribution_take_update(struct distribution *d, const struct cluster_state *s, uint64_t lease_floor,
                              struct distribution_update *ret_update)
 {
+	struct distribution next = *d;
 	struct distribution_update u = { 0 };
-	if (collect_objects(d, s, &u) != 0 || distribution_collect_leases(d, s, lease_floor, &u) != 0) {
+	bool has_own_dip;
+	int code = collect_objects(d, s, &u, &has_own_dip);
+	if (code == 0 && d->audience == AUDIENCE_AGENT && has_own_dip)
+		distribution_renew_leases(&next, s);
+	if (code == 0)
+		code = distribution_collect_leases(&next, s, lease_floor, &u);
+	if (code != 0) {
 		distribution_update_fini(&u);
 		return ERR_NO_MEMORY;
 	}
-	d->has_base = u.to_version > 0; // an update from version 0 would read as a snapshot
-	d->is_greeted = true;
-	d->is_in_flight = true;
-	d->sent_version = u.to_version;
-	distribution_on_leases_sent(d, &u);
+	next.has_base = u.to_version > 0; // an update from version 0 would read as a snapshot
+	next.is_greeted = true;
+	next.is_in_flight = true;
+	next.sent_version = u.to_version;
+	distribution_on_leases_sent(&next, &u);
+	*d = next;
 	*ret_update = u;
 	return 0;
 }

@@ -14,6 +14,7 @@
 //   on subscribing   all leases of its DIPs, as soon as the floor has come to what was there when it subscribed; until then the
 //                    updates have no word of leases, and the agent keeps those that it has from the leader before
 //   later            what has changed, when distribution_note_leases says that something of its own has
+//   a DIP attached   all leases again, as when subscribing: while it was not attached, its leases were nobody's
 //   behind the ring  all leases again
 //
 // Threads: as the state. Pure: the caller sends.

@@ -116,6 +116,12 @@ static int collect_all_of_host(const struct distribution *d, const struct cluste
 	return 0;
 }
 
+void distribution_renew_leases(struct distribution *d, const struct cluster_state *s)
+{
+	d->has_lease_base = false;
+	d->first_lease_version = s->snat.version;
+}
+
 int distribution_collect_leases(const struct distribution *d, const struct cluster_state *s, uint64_t lease_floor,
                                 struct distribution_update *u)
 {

@@ -121,7 +121,8 @@ START_TEST(a_change_that_would_pull_a_leased_port_from_under_a_dip_is_refused)
 		{ "vip 203.0.113.20 shop snat size=1024 first=62464 prealloc=0 10.1.1.11",
 		  "snat.first_port: 61440 is leased to 10.1.1.11 for SNAT; `anantactl snat revoke 203.0.113.20:61440`" },
 		{ "vip 203.0.113.20 shop web tcp 65000 10.1.1.11:80 , snat size=1024 first=61440 prealloc=0 10.1.1.11",
-		  "endpoint \"web\": port 65000 is leased to 10.1.1.11 for SNAT; `anantactl snat revoke 203.0.113.20:65000`, or "
+		  "endpoint \"web\": port 65000 is leased to 10.1.1.11 for SNAT; `anantactl snat revoke 203.0.113.20:65000`, "
+		  "or "
 		  "choose another port" },
 		{ "-vip 203.0.113.20 ; vip 203.0.113.20 shop snat size=512 first=61440 prealloc=0 10.1.1.11",
 		  "change 2 of 2: snat.range_size: 4 ranges" },
@@ -289,7 +290,7 @@ START_TEST(a_failed_restore_leaves_the_state_as_it_was)
 	for (uint64_t n = 0;; n++) {
 		struct state_snapshot snapshot = { .version = 44 };
 		snapshot.objects = changes_of("cluster 9 ; host h 10.0.0.5 ; dip 10.1.1.1 h v i 02:00:00:00:00:01 ; "
-		                                        "vip 203.0.113.77 shop web tcp 80 10.1.1.1:1");
+		                              "vip 203.0.113.77 shop web tcp 80 10.1.1.1:1");
 		memory_fail_after(n);
 		int code = cluster_state_restore(&state, &snapshot);
 		memory_fail_after(UINT64_MAX);
@@ -310,8 +311,9 @@ START_TEST(short_memory_is_reported_and_never_crashes)
 {
 	for (uint64_t n = 0;; n++) {
 		begin();
-		struct state_command command = command_of(TEST_TIME_MS, "vip 203.0.113.77 shop web tcp 80 10.1.1.1:1 ; -vip 203.0.113.10 ; "
-		                                        "dip 10.1.1.1 host1 v i 02:00:00:00:00:01");
+		struct state_command command =
+			command_of(TEST_TIME_MS, "vip 203.0.113.77 shop web tcp 80 10.1.1.1:1 ; -vip 203.0.113.10 ; "
+		                             "dip 10.1.1.1 host1 v i 02:00:00:00:00:01");
 		struct apply_result result;
 		struct error err = { 0 };
 		memory_fail_after(n);
@@ -327,7 +329,8 @@ START_TEST(short_memory_is_reported_and_never_crashes)
 END_TEST
 
 SUITE_MAIN("cluster_state", what_breaks_a_rule_is_refused_with_the_field_and_changes_nothing,
-           a_change_that_would_pull_a_leased_port_from_under_a_dip_is_refused, what_the_rules_allow_makes_one_new_version, what_is_so_already_is_accepted_and_makes_no_version,
+           a_change_that_would_pull_a_leased_port_from_under_a_dip_is_refused,
+           what_the_rules_allow_makes_one_new_version, what_is_so_already_is_accepted_and_makes_no_version,
            a_vip_written_in_another_order_is_the_same_vip, a_command_takes_effect_as_a_whole_or_not_at_all,
            a_limit_is_refused_by_its_number, a_snapshot_restores_to_an_equal_state_that_goes_on_alike,
            a_failed_restore_leaves_the_state_as_it_was, short_memory_is_reported_and_never_crashes)

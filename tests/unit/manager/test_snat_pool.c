@@ -233,6 +233,7 @@ static void run_against_model(uint32_t range_size, unsigned *seed)
 		struct ip_addr dip = dip_of(h);
 		ck_assert_ptr_nonnull(snat_pool_insert_holder(pool, &dip));
 	}
+	model_configure(m, pool, seed);
 	for (int step = 0; step < N_STEPS; step++) {
 		unsigned what = pick(seed, 1000);
 		bool is_rising = step / 5000 % 2 == 0;
