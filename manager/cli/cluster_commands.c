@@ -119,6 +119,19 @@ static const struct cluster_reply *find_best(const struct cluster_view *v)
 	return best;
 }
 
+// Those of the leader: it does the work.
+static void print_counters(const struct replica_view *leader)
+{
+	struct table *t = table_create("COUNTER <VALUE");
+	for (uint32_t i = 0; i < leader->reply.n_counters; i++) {
+		table_add(t, leader->reply.counters[i].name);
+		table_add_u64(t, leader->reply.counters[i].value);
+	}
+	putchar('\n');
+	table_print(t, stdout);
+	table_destroy(t);
+}
+
 static void print_text(const struct cluster_view *v)
 {
 	const struct cluster_reply *best = find_best(v);
@@ -144,6 +157,17 @@ static void print_text(const struct cluster_view *v)
 	}
 	table_print(t, stdout);
 	table_destroy(t);
+	const struct replica_view *leader = find_leader(v);
+	if (leader != NULL && leader->reply.n_counters > 0)
+		print_counters(leader);
+}
+
+static json_t *make_counters(const struct cluster_reply *reply)
+{
+	json_t *counters = json_object();
+	for (uint32_t i = 0; i < reply->n_counters; i++)
+		json_object_set_new(counters, reply->counters[i].name, json_integer((json_int_t)reply->counters[i].value));
+	return counters;
 }
 
 static json_t *make_replica_json(const struct replica_view *r)
@@ -155,6 +179,7 @@ static json_t *make_replica_json(const struct replica_view *r)
 		json_object_set_new(document, "applied", json_integer((json_int_t)r->reply.applied_index));
 		json_object_set_new(document, "version", json_integer((json_int_t)r->reply.version));
 		json_object_set_new(document, "program_version", json_string(r->reply.program_version));
+		json_object_set_new(document, "counters", make_counters(&r->reply));
 	} else {
 		json_object_set_new(document, "error", json_string(r->err.text));
 	}

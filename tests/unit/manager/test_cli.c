@@ -213,6 +213,31 @@ START_TEST(a_snat_policy_is_applied_and_shown)
 }
 END_TEST
 
+START_TEST(leases_are_listed_looked_up_and_revoked)
+{
+	begin();
+	cluster_must(&cluster, "host host1 10.0.0.21 ; dip 10.1.1.11 host1 vm1 if1 02:00:00:00:00:01");
+	CHECK_RUN("echo '{\"vip\":\"203.0.113.10\",\"tenant\":\"shop\",\"snat\":{\"dips\":[\"10.1.1.11\"],"
+	          "\"prealloc_ports\":16,\"first_port\":65520}}' | ctl vip apply -f -",
+	          0, "applied");
+	CHECK_RUN("ctl snat show 203.0.113.10", 0,
+	          "ports        16\nleased       16 (100 %)\nquarantined  0\nfree         0\n",
+	          "note         no port is free", "10.1.1.11  host1  vm1      16  16384     -      -        -        -\n");
+	CHECK_RUN("ctl snat list", 0, "203.0.113.10  65520-65527  10.1.1.11  host1  20", "203.0.113.10  65528-65535");
+	CHECK_RUN("ctl snat revoke 203.0.113.10:65530", 0, "203.0.113.10:65528-65535 taken from 10.1.1.11\n");
+	CHECK_RUN("ctl snat revoke 203.0.113.10:65530", 1, "snat: 203.0.113.10:65530 is leased to nobody");
+	CHECK_RUN("ctl snat show 203.0.113.10", 0, "leased       8 (50 %)\nquarantined  8\nfree         0\n");
+	CHECK_RUN("ctl snat whohad 203.0.113.10:65530", 0, "203.0.113.10  65528-65535  10.1.1.11  host1  20");
+	CHECK_RUN("ctl snat whohad 203.0.113.10:65530 --at $(ctl snat whohad 203.0.113.10:65530 -o json | "
+	          "sed -n 's/.*\"since\": \"\\(.*\\)\".*/\\1/p')",
+	          0, "203.0.113.10  65528-65535  10.1.1.11  host1  20");
+	CHECK_RUN("ctl snat whohad 203.0.113.10:65530 --at 2001-01-01T00:00:00Z", 0, "nobody\n");
+	CHECK_RUN("ctl snat revoke --dip 10.1.1.11", 0, "203.0.113.10:65520-65527 taken from 10.1.1.11\n");
+	CHECK_RUN("ctl snat list", 0, "VIP  PORTS  DIP  HOST  SINCE  EPOCH\n");
+	cluster_end(&cluster);
+}
+END_TEST
+
 START_TEST(the_examples_are_accepted)
 {
 	begin();
@@ -317,5 +342,5 @@ END_TEST
 SUITE_MAIN("cli", a_vip_is_applied_listed_shown_and_deleted, a_refused_or_bad_document_leaves_the_old_configuration,
            a_vm_is_attached_and_detached, nodes_are_listed_shown_and_removed, the_status_of_the_cluster_needs_no_leader,
            wrong_usage_is_explained_and_exits_with_2, help_is_there_at_every_level, a_snat_policy_is_applied_and_shown,
-           the_examples_are_accepted, settings_are_shown_applied_and_reset,
+           leases_are_listed_looked_up_and_revoked, the_examples_are_accepted, settings_are_shown_applied_and_reset,
            attach_and_detach_go_to_the_agent_when_its_socket_is_named)

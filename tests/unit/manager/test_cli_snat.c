@@ -125,6 +125,17 @@ static void answer_command(struct conn *c, const struct message *m)
 		(void)conn_send(c, &reply);
 }
 
+static void send_cluster(struct conn *c, const struct message *request)
+{
+	struct message m = { .type = MESSAGE_CLUSTER_REPLY, .request_id = request->request_id };
+	m.cluster = (struct cluster_reply){ .id = 1,
+		                                .is_leader = true,
+		                                .leader_id = 1,
+		                                .n_counters = 2,
+		                                .counters = { { "snat_requests", 17 }, { "snat_fences", 3 } } };
+	(void)conn_send(c, &m);
+}
+
 static void on_message(struct conn *c, struct message *m, void *user)
 {
 	if (m->type == MESSAGE_STATE_REQUEST)
@@ -133,6 +144,8 @@ static void on_message(struct conn *c, struct message *m, void *user)
 		send_leases(c, m);
 	else if (m->type == MESSAGE_NODES_REQUEST)
 		send_nodes(c, m);
+	else if (m->type == MESSAGE_CLUSTER_REQUEST)
+		send_cluster(c, m);
 	else if (m->type == MESSAGE_COMMAND_REQUEST)
 		answer_command(c, m);
 }
@@ -416,10 +429,21 @@ START_TEST(revoke_says_why_the_managers_refuse)
 }
 END_TEST
 
+// ---- cluster status ----
+
+START_TEST(the_status_of_the_cluster_has_the_leaders_counters)
+{
+	begin();
+	CHECK_RUN("ctl cluster status", 0, "\n\nCOUNTER        VALUE\nsnat_requests     17\nsnat_fences        3\n");
+	CHECK_RUN("ctl cluster status -o json", 0, "\"counters\": {\n", "\"snat_requests\": 17,", "\"snat_fences\": 3\n");
+	end();
+}
+END_TEST
+
 SUITE_MAIN("cli_snat", show_puts_together_what_managers_and_agents_know,
            show_warns_at_80_percent_and_when_nothing_is_free, show_works_without_any_agent,
            show_refuses_what_has_no_snat, list_shows_the_leases_that_are_held_in_order,
            leases_that_come_twice_are_shown_once, whohad_without_a_time_says_who_has_it_and_who_had_it,
            whohad_at_a_time_says_who_had_it_then, whohad_says_how_far_back_the_log_reaches,
            revoke_takes_a_lease_or_all_of_a_dip, revoke_does_not_print_a_thousand_lines,
-           revoke_says_why_the_managers_refuse)
+           revoke_says_why_the_managers_refuse, the_status_of_the_cluster_has_the_leaders_counters)
