@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <time.h>
 
 #include "tests/unit/manager/cluster.h"
@@ -332,6 +333,10 @@ START_TEST(the_leader_counts_what_it_does)
 	ck_assert_uint_gt(counter_of(0, "snat_answer_p50_us"), 0);
 	ck_assert_uint_eq(counter_of(0, "muxes_fenced"), 0);
 	ck_assert_uint_eq(counter_of(0, "lease_floor"), counter_of(0, "lease_version"));
+	ck_assert(test_node_ask(&agent, "10.1.1.12", SEQ, 24)); // and ends in order, with whatever is under way
+	ck_assert_int_eq(kill(cluster.managers[0].pid, SIGTERM), 0);
+	int status = cluster_wait_exit(&cluster, 0);
+	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 	test_node_end(&agent);
 	end();
 }
