@@ -166,15 +166,30 @@ static struct flow_tuple new_tuple(const struct agent_packet *p)
 		                        .protocol = p->ip.protocol };
 }
 
-static inline void stage_prefetch(struct agent *a, struct agent_packet *p)
+static inline bool is_new_connection(const struct agent *a, const struct agent_packet *p)
+{
+	return p->wait == WAIT_REPLY && p->candidate == FLOW_NO_CANDIDATE && tcp_is_syn(p->ip.tcp_flags) && a->snat != NULL;
+}
+
+// Says whether it will begin a connection.
+static inline bool stage_prefetch(struct agent *a, struct agent_packet *p)
 {
 	if (__builtin_expect(p->wait == WAIT_NOTHING, 0))
-		return;
+		return false;
 	p->candidate = flow_table_prefetch_entry(&a->flows, p->hash);
-	if (__builtin_expect(p->candidate != FLOW_NO_CANDIDATE || a->snat == NULL, 1))
+	if (__builtin_expect(!is_new_connection(a, p), 1))
+		return false;
+	struct flow_tuple tuple = new_tuple(p);
+	snat_prefetch_destination(a->snat, &tuple);
+	return true;
+}
+
+static void stage_prefetch_port(struct agent *a, struct agent_packet *p)
+{
+	if (!is_new_connection(a, p))
 		return;
 	struct flow_tuple tuple = new_tuple(p);
-	snat_prefetch(a->snat, &tuple);
+	snat_prefetch_port(a->snat, &a->flows, &tuple);
 }
 
 // ---- Stage 3: a packet of a flow, or the VM's own business ----
@@ -216,8 +231,8 @@ static struct flow_entry *reply_flow(struct agent *a, const struct agent_packet 
 	struct flow_entry *flow = packet_flow(a, p, FLOW_REPLY);
 	if (flow == NULL)
 		return adopt_reply(a, p);
-	bool is_new_connection = tcp_is_syn(p->ip.tcp_flags) && flow_state_is_over(flow_entry_state(flow));
-	if (__builtin_expect(!is_new_connection, 1))
+	bool is_over = tcp_is_syn(p->ip.tcp_flags) && flow_state_is_over(flow_entry_state(flow));
+	if (__builtin_expect(!is_over, 1))
 		return flow;
 	agent_flow_remove(a, flow); // the VM itself connects, from a port that it used or served before
 	counter_add(&a->counters.flows_replaced, 1);
@@ -353,8 +368,11 @@ void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
 		stage_parse(a, &packets[i]);
+	uint32_t n_new = 0;
 	for (uint32_t i = 0; i < n; i++)
-		stage_prefetch(a, &packets[i]);
+		n_new += stage_prefetch(a, &packets[i]);
+	for (uint32_t i = 0; n_new > 0 && i < n; i++)
+		stage_prefetch_port(a, &packets[i]);
 	for (uint32_t i = 0; i < n; i++)
 		stage_forward(a, &packets[i]);
 }
