@@ -30,8 +30,12 @@ struct samples {
 };
 
 static const char *const path_names[] = {
-	[BENCH_INBOUND] = "inbound",       [BENCH_REPLY] = "reply",           [BENCH_NEW] = "new",
-	[BENCH_SNAT] = "snat",             [BENCH_SNAT_REPLY] = "snat-reply", [BENCH_SNAT_NEW] = "snat-new",
+	[BENCH_INBOUND] = "inbound",
+	[BENCH_REPLY] = "reply",
+	[BENCH_NEW] = "new",
+	[BENCH_SNAT] = "snat",
+	[BENCH_SNAT_REPLY] = "snat-reply",
+	[BENCH_SNAT_NEW] = "snat-new",
 	[BENCH_SNAT_REFUSED] = "snat-refused",
 };
 
@@ -165,9 +169,9 @@ static void print(const struct options *o, struct samples *floor_samples, struct
 		       path_names[o->path], o->n_flows, o->n_vms, o->burst, median, p10, p90, floor_median, bytes);
 }
 
-static const char help[] =
-	"usage: agent-bench [--path inbound|reply|new|snat|snat-reply|snat-new|snat-refused] [--flows N] [--vms N] [--burst N] [--bursts N]\n"
-	"                   [--small-pages] [--json | --instructions]\n";
+static const char help[] = "usage: agent-bench [--path inbound|reply|new|snat|snat-reply|snat-new|snat-refused] "
+                           "[--flows N] [--vms N] [--burst N] [--bursts N]\n"
+						   "                   [--small-pages] [--json | --instructions]\n";
 
 static bool parse_path(const char *name, enum bench_path *ret_path)
 {
