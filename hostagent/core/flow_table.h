@@ -314,9 +314,9 @@ static inline void flow_entry_touch(const struct flow_table *t, struct flow_entr
 {
 	if (e->seen_s != t->now_s)
 		e->seen_s = t->now_s;
-	const uint32_t steady = 1u << FLOW_ESTABLISHED | 1u << FLOW_UDP | 1u << FLOW_ICMP;
 	bool is_plain_data = (tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) == 0;
-	if (__builtin_expect(is_plain_data && (steady >> (e->state & FLOW_STATE_MASK) & 1) != 0, 1))
+	uint32_t state = e->state & FLOW_STATE_MASK;
+	if (__builtin_expect(is_plain_data && (state == FLOW_ESTABLISHED || state == FLOW_UDP || state == FLOW_ICMP), 1))
 		return;
 	e->state = (uint8_t)((e->state & FLOW_IS_SNAT) | flow_state_after(flow_entry_state(e), direction, tcp_flags));
 }

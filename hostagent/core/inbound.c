@@ -33,16 +33,16 @@ static void on_arp(struct agent *a, struct agent_packet *p)
 }
 
 // ICMP to a VIP: the reply to a VM's echo request, whose identifier stands for a port, or an error about what a VM sent.
-static void on_encapsulated_icmp(struct agent *a, struct agent_packet *p, struct parsed *ip)
+COLD_PATH static void on_encapsulated_icmp(struct agent *a, struct agent_packet *p, struct parsed ip)
 {
-	const struct icmp_header *icmp = (const struct icmp_header *)(p->frame + ip->l4_off);
+	const struct icmp_header *icmp = (const struct icmp_header *)(p->frame + ip.l4_off);
 	struct icmp_error error;
 	if (icmp->type == ICMP_ECHO_REPLY) {
-		ip->dst_port = icmp->id;
-		packet_wait(a, p, ip, WAIT_INBOUND);
-	} else if (icmp_error_parse(p->frame, ip, &error) == DROP_NONE && error.src == ip->dst) {
+		ip.dst_port = icmp->id;
+		packet_wait(a, p, &ip, WAIT_INBOUND);
+	} else if (icmp_error_parse(p->frame, &ip, &error) == DROP_NONE && error.src == ip.dst) {
 		struct flow_key key = error_key(&error, FLOW_INBOUND);
-		packet_wait_for(a, p, ip, &key, WAIT_ERROR);
+		packet_wait_for(a, p, &ip, &key, WAIT_ERROR);
 	} else {
 		verdict_drop(a, p, DROP_ICMP_UNKNOWN);
 	}
@@ -62,7 +62,7 @@ static inline void on_encapsulated(struct agent *a, struct agent_packet *p, cons
 	else if (ip.protocol == IP_PROTO_TCP || ip.protocol == IP_PROTO_UDP)
 		packet_wait(a, p, &ip, WAIT_INBOUND);
 	else if (ip.protocol == IP_PROTO_ICMP)
-		on_encapsulated_icmp(a, p, &ip);
+		on_encapsulated_icmp(a, p, ip);
 	else
 		verdict_drop(a, p, DROP_ENCAP_NO_ENDPOINT);
 }
@@ -330,7 +330,7 @@ static void deliver_plain(struct agent *a, struct agent_packet *p)
 }
 
 // From the source of the error, which may be any router, to the VM that sent the packet inside.
-static void deliver_error(struct agent *a, struct agent_packet *p)
+COLD_PATH static void deliver_error(struct agent *a, struct agent_packet *p)
 {
 	struct icmp_error error;
 	struct flow_entry *flow = error_flow(a, p, FLOW_INBOUND, &error);

@@ -67,30 +67,30 @@ static const struct agent_snat *snat_towards(const struct agent *a, const struct
 
 // What has no flow and can have none: a fragment, a header that is none, another protocol. A DIP that is SNATed does not
 // reach the outside with it.
-static void forward_without_flow(struct agent *a, struct agent_packet *p, const struct parsed *ip,
-                                 enum drop_reason reason)
+COLD_PATH static void forward_without_flow(struct agent *a, struct agent_packet *p, struct parsed ip,
+                                           enum drop_reason reason)
 {
-	if (snat_towards(a, ip) != NULL) {
+	if (snat_towards(a, &ip) != NULL) {
 		verdict_drop(a, p, reason);
 		return;
 	}
-	struct flow_key key = packet_key(ip, FLOW_REPLY);
-	p->ip = *ip;
+	struct flow_key key = packet_key(&ip, FLOW_REPLY);
+	p->ip = ip;
 	p->hash = flow_table_hash(&a->flows, &key); // chooses among several gateways
 	forward_plain(a, p);
 }
 
 // An echo request that is SNATed has its identifier for a port; an error belongs to the flow of the packet inside.
-static void on_icmp(struct agent *a, struct agent_packet *p, struct parsed *ip)
+COLD_PATH static void on_icmp(struct agent *a, struct agent_packet *p, struct parsed ip)
 {
-	const struct icmp_header *icmp = (const struct icmp_header *)(p->frame + ip->l4_off);
+	const struct icmp_header *icmp = (const struct icmp_header *)(p->frame + ip.l4_off);
 	struct icmp_error error;
-	if (icmp->type == ICMP_ECHO && snat_towards(a, ip) != NULL) {
-		ip->src_port = icmp->id;
-		packet_wait(a, p, ip, WAIT_REPLY);
-	} else if (icmp_error_parse(p->frame, ip, &error) == DROP_NONE && error.src == ip->dst) {
+	if (icmp->type == ICMP_ECHO && snat_towards(a, &ip) != NULL) {
+		ip.src_port = icmp->id;
+		packet_wait(a, p, &ip, WAIT_REPLY);
+	} else if (icmp_error_parse(p->frame, &ip, &error) == DROP_NONE && error.src == ip.dst) {
 		struct flow_key key = error_key(&error, FLOW_REPLY);
-		packet_wait_for(a, p, ip, &key, WAIT_ERROR);
+		packet_wait_for(a, p, &ip, &key, WAIT_ERROR);
 	} else {
 		forward_without_flow(a, p, ip, icmp_type_is_error(icmp->type) ? DROP_ICMP_UNKNOWN : DROP_SNAT_UNSUPPORTED);
 	}
@@ -117,9 +117,9 @@ static inline void on_ip4(struct agent *a, struct agent_packet *p)
 		return;
 	}
 	if (reason == DROP_NONE && ip.protocol == IP_PROTO_ICMP)
-		on_icmp(a, p, &ip);
+		on_icmp(a, p, ip);
 	else
-		forward_without_flow(a, p, &ip, DROP_SNAT_UNSUPPORTED);
+		forward_without_flow(a, p, ip, DROP_SNAT_UNSUPPORTED);
 }
 
 static inline void stage_parse(struct agent *a, struct agent_packet *p)
@@ -166,15 +166,30 @@ static struct flow_tuple new_tuple(const struct agent_packet *p)
 		                        .protocol = p->ip.protocol };
 }
 
-static inline void stage_prefetch(struct agent *a, struct agent_packet *p)
+static inline bool is_new_connection(const struct agent *a, const struct agent_packet *p)
+{
+	return p->wait == WAIT_REPLY && p->candidate == FLOW_NO_CANDIDATE && tcp_is_syn(p->ip.tcp_flags) && a->snat != NULL;
+}
+
+// Says whether it will begin a connection.
+static inline bool stage_prefetch(struct agent *a, struct agent_packet *p)
 {
 	if (__builtin_expect(p->wait == WAIT_NOTHING, 0))
-		return;
+		return false;
 	p->candidate = flow_table_prefetch_entry(&a->flows, p->hash);
-	if (__builtin_expect(p->candidate != FLOW_NO_CANDIDATE || a->snat == NULL, 1))
+	if (__builtin_expect(!is_new_connection(a, p), 1))
+		return false;
+	struct flow_tuple tuple = new_tuple(p);
+	snat_prefetch_destination(a->snat, &tuple);
+	return true;
+}
+
+static void stage_prefetch_port(struct agent *a, struct agent_packet *p)
+{
+	if (!is_new_connection(a, p))
 		return;
 	struct flow_tuple tuple = new_tuple(p);
-	snat_prefetch(a->snat, &tuple);
+	snat_prefetch_port(a->snat, &a->flows, &tuple);
 }
 
 // ---- Stage 3: a packet of a flow, or the VM's own business ----
@@ -216,8 +231,8 @@ static struct flow_entry *reply_flow(struct agent *a, const struct agent_packet 
 	struct flow_entry *flow = packet_flow(a, p, FLOW_REPLY);
 	if (flow == NULL)
 		return adopt_reply(a, p);
-	bool is_new_connection = tcp_is_syn(p->ip.tcp_flags) && flow_state_is_over(flow_entry_state(flow));
-	if (__builtin_expect(!is_new_connection, 1))
+	bool is_over = tcp_is_syn(p->ip.tcp_flags) && flow_state_is_over(flow_entry_state(flow));
+	if (__builtin_expect(!is_over, 1))
 		return flow;
 	agent_flow_remove(a, flow); // the VM itself connects, from a port that it used or served before
 	counter_add(&a->counters.flows_replaced, 1);
@@ -276,7 +291,7 @@ static struct flow_entry *begin_snat(struct agent *a, struct agent_packet *p, co
 	return flow;
 }
 
-static void translate(struct agent *a, struct agent_packet *p, const struct flow_entry *flow)
+static inline void translate(struct agent *a, struct agent_packet *p, const struct flow_entry *flow)
 {
 	rewrite_reply(p->frame, &p->ip, flow);
 	if (__builtin_expect(p->ip.tcp_flags & TCP_SYN, 0) && nat_clamp_mss(p->frame, &p->ip, a->settings.mss))
@@ -288,25 +303,24 @@ static void translate(struct agent *a, struct agent_packet *p, const struct flow
 	counter_add(&a->counters.outbound_bytes, p->ip.l3_bytes);
 }
 
-// Nothing is translated for it so far. From here nothing of a SNATed DIP reaches the outside but with a leased port.
-static void forward_new(struct agent *a, struct agent_packet *p)
+// No flow has it: the one that begins, or NULL: it has its verdict. From here nothing of a SNATed DIP reaches the outside but
+// with a leased port.
+COLD_PATH static struct flow_entry *new_flow(struct agent *a, struct agent_packet *p)
 {
 	const struct agent_snat *policy = snat_towards(a, &p->ip);
 	if (policy == NULL) {
 		forward_plain(a, p);
-		return;
+		return NULL;
 	}
 	if (p->ip.protocol == IP_PROTO_TCP && !tcp_is_syn(p->ip.tcp_flags)) {
 		refuse(a, p, DROP_SNAT_NO_FLOW);
-		return;
+		return NULL;
 	}
-	const struct flow_entry *flow = begin_snat(a, p, policy);
-	if (flow != NULL)
-		translate(a, p, flow);
+	return begin_snat(a, p, policy);
 }
 
 // A connection to the DIP itself. To the outside a SNATed DIP has none: what came from there came by mistake.
-static void forward_known_plain(struct agent *a, struct agent_packet *p)
+COLD_PATH static void forward_known_plain(struct agent *a, struct agent_packet *p)
 {
 	if (snat_towards(a, &p->ip) == NULL)
 		forward_plain(a, p);
@@ -315,12 +329,12 @@ static void forward_known_plain(struct agent *a, struct agent_packet *p)
 }
 
 // From the VM, about a packet that it received: to who sent that.
-static void forward_error(struct agent *a, struct agent_packet *p)
+COLD_PATH static void forward_error(struct agent *a, struct agent_packet *p)
 {
 	struct icmp_error error;
 	struct flow_entry *flow = error_flow(a, p, FLOW_REPLY, &error);
 	if (flow == NULL || flow->vip == flow->dip) {
-		forward_without_flow(a, p, &p->ip, DROP_ICMP_UNKNOWN);
+		forward_without_flow(a, p, p->ip, DROP_ICMP_UNKNOWN);
 		return;
 	}
 	icmp_rewrite_error_src(p->frame, &p->ip, &error, flow->vip, flow->vip_port);
@@ -338,10 +352,10 @@ static inline void stage_forward(struct agent *a, struct agent_packet *p)
 		return;
 	}
 	struct flow_entry *flow = reply_flow(a, p);
-	if (flow == NULL) {
-		forward_new(a, p);
+	if (__builtin_expect(flow == NULL, 0))
+		flow = new_flow(a, p);
+	if (flow == NULL)
 		return;
-	}
 	flow_entry_touch(&a->flows, flow, FLOW_REPLY, p->ip.tcp_flags);
 	if (__builtin_expect(flow->vip != flow->dip, 1))
 		translate(a, p, flow);
@@ -353,8 +367,11 @@ void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
 		stage_parse(a, &packets[i]);
+	uint32_t n_new = 0;
 	for (uint32_t i = 0; i < n; i++)
-		stage_prefetch(a, &packets[i]);
+		n_new += stage_prefetch(a, &packets[i]);
+	for (uint32_t i = 0; n_new > 0 && i < n; i++)
+		stage_prefetch_port(a, &packets[i]);
 	for (uint32_t i = 0; i < n; i++)
 		stage_forward(a, &packets[i]);
 }

@@ -95,6 +95,16 @@ static void take_place(const struct snat *s, const struct snat_dip *d, uint32_t 
 	choice->offset = place % SNAT_UNIT_PORTS;
 }
 
+// Where a destination goes on; one that is new begins at a place of its own, and each time at another.
+static uint32_t cursor_of(const struct snat *s, const struct snat_dip *d, const struct snat_destination *known,
+                          const struct flow_tuple *tuple)
+{
+	if (known != NULL)
+		return known->cursor;
+	uint16_t slot = (uint16_t)(d - s->dips);
+	return (uint32_t)(snat_destination_hash(s, slot, tuple->remote, tuple->remote_port) >> 32) + d->n_begun;
+}
+
 // A port towards this destination: any that is in use towards others only.
 static enum search choose_tcp(struct snat *s, const struct flow_table *flows, const struct agent_snat *policy,
                               struct flow_tuple *tuple, struct snat_choice *choice)
@@ -102,11 +112,11 @@ static enum search choose_tcp(struct snat *s, const struct flow_table *flows, co
 	struct snat_dip *d = &s->dips[choice->slot];
 	struct snat_destination *known = snat_destination_lookup(s, choice->slot, tuple->remote, tuple->remote_port);
 	uint32_t n_used = known == NULL ? 0 : known->n_used;
+	choice->destination = known;
 	need_ports(s, choice->slot, policy, n_used + 1);
 	if (d->n_blocks == 0 || n_used >= snat_leased_ports(d) + d->n_apart)
 		return NOTHING_FREE; // without a search
-	uint32_t start = (uint32_t)(snat_destination_hash(s, choice->slot, tuple->remote, tuple->remote_port) >> 32);
-	struct walk w = walk_begin(s, d, known == NULL ? start + d->n_begun : known->cursor);
+	struct walk w = walk_begin(s, d, cursor_of(s, d, known, tuple));
 	enum search found = SEARCH_GOES_ON;
 	for (uint32_t place; found != FOUND && walk_next(&w, &place);) {
 		take_place(s, d, place, choice);
@@ -225,13 +235,31 @@ enum snat_outcome snat_choose(struct snat *s, const struct flow_table *flows, co
 	return hold_or_refuse(s, ret_choice, tuple, search, is_last);
 }
 
-void snat_prefetch(const struct snat *s, const struct flow_tuple *tuple)
+void snat_prefetch_destination(const struct snat *s, const struct flow_tuple *tuple)
 {
 	uint16_t slot = snat_dip_lookup(s, tuple->dip);
 	if (slot == SNAT_NO_SLOT || tuple->protocol != IP_PROTO_TCP)
 		return;
 	uint64_t hash = snat_destination_hash(s, slot, tuple->remote, tuple->remote_port);
 	cache_prefetch(&s->destinations[(uint32_t)hash & s->destination_mask]);
+}
+
+void snat_prefetch_port(const struct snat *s, const struct flow_table *flows, const struct flow_tuple *tuple)
+{
+	uint16_t slot = snat_dip_lookup(s, tuple->dip);
+	if (slot == SNAT_NO_SLOT || tuple->protocol != IP_PROTO_TCP || s->dips[slot].window == 0)
+		return;
+	const struct snat_dip *d = &s->dips[slot];
+	const struct snat_destination *known = snat_destination_lookup(s, slot, tuple->remote, tuple->remote_port);
+	struct walk w = walk_begin(s, d, cursor_of(s, d, known, tuple));
+	uint32_t place;
+	if (!walk_next(&w, &place))
+		return;
+	const struct snat_block *b = &s->blocks[snat_list_at(s, d, place / SNAT_UNIT_PORTS)];
+	struct flow_key key =
+		flow_key_make(tuple->remote, b->vip, tuple->remote_port,
+	                  be16_from((uint16_t)(b->first_port + place % SNAT_UNIT_PORTS)), tuple->protocol, FLOW_INBOUND);
+	flow_table_prefetch(flows, flow_table_hash(flows, &key));
 }
 
 // ---- Counting ----
@@ -275,9 +303,10 @@ static void count_block(struct snat *s, uint32_t block, uint32_t offset)
 	stat_add32(&d->n_flows, 1);
 }
 
-static void count_destination(struct snat *s, uint16_t slot, const struct flow_tuple *tuple, uint32_t cursor)
+// `dest`: the destination, or NULL when it is a new one.
+static void count_destination(struct snat *s, uint16_t slot, struct snat_destination *dest,
+                              const struct flow_tuple *tuple, uint32_t cursor)
 {
-	struct snat_destination *dest = snat_destination_lookup(s, slot, tuple->remote, tuple->remote_port);
 	if (dest != NULL)
 		dest->n_used++;
 	else
@@ -311,7 +340,7 @@ void snat_flow_began(struct snat *s, const struct flow_tuple *tuple, const struc
 	s->dips[choice->slot].n_begun++;
 	count_block(s, choice->block, choice->offset);
 	if (tuple->protocol == IP_PROTO_TCP)
-		count_destination(s, choice->slot, tuple, choice->cursor);
+		count_destination(s, choice->slot, choice->destination, tuple, choice->cursor);
 	else
 		(void)count_mapping(s, choice->slot, tuple, choice->block,
 		                    choice->offset); // snat_choose saw that there is room
@@ -437,7 +466,8 @@ static bool count_restored(struct snat *s, const struct flow_entry *e)
 		                        .protocol = e->protocol };
 	uint32_t offset = be16_to(e->vip_port) % SNAT_UNIT_PORTS;
 	if (e->protocol == IP_PROTO_TCP)
-		count_destination(s, slot, &tuple, (uint32_t)hash_mix64(s->seed ^ e->remote ^ e->vip_port));
+		count_destination(s, slot, snat_destination_lookup(s, slot, e->remote, e->remote_port), &tuple,
+		                  (uint32_t)hash_mix64(s->seed ^ e->remote ^ e->vip_port));
 	else if (!count_mapping(s, slot, &tuple, block, offset)) {
 		if (s->blocks[block].state == BLOCK_ENDED && s->blocks[block].n_flows == 0)
 			snat_block_remove(s, block);

@@ -182,7 +182,8 @@ struct snat_choice {
 	uint16_t slot; // of SNAT_HELD and SNAT_CHOSEN
 	uint32_t block;
 	uint32_t offset;
-	uint32_t cursor; // where a new destination goes on
+	struct snat_destination *destination; // of TCP, when there is one
+	uint32_t cursor; // where the destination goes on
 	uint64_t inbound_hash;
 	enum error_code code; // of SNAT_REFUSED
 };
@@ -202,8 +203,10 @@ void snat_flow_ended(struct snat *s, const struct flow_entry *e);
 // Counts all flows anew; what cannot be counted loses FLOW_IS_SNAT.
 void snat_rebuild(struct snat *s, struct flow_table *flows);
 
-// On the way: what snat_choose will look at for a new TCP connection.
-void snat_prefetch(const struct snat *s, const struct flow_tuple *tuple);
+// What snat_choose will look at for a new TCP connection is on its way: the destination, and then, with it, the bucket of the
+// port that will most likely be chosen.
+void snat_prefetch_destination(const struct snat *s, const struct flow_tuple *tuple);
+void snat_prefetch_port(const struct snat *s, const struct flow_table *flows, const struct flow_tuple *tuple);
 
 // Is it a port that this DIP has, or had, leased?
 bool snat_has_port(const struct snat *s, be32 vip, be16 vip_port, be32 dip);

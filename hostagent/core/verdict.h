@@ -7,6 +7,9 @@
 #include "common/packet/icmp.h"
 #include "hostagent/core/agent.h"
 
+// Out of line, and given what was parsed by value: whose address is taken does not stay in registers.
+#define COLD_PATH __attribute__((noinline, cold))
+
 static inline bool mac_equal(const struct mac *a, const struct mac *b)
 {
 	return ((load32(a->bytes) ^ load32(b->bytes)) | (uint32_t)(load16(a->bytes + 4) ^ load16(b->bytes + 4))) == 0;

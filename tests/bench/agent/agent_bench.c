@@ -29,7 +29,15 @@ struct samples {
 	uint32_t cycles[ROUNDS_MAX]; // of a burst
 };
 
-static const char *const path_names[] = { [BENCH_INBOUND] = "inbound", [BENCH_REPLY] = "reply", [BENCH_NEW] = "new" };
+static const char *const path_names[] = {
+	[BENCH_INBOUND] = "inbound",
+	[BENCH_REPLY] = "reply",
+	[BENCH_NEW] = "new",
+	[BENCH_SNAT] = "snat",
+	[BENCH_SNAT_REPLY] = "snat-reply",
+	[BENCH_SNAT_NEW] = "snat-new",
+	[BENCH_SNAT_REFUSED] = "snat-refused",
+};
 
 // Nothing before is under way any more, nothing after has begun.
 static uint64_t cycles_now(void)
@@ -65,7 +73,7 @@ void bench_measured(struct bench_world *w, enum bench_path path, struct agent_pa
 __attribute__((noipa)) void bench_measured(struct bench_world *w, enum bench_path path, struct agent_packet *packets,
                                            uint32_t n)
 {
-	if (path == BENCH_REPLY)
+	if (bench_is_outbound(path))
 		agent_outbound(&w->agent, packets, n);
 	else
 		agent_inbound(&w->agent, packets, n);
@@ -73,8 +81,24 @@ __attribute__((noipa)) void bench_measured(struct bench_world *w, enum bench_pat
 
 static void check_verdicts(const struct options *o, const struct agent_packet *packets)
 {
+	bool to_uplink = bench_is_outbound(o->path) && o->path != BENCH_SNAT_REFUSED;
 	for (uint32_t i = 0; i < o->burst; i++)
-		CHECK(packets[i].verdict == (o->path == BENCH_REPLY ? AGENT_TO_UPLINK : AGENT_TO_VM));
+		CHECK(packets[i].verdict == (to_uplink ? AGENT_TO_UPLINK : AGENT_TO_VM));
+}
+
+// Frames like those of the path, which make no flows.
+static enum bench_path floor_path(enum bench_path path)
+{
+	switch (path) {
+	case BENCH_NEW: return BENCH_INBOUND;
+	case BENCH_SNAT_NEW: return BENCH_SNAT;
+	case BENCH_INBOUND:
+	case BENCH_REPLY:
+	case BENCH_SNAT:
+	case BENCH_SNAT_REPLY:
+	case BENCH_SNAT_REFUSED: break;
+	}
+	return path;
 }
 
 static void measure(struct bench_world *w, const struct options *o, struct samples *floor_samples,
@@ -82,7 +106,7 @@ static void measure(struct bench_world *w, const struct options *o, struct sampl
 {
 	struct agent_packet packets[AGENT_BURST];
 	for (uint32_t round = 0; round < o->n_rounds; round++) {
-		bench_world_fill(w, o->path == BENCH_NEW ? BENCH_INBOUND : o->path, packets, o->burst);
+		bench_world_fill(w, floor_path(o->path), packets, o->burst);
 		uint64_t began = cycles_now();
 		uint32_t sum = swap_macs(packets, o->burst);
 		uint64_t ended = cycles_now();
@@ -95,7 +119,7 @@ static void measure(struct bench_world *w, const struct options *o, struct sampl
 		ended = cycles_now();
 		samples->cycles[samples->n++] = (uint32_t)(ended - began);
 		check_verdicts(o, packets);
-		if (o->path == BENCH_NEW)
+		if (bench_makes_flows(o->path))
 			bench_world_retire(w, o->burst);
 	}
 }
@@ -106,7 +130,7 @@ static void count_instructions(struct bench_world *w, const struct options *o)
 	for (uint32_t round = 0; round < o->n_rounds; round++) {
 		bench_world_fill(w, o->path, packets, o->burst);
 		bench_measured(w, o->path, packets, o->burst);
-		if (o->path == BENCH_NEW)
+		if (bench_makes_flows(o->path))
 			bench_world_retire(w, o->burst);
 	}
 	printf("%lu packets\n", (unsigned long)o->n_rounds * o->burst);
@@ -145,9 +169,9 @@ static void print(const struct options *o, struct samples *floor_samples, struct
 		       path_names[o->path], o->n_flows, o->n_vms, o->burst, median, p10, p90, floor_median, bytes);
 }
 
-static const char help[] =
-	"usage: agent-bench [--path inbound|reply|new] [--flows N] [--vms N] [--burst N] [--bursts N]\n"
-	"                   [--small-pages] [--json | --instructions]\n";
+static const char help[] = "usage: agent-bench [--path inbound|reply|new|snat|snat-reply|snat-new|snat-refused] "
+                           "[--flows N] [--vms N] [--burst N] [--bursts N]\n"
+						   "                   [--small-pages] [--json | --instructions]\n";
 
 static bool parse_path(const char *name, enum bench_path *ret_path)
 {
@@ -208,7 +232,7 @@ int main(int argc, char **argv)
 		.path = BENCH_INBOUND, .n_flows = 1u << 20, .n_vms = 16, .burst = AGENT_BURST, .n_rounds = 20000, .huge = true
 	};
 	parse_options(argc, argv, &o);
-	bench_world_init(&world, o.n_flows, o.n_vms, o.huge);
+	bench_world_init(&world, o.path, o.n_flows, o.n_vms, o.huge);
 	if (o.counts_instructions) {
 		count_instructions(&world, &o);
 		bench_world_fini(&world);

@@ -1,5 +1,6 @@
 // A fuzz input as a sequence of frames: each is a big-endian u16 (upper 4 bits: seconds that pass before it; the rest: its
-// length) and its bytes. Every frame is put into memory of exactly its size, so that ASan sees any byte beyond.
+// length) and its bytes. Every frame is put into memory of exactly its size, and the headroom, so that ASan sees any byte
+// beyond. Both VMs are SNATed and have leased ports.
 #pragma once
 
 #include <stdlib.h>
@@ -14,7 +15,7 @@ struct frames {
 	uint64_t now_us;
 };
 
-// The next frame, to be freed by the caller; NULL at the end.
+// The next frame, AGENT_HEADROOM bytes into what is to be freed by the caller; NULL at the end.
 static inline uint8_t *frames_next(struct frames *f, uint32_t *ret_len)
 {
 	if (f->n_left < 2)
@@ -26,12 +27,13 @@ static inline uint8_t *frames_next(struct frames *f, uint32_t *ret_len)
 	f->n_left -= 2;
 	if (len > f->n_left)
 		len = (uint32_t)f->n_left;
-	uint8_t *frame = malloc(len > 0 ? len : 1);
-	memcpy(frame, f->at, len);
+	uint8_t *buffer = malloc(AGENT_HEADROOM + len);
+	memset(buffer, 0, AGENT_HEADROOM);
+	memcpy(buffer + AGENT_HEADROOM, f->at, len);
 	f->at += len;
 	f->n_left -= len;
 	*ret_len = len;
-	return frame;
+	return buffer;
 }
 
 // What must hold of every packet that goes on, whatever came in.
@@ -42,8 +44,50 @@ static inline void check_verdict(const struct agent *a, const struct agent_packe
 		CHECK(p->reason > DROP_NONE && p->reason < DROP_REASON_COUNT);
 		return;
 	}
-	CHECK(p->frame >= frame && p->frame + p->len <= frame + len && p->len >= ETH_BYTES);
+	if (p->verdict == AGENT_HOLD) {
+		CHECK(p->hold_slot < snat_slots(a->snat) && p->frame == frame && p->len == len);
+		return;
+	}
+	CHECK(p->frame >= frame - AGENT_HEADROOM && p->len >= ETH_BYTES);
+	CHECK(p->frame + p->len <= frame + len || (p->verdict == AGENT_TO_VM && p->reason != DROP_NONE));
 	if (p->verdict == AGENT_TO_VM)
 		CHECK(p->port < a->config->n_ports && a->port_is_open[p->port]);
 	CHECK(a->flows.n_flows <= a->flows.capacity);
+}
+
+// A VM that is SNATed never reaches the outside with its own address.
+static inline void check_is_translated(const struct agent *a, const struct agent_packet *p)
+{
+	if (p->verdict != AGENT_TO_UPLINK || frame_ether_type(p->frame) != be16_from(ETHER_IP4))
+		return;
+	const struct ip4_header *ip = (const struct ip4_header *)(p->frame + ETH_BYTES);
+	CHECK(agent_config_lookup_dip(a->config, ip->src) == AGENT_NO_PORT || agent_config_is_inside(a->config, ip->dst));
+}
+
+static inline void fuzz_fixture_init(struct agent_fixture *f)
+{
+	fixture_init(f, 16);
+	fixture_add_snat(f, NULL);
+	fixture_lease(f, "203.0.113.20", "10.1.1.11", 1024, 8, 1);
+	fixture_lease(f, "203.0.113.20", "10.1.1.12", 1032, 8, 2);
+}
+
+// What goes on beside the packets; a frame without bytes takes a lease away and brings it back.
+static inline void fuzz_tend(struct agent_fixture *f, uint64_t now_us, uint64_t elapsed_us, uint32_t len)
+{
+	if (len == 0) {
+		fixture_end(f, "203.0.113.20", "10.1.1.11", 1024, 1);
+		fixture_lease(f, "203.0.113.20", "10.1.1.12", 1024, 8, 3);
+		fixture_end(f, "203.0.113.20", "10.1.1.12", 1024, 3);
+		fixture_lease(f, "203.0.113.20", "10.1.1.11", 1024, 8, 1);
+	}
+	agent_expire_flows(&f->agent, mono_from_us(now_us), elapsed_us);
+	agent_snat_tend(&f->agent, mono_from_us(now_us), elapsed_us);
+	struct snat_report report;
+	uint16_t slot;
+	while (agent_snat_next_report(&f->agent, &report))
+		if (report.kind == SNAT_REPORT_WANTED)
+			fixture_answer(f, report.dip == test_ip4("10.1.1.11") ? "10.1.1.11" : "10.1.1.12", report.seq, ERR_LIMIT);
+	while (agent_snat_next_ready(&f->agent, &slot))
+		CHECK(slot < snat_slots(f->agent.snat));
 }

@@ -6,15 +6,20 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct agent_fixture f;
-	fixture_init(&f, 16);
+	fuzz_fixture_init(&f);
 	struct frames frames = { .at = data, .n_left = size, .now_us = 1000000000 };
+	uint64_t before_us = frames.now_us;
 	uint32_t len;
-	for (uint8_t *frame = frames_next(&frames, &len); frame != NULL; frame = frames_next(&frames, &len)) {
+	for (uint8_t *buffer = frames_next(&frames, &len); buffer != NULL; buffer = frames_next(&frames, &len)) {
+		uint8_t *frame = buffer + AGENT_HEADROOM;
 		agent_set_now(&f.agent, mono_from_us(frames.now_us));
+		fuzz_tend(&f, frames.now_us, frames.now_us - before_us, len);
+		before_us = frames.now_us;
 		struct agent_packet p = { .frame = frame, .len = len, .port = len > 11 ? frame[11] == 12 : 0 };
 		agent_outbound(&f.agent, &p, 1);
 		check_verdict(&f.agent, &p, frame, len);
-		free(frame);
+		check_is_translated(&f.agent, &p);
+		free(buffer);
 	}
 	fixture_fini(&f);
 	return 0;

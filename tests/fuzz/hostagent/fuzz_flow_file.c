@@ -17,7 +17,7 @@ static void make_block(uint8_t *block, const uint8_t *data, size_t size)
 	flow_table_init(&t, block, CAPACITY, TEST_SEED, TEST_OWNER, at_s(1000));
 	for (uint32_t i = 0; i < CAPACITY; i++) {
 		struct flow_tuple tuple = flow_number(i);
-		flow_table_insert(&t, &tuple, (enum flow_state)(FLOW_SYN + i % (FLOW_STATE_COUNT - FLOW_SYN)));
+		flow_table_insert(&t, &tuple, (FLOW_SYN + i % (FLOW_ICMP - FLOW_SYN)) | (i % 3 == 0 ? FLOW_IS_SNAT : 0));
 	}
 	if (data[0] & 1) {
 		memcpy(block, data + 1, size - 1 < bytes ? size - 1 : bytes);
