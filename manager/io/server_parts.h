@@ -42,6 +42,7 @@ struct snat_service {
 	struct snat_queue *queue;
 	struct mux_watch muxes;
 	uint64_t noted_floor; // up to here the agents concerned were noted
+	bool has_waiting; // an agent may wait for the floor to come to where it subscribed
 	struct snat_answer *answers; // that wait for the floor; oldest first
 	struct snat_answer **answers_end;
 	struct peer *noted;

@@ -236,6 +236,22 @@ static void note_agents(struct server *s)
 	}
 }
 
+// The agents that have waited for this floor since they subscribed.
+static void note_waiting(struct server *s)
+{
+	struct snat_service *snat = &s->snat;
+	if (!snat->has_waiting)
+		return;
+	snat->has_waiting = false;
+	for (uint32_t i = 0; i < s->roster.n; i++) {
+		struct peer *p = s->roster.items[i];
+		if (!distribution_awaits_floor(&p->distribution))
+			continue;
+		snat_service_note(p);
+		snat->has_waiting = true;
+	}
+}
+
 static void send_to_noted(struct server *s)
 {
 	struct peer *p = s->snat.noted;
@@ -298,6 +314,7 @@ void snat_service_step(struct server *s)
 	tell_muxes(s, now);
 	if (snat->muxes.floor > snat->noted_floor) {
 		note_agents(s);
+		note_waiting(s);
 		snat->noted_floor = snat->muxes.floor;
 	}
 	snat_answers_release(s);
@@ -316,6 +333,8 @@ void snat_service_on_subscribe(struct peer *p)
 	if (p->subscribe.role == ROLE_MUX)
 		mux_watch_on_subscribe(&p->server->snat.muxes, p->subscribe.node.name, p->distribution.acked_lease_version,
 		                       server_now());
+	else
+		p->server->snat.has_waiting = true;
 	p->server->has_news = true;
 }
 
