@@ -107,6 +107,7 @@ struct snat_dip {
 	uint8_t due; // bits of enum snat_report_kind
 	bool is_due; // in the queue
 	bool has_held;
+	struct mono_time held; // when the last one was
 	bool is_ready; // in that queue
 	bool is_later; // in that queue
 	bool was_near_limit;
