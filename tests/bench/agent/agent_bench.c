@@ -170,7 +170,7 @@ static void print(const struct options *o, struct samples *floor_samples, struct
 }
 
 static const char help[] = "usage: agent-bench [--path inbound|reply|new|snat|snat-reply|snat-new|snat-refused] "
-                           "[--flows N] [--vms N] [--burst N] [--bursts N]\n"
+						   "[--flows N] [--vms N] [--burst N] [--bursts N]\n"
 						   "                   [--small-pages] [--json | --instructions]\n";
 
 static bool parse_path(const char *name, enum bench_path *ret_path)

@@ -618,7 +618,7 @@ SUITE_MAIN("agent snat", a_packet_without_a_port_is_held_until_the_lease_comes, 
            near_its_limit_a_dip_is_reported_once, what_is_idle_goes_back_once_and_what_is_kept_stays,
            a_dip_whose_packets_waited_in_vain_returns_what_is_idle,
            a_search_that_found_nothing_goes_on_where_it_stopped, a_lease_that_ended_serves_its_flows_and_no_new_ones,
-           ports_of_another_dips_last_flows_are_not_mapped_again,
-           the_same_range_again_takes_its_flows_over, a_lease_that_finds_no_room_is_given_back,
-           a_dip_uses_the_leases_of_several_vips, flows_of_the_process_before_are_counted_once,
-           full_tables_of_destinations_and_mappings_have_their_answers, a_dip_that_left_leaves_its_slot)
+           ports_of_another_dips_last_flows_are_not_mapped_again, the_same_range_again_takes_its_flows_over,
+           a_lease_that_finds_no_room_is_given_back, a_dip_uses_the_leases_of_several_vips,
+           flows_of_the_process_before_are_counted_once, full_tables_of_destinations_and_mappings_have_their_answers,
+           a_dip_that_left_leaves_its_slot)
