@@ -141,6 +141,7 @@ struct snat {
 	struct snat_dip *dips;
 	uint16_t *dip_heads;
 	uint32_t dip_mask;
+	uint32_t n_dips; // slots in use
 	uint32_t n_dips_seen; // no slot from here on was ever used
 	uint32_t dip_cursor;
 	// Blocks, by (VIP, first port), of all DIPs.
