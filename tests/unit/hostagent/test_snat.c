@@ -589,6 +589,23 @@ START_TEST(full_tables_of_destinations_and_mappings_have_their_answers)
 }
 END_TEST
 
+START_TEST(a_dip_without_a_slot_is_refused_and_its_leases_go_back)
+{
+	struct agent_fixture f;
+	fixture_init(&f, 64);
+	fixture_add_snat(&f, &small);
+	f.agent.snat->limits.n_dips = 1;
+	fixture_lease(&f, VIP, VM1, 1024, 8, 1);
+	ck_assert_int_eq(vm2_connects(&f, 50000).verdict, AGENT_TO_VM);
+	ck_assert_int_eq(vm2_sends(&f, IP_PROTO_UDP, 5000, 53, 0).verdict, AGENT_DROP);
+	fixture_lease(&f, VIP, VM2, 1032, 8, 2);
+	struct snat_report r;
+	ck_assert(reported(&f, SNAT_REPORT_RETURNED, &r));
+	ck_assert_uint_eq(r.epoch, 2);
+	fixture_fini(&f);
+}
+END_TEST
+
 START_TEST(a_dip_that_left_leaves_its_slot)
 {
 	struct agent_fixture f;
@@ -621,4 +638,4 @@ SUITE_MAIN("agent snat", a_packet_without_a_port_is_held_until_the_lease_comes, 
            ports_of_another_dips_last_flows_are_not_mapped_again, the_same_range_again_takes_its_flows_over,
            a_lease_that_finds_no_room_is_given_back, a_dip_uses_the_leases_of_several_vips,
            flows_of_the_process_before_are_counted_once, full_tables_of_destinations_and_mappings_have_their_answers,
-           a_dip_that_left_leaves_its_slot)
+           a_dip_without_a_slot_is_refused_and_its_leases_go_back, a_dip_that_left_leaves_its_slot)
