@@ -434,10 +434,12 @@ static void tend_dip(struct snat *s, uint16_t slot, const struct agent_config *c
 {
 	struct snat_dip *d = &s->dips[slot];
 	const struct agent_snat *policy = config == NULL ? NULL : agent_config_lookup_snat(config, d->dip);
-	if (policy != NULL)
+	if (policy != NULL) {
 		d->max_ports = policy->max_ports;
-	else
+	} else {
 		d->is_asking = false;
+		snat_make_ready(s, slot); // nothing is to be waited for any more
+	}
 	if (d->is_asking && mono_elapsed_us(d->reported, s->now) >= SNAT_REPEAT_US) {
 		d->reported = s->now;
 		snat_report_due(s, slot, SNAT_REPORT_WANTED);
