@@ -120,7 +120,7 @@ void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n);
 #define FLOW_SWEEP_US 8000000u
 void agent_expire_flows(struct agent *a, struct mono_time now, uint64_t elapsed_us);
 
-// ---- SNAT, between packets ----
+// ---- SNAT, between packets; a->snat is not NULL ----
 
 // What the control thread says.
 void agent_snat_order(struct agent *a, const struct snat_order *order);

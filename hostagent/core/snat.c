@@ -11,7 +11,7 @@
 struct snat_limits snat_limits_default(uint32_t max_flows)
 {
 	return (struct snat_limits){
-		.n_dips = 1024, .n_blocks = 65536, .n_destinations = max_flows / 2 + 1, .n_mappings = max_flows / 2 + 1
+		.n_dips = 1024, .n_blocks = 65536, .n_destinations = max_flows / 2, .n_mappings = max_flows / 4
 	};
 }
 
@@ -68,6 +68,7 @@ int snat_create(const struct snat_limits *limits, uint64_t seed, uint64_t first_
 {
 	CHECK(limits->n_dips > 0 && limits->n_dips < SNAT_NO_SLOT && limits->n_blocks > 0 && limits->n_blocks <= 1u << 21);
 	CHECK(limits->n_destinations <= 1u << 30 && limits->n_mappings <= 1u << 30);
+	CHECK(limits->n_blocks / LIST_PAGE_BLOCKS + limits->n_dips < UINT16_MAX);
 	struct snat measure = { 0 };
 	size_t bytes = lay_out(&measure, limits, NULL);
 	struct snat *s = memory_aligned(64, bytes);
@@ -450,6 +451,8 @@ static void tend_dip(struct snat *s, uint16_t slot, const struct agent_config *c
 		d->reported = s->now;
 		snat_report_due(s, slot, SNAT_REPORT_WANTED);
 	}
+	if (d->has_held && mono_elapsed_us(d->held, s->now) > SNAT_HOLD_US)
+		d->has_held = false; // the edge has let go of them
 	shrink_window(s, d, policy);
 	watch_limit(s, slot);
 	if (policy == NULL && d->n_all_blocks == 0 && d->n_flows == 0 && !d->has_held)

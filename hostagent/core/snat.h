@@ -24,7 +24,7 @@
 //                 for up to 64 probes, but a destination that is full is not known at once
 //   mappings      the packet is refused as exhausted
 // Cost: a new flow is O(1), at most SNAT_PROBES lookups in the flow table; a packet of a known flow does not come here.
-// Memory at the defaults (1 M flows): 4 MB of blocks, 24 MB of destinations and mappings.
+// Memory at the defaults (1 M flows): 5 MB of blocks, 16 MB of destinations, 8 MB of mappings.
 // Threads: the worker's; orders and reports are carried over by the edge. snat_read_dip from any thread.
 #pragma once
 
@@ -100,8 +100,8 @@ struct snat_limits {
 	uint32_t n_mappings;
 };
 
-// For a flow table of max_flows: 1024 DIPs, 65,536 blocks (64 MB of ports would be 8 VIPs leased as a whole to this host),
-// half as many destinations and mappings as flows.
+// For a flow table of max_flows: 1024 DIPs, 65,536 blocks (8 VIPs leased as a whole to this host), half as many destinations
+// as flows, a quarter as many mappings.
 struct snat_limits snat_limits_default(uint32_t max_flows);
 
 // All memory is allocated here. `seed` is random; requests are numbered from first_seq on, which must be above those of the

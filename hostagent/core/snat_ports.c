@@ -203,6 +203,7 @@ static enum snat_outcome hold_or_refuse(struct snat *s, struct snat_choice *choi
 	if (search == SEARCH_GOES_ON && !d->is_later)
 		d->is_later = index_queue_push(&s->later, choice->slot);
 	d->has_held = true;
+	d->held = s->now;
 	return SNAT_HELD;
 }
 

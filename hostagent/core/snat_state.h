@@ -107,6 +107,7 @@ struct snat_dip {
 	uint8_t due; // bits of enum snat_report_kind
 	bool is_due; // in the queue
 	bool has_held;
+	struct mono_time held; // when the last one was
 	bool is_ready; // in that queue
 	bool is_later; // in that queue
 	bool was_near_limit;
@@ -140,6 +141,7 @@ struct snat {
 	struct snat_dip *dips;
 	uint16_t *dip_heads;
 	uint32_t dip_mask;
+	uint32_t n_dips; // slots in use
 	uint32_t n_dips_seen; // no slot from here on was ever used
 	uint32_t dip_cursor;
 	// Blocks, by (VIP, first port), of all DIPs.

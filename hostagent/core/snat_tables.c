@@ -39,10 +39,12 @@ uint16_t snat_dip_lookup(const struct snat *s, be32 dip)
 
 static uint16_t unused_slot(struct snat *s)
 {
+	if (s->n_dips == s->limits.n_dips)
+		return SNAT_NO_SLOT; // without a search: this may be asked for every packet of a DIP
 	for (uint32_t i = 0; i < s->n_dips_seen; i++)
 		if (!s->dips[i].is_used)
 			return (uint16_t)i;
-	return s->n_dips_seen < s->limits.n_dips ? (uint16_t)s->n_dips_seen++ : SNAT_NO_SLOT;
+	return (uint16_t)s->n_dips_seen++;
 }
 
 uint16_t snat_dip_add(struct snat *s, be32 dip)
@@ -64,6 +66,7 @@ uint16_t snat_dip_add(struct snat *s, be32 dip)
 	token_bucket_init(&d->answers, 10, 10, s->now);
 	d->next = *dip_head(s, dip);
 	*dip_head(s, dip) = slot;
+	s->n_dips++;
 	__atomic_store_n(&d->is_used, true, __ATOMIC_RELEASE);
 	return slot;
 }
@@ -76,6 +79,7 @@ void snat_dip_remove(struct snat *s, uint16_t slot)
 	while (*link != slot)
 		link = &s->dips[*link].next;
 	*link = d->next;
+	s->n_dips--;
 	__atomic_store_n(&d->is_used, false, __ATOMIC_RELAXED);
 }
 

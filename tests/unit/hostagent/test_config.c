@@ -158,6 +158,81 @@ START_TEST(a_large_store_is_found_again)
 }
 END_TEST
 
+static struct vip_config *snat_vip(const char *addr, uint32_t prealloc_ports, uint32_t n, const char *const *snat_dips)
+{
+	struct vip_config *v = memory_array(1, sizeof *v);
+	v->vip = test_addr(addr);
+	ck_assert(text_copy(v->tenant, sizeof v->tenant, "shop"));
+	v->endpoints = memory_array(0, sizeof *v->endpoints);
+	v->n_snat_dips = n;
+	v->snat_dips = memory_array(n, sizeof *v->snat_dips);
+	for (uint32_t i = 0; i < n; i++)
+		v->snat_dips[i] = test_addr(snat_dips[i]);
+	v->snat = (struct snat_policy)SNAT_POLICY_DEFAULT;
+	v->snat.prealloc_ports = prealloc_ports;
+	ck_assert_int_eq(vip_config_validate(v, NULL), 0);
+	return v;
+}
+
+START_TEST(dips_that_are_snated_have_their_vips_in_ascending_order)
+{
+	static const char *const both[] = { "10.1.1.11", "10.1.1.12" };
+	static const char *const some[] = { "10.1.1.11", "10.1.2.11" };
+	struct store s;
+	fixture_store(&s);
+	apply(&s, test_put_vip(snat_vip("203.0.113.30", 8, 2, some)));
+	apply(&s, test_put_vip(snat_vip("203.0.113.20", 16, 2, both)));
+	struct agent_config *c = build(&s, 4, NULL);
+	ck_assert_uint_eq(c->n_snats, 2);
+	const struct agent_snat *snat = agent_config_lookup_snat(c, test_ip4("10.1.1.11"));
+	ck_assert_ptr_nonnull(snat);
+	ck_assert_uint_eq(snat->n_vips, 2);
+	ck_assert_uint_eq(c->snat_vips[snat->first_vip].vip, test_ip4("203.0.113.20"));
+	ck_assert_uint_eq(c->snat_vips[snat->first_vip + 1].vip, test_ip4("203.0.113.30"));
+	ck_assert_uint_eq(c->snat_vips[snat->first_vip + 1].policy.prealloc_ports, 8);
+	ck_assert_uint_eq(snat->prealloc_ports, 24);
+	ck_assert_uint_eq(snat->max_ports, 2 * 16384);
+	snat = agent_config_lookup_snat(c, test_ip4("10.1.1.12"));
+	ck_assert_ptr_nonnull(snat);
+	ck_assert_uint_eq(snat->n_vips, 1);
+	ck_assert_ptr_null(agent_config_lookup_snat(c, test_ip4("10.1.2.11"))); // of another host
+	ck_assert_ptr_null(agent_config_lookup_snat(c, test_ip4("10.0.0.31")));
+	agent_config_destroy(c);
+	store_fini(&s);
+}
+END_TEST
+
+START_TEST(destinations_inside_are_known_addresses_and_prefixes)
+{
+	struct store s;
+	fixture_store(&s);
+	struct agent_config *c = build(&s, 4, NULL);
+	ck_assert_uint_eq(c->snat_gone_s, s.settings.snat_gone_s);
+	static const struct {
+		const char *addr;
+		bool is_inside;
+	} rows[] = {
+		{ "10.1.2.11", true },   { "10.255.255.255", true }, { "172.31.0.1", true },    { "172.32.0.1", false },
+		{ "192.168.1.1", true }, { "192.169.0.0", false },   { "100.64.0.1", true },    { "100.128.0.1", false },
+		{ "169.254.9.9", true }, { "198.51.100.7", false },  { "203.0.113.10", false }, { "11.0.0.0", false },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++)
+		ck_assert_msg(agent_config_is_inside(c, test_ip4(rows[i].addr)) == rows[i].is_inside, "%s", rows[i].addr);
+	agent_config_destroy(c);
+	s.settings.n_no_snat = 1;
+	s.settings.no_snat[0] = (struct ip_prefix){ .addr = test_addr("0.0.0.0"), .bits = 0 };
+	c = build(&s, 4, NULL);
+	ck_assert(agent_config_is_inside(c, test_ip4("198.51.100.7")));
+	agent_config_destroy(c);
+	s.settings.n_no_snat = 0;
+	c = build(&s, 4, NULL);
+	ck_assert(!agent_config_is_inside(c, test_ip4("192.168.1.1")));
+	ck_assert(agent_config_is_inside(c, test_ip4("10.1.2.11"))); // a DIP
+	agent_config_destroy(c);
+	store_fini(&s);
+}
+END_TEST
+
 START_TEST(no_memory_and_bad_limits_are_answers)
 {
 	struct store s;
@@ -170,6 +245,12 @@ START_TEST(no_memory_and_bad_limits_are_answers)
 	ck_assert_int_eq(agent_config_create(&s, "host1", 0, NULL, &c, &err), ERR_LIMIT);
 	ck_assert_int_eq(agent_config_create(&s, "host1", AGENT_PORTS_MAX + 1, NULL, &c, &err), ERR_LIMIT);
 	ck_assert_ptr_null(c);
+	struct snat *snat = NULL;
+	struct snat_limits limits = snat_limits_default(1024);
+	memory_fail_after(0);
+	ck_assert_int_eq(snat_create(&limits, 1, 1, mono_from_us(0), &snat, &err), ERR_NO_MEMORY);
+	memory_fail_after(UINT64_MAX);
+	ck_assert_ptr_null(snat);
 	store_fini(&s);
 }
 END_TEST
@@ -195,5 +276,7 @@ END_TEST
 
 SUITE_MAIN("agent config", a_config_knows_this_hosts_part_of_the_store, endpoints_are_found_by_vip_and_by_dip,
            an_interface_keeps_its_port_while_others_come_and_go, dips_that_cannot_be_served_are_named,
-           two_addresses_of_one_vm_share_its_port, a_large_store_is_found_again, no_memory_and_bad_limits_are_answers,
+           two_addresses_of_one_vm_share_its_port, a_large_store_is_found_again,
+           dips_that_are_snated_have_their_vips_in_ascending_order,
+           destinations_inside_are_known_addresses_and_prefixes, no_memory_and_bad_limits_are_answers,
            counters_have_names)

@@ -84,4 +84,36 @@ START_TEST(rewriting_with_deltas_equals_rewriting_without)
 }
 END_TEST
 
-SUITE_MAIN("agent rewrite", rewriting_with_deltas_equals_rewriting_without)
+// An echo has an identifier in the place of ports, and a checksum that covers no addresses.
+START_TEST(an_echo_is_rewritten_there_and_back)
+{
+	uint64_t seed = 22;
+	for (int round = 0; round < 100000; round++) {
+		struct flow_entry e = random_entry(&seed);
+		e.protocol = IP_PROTO_ICMP;
+		flow_entry_set_deltas(&e);
+		struct test_tuple t = { .src = "198.51.100.7", .dst = "198.51.100.8" };
+		struct test_frame f = test_icmp(&t, ICMP_ECHO, 0, be16_to(e.dip_port), 1, NULL, random_below(&seed, 64));
+		store32(test_data(&f) + ETH_BYTES + 12, e.dip);
+		test_fix_checksums(&f);
+		bool is_damaged = random_below(&seed, 8) == 0;
+		if (is_damaged)
+			test_data(&f)[ETH_BYTES + IP4_BYTES + 2] ^= 0x40;
+		struct parsed p;
+		ck_assert_int_eq(parse_ip4(test_data(&f), f.len, ETH_BYTES, &p), DROP_NONE);
+		rewrite_reply(test_data(&f), &p, &e);
+		ck_assert_uint_eq(load32(test_data(&f) + ETH_BYTES + 12), e.vip);
+		ck_assert_uint_eq(load16(test_data(&f) + ETH_BYTES + IP4_BYTES + 4), e.vip_port);
+		ck_assert(test_checksums_ok(test_data(&f), f.len, NULL) == !is_damaged);
+		test_data(&f)[ETH_BYTES + IP4_BYTES] = ICMP_ECHO_REPLY; // and comes back as a reply
+		store32(test_data(&f) + ETH_BYTES + 16, e.vip);
+		test_fix_checksums(&f);
+		rewrite_inbound(test_data(&f), &p, &e);
+		ck_assert_uint_eq(load32(test_data(&f) + ETH_BYTES + 16), e.dip);
+		ck_assert_uint_eq(load16(test_data(&f) + ETH_BYTES + IP4_BYTES + 4), e.dip_port);
+		ck_assert(test_checksums_ok(test_data(&f), f.len, NULL));
+	}
+}
+END_TEST
+
+SUITE_MAIN("agent rewrite", rewriting_with_deltas_equals_rewriting_without, an_echo_is_rewritten_there_and_back)

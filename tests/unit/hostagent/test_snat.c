@@ -375,6 +375,61 @@ START_TEST(what_is_idle_goes_back_once_and_what_is_kept_stays)
 }
 END_TEST
 
+// What was held and refused is forgotten: it keeps nothing from going back.
+START_TEST(a_dip_whose_packets_waited_in_vain_returns_what_is_idle)
+{
+	struct agent_fixture f;
+	fixture_init(&f, 64);
+	fixture_add_snat(&f, &small);
+	ck_assert_int_eq(vm2_connects(&f, 50000).verdict, AGENT_HOLD);
+	struct snat_report r;
+	ck_assert(reported(&f, SNAT_REPORT_WANTED, &r));
+	fixture_answer(&f, VM2, r.seq, 0); // without a lease; the edge drops the packet
+	uint16_t slot;
+	ck_assert(agent_snat_next_ready(&f.agent, &slot));
+	ck_assert_int_eq(vm2_connects(&f, 50000).verdict, AGENT_HOLD);
+	ck_assert(reported(&f, SNAT_REPORT_WANTED, &r));
+	for (uint16_t i = 0; i < 3; i++)
+		fixture_lease(&f, VIP, VM2, (uint16_t)(1024 + 8 * i), 8, 1 + i);
+	fixture_answer(&f, VM2, r.seq, 0);
+	fixture_pass(&f, 60);
+	ck_assert_uint_eq(count_reports(&f, SNAT_REPORT_RETURNED), 2);
+	fixture_fini(&f);
+}
+END_TEST
+
+// 64 probes find nothing though a port is free: the packet is held and the search goes on at the next tend.
+START_TEST(a_search_that_found_nothing_goes_on_where_it_stopped)
+{
+	struct agent_fixture f;
+	fixture_init(&f, 600);
+	struct snat_policy policy = small;
+	policy.prealloc_ports = policy.max_ports_per_dip = 512;
+	fixture_add_snat(&f, &policy);
+	for (uint16_t i = 0; i < 64; i++)
+		fixture_lease(&f, VIP, VM2, (uint16_t)(1024 + 8 * i), 8, 1 + i);
+	for (uint16_t i = 0; i < 512; i++)
+		ck_assert_int_eq(vm2_connects(&f, (uint16_t)(50000 + i)).verdict, AGENT_TO_UPLINK);
+	ck_assert_int_eq(vm2_connects(&f, 40000).verdict, AGENT_TO_VM); // all are in use: known without a search
+	struct test_tuple t = vm_tuple(VM2, 50300, SERVER, 443);
+	struct test_frame rst = test_tcp(&t, TCP_RST, NULL, 0);
+	fixture_outbound(&f, 1, &rst);
+	for (struct mono_time end = mono_add_us(f.agent.now, 11000000); mono_is_before(f.agent.now, end);)
+		fixture_pass(&f, 1);
+	uint32_t n_turns = 0;
+	while (vm2_connects(&f, 40000).verdict == AGENT_HOLD) {
+		uint16_t slot;
+		ck_assert(!agent_snat_next_ready(&f.agent, &slot));
+		agent_snat_tend(&f.agent, f.agent.now, 10000);
+		ck_assert(agent_snat_next_ready(&f.agent, &slot));
+		ck_assert_uint_lt(n_turns++, 16);
+	}
+	ck_assert_uint_gt(n_turns, 0);
+	ck_assert_uint_eq(status_of(&f, VM2).flows, 512);
+	fixture_fini(&f);
+}
+END_TEST
+
 START_TEST(a_lease_that_ended_serves_its_flows_and_no_new_ones)
 {
 	struct agent_fixture f;
@@ -534,6 +589,23 @@ START_TEST(full_tables_of_destinations_and_mappings_have_their_answers)
 }
 END_TEST
 
+START_TEST(a_dip_without_a_slot_is_refused_and_its_leases_go_back)
+{
+	struct agent_fixture f;
+	fixture_init(&f, 64);
+	fixture_add_snat(&f, &small);
+	f.agent.snat->limits.n_dips = 1;
+	fixture_lease(&f, VIP, VM1, 1024, 8, 1);
+	ck_assert_int_eq(vm2_connects(&f, 50000).verdict, AGENT_TO_VM);
+	ck_assert_int_eq(vm2_sends(&f, IP_PROTO_UDP, 5000, 53, 0).verdict, AGENT_DROP);
+	fixture_lease(&f, VIP, VM2, 1032, 8, 2);
+	struct snat_report r;
+	ck_assert(reported(&f, SNAT_REPORT_RETURNED, &r));
+	ck_assert_uint_eq(r.epoch, 2);
+	fixture_fini(&f);
+}
+END_TEST
+
 START_TEST(a_dip_that_left_leaves_its_slot)
 {
 	struct agent_fixture f;
@@ -561,7 +633,9 @@ SUITE_MAIN("agent snat", a_packet_without_a_port_is_held_until_the_lease_comes, 
            consecutive_ports_to_one_destination_are_not_consecutive_numbers,
            a_udp_port_keeps_its_mapping_towards_all_and_shares_it_with_nobody, more_is_asked_for_before_all_is_used,
            near_its_limit_a_dip_is_reported_once, what_is_idle_goes_back_once_and_what_is_kept_stays,
-           a_lease_that_ended_serves_its_flows_and_no_new_ones, ports_of_another_dips_last_flows_are_not_mapped_again,
-           the_same_range_again_takes_its_flows_over, a_lease_that_finds_no_room_is_given_back,
-           a_dip_uses_the_leases_of_several_vips, flows_of_the_process_before_are_counted_once,
-           full_tables_of_destinations_and_mappings_have_their_answers, a_dip_that_left_leaves_its_slot)
+           a_dip_whose_packets_waited_in_vain_returns_what_is_idle,
+           a_search_that_found_nothing_goes_on_where_it_stopped, a_lease_that_ended_serves_its_flows_and_no_new_ones,
+           ports_of_another_dips_last_flows_are_not_mapped_again, the_same_range_again_takes_its_flows_over,
+           a_lease_that_finds_no_room_is_given_back, a_dip_uses_the_leases_of_several_vips,
+           flows_of_the_process_before_are_counted_once, full_tables_of_destinations_and_mappings_have_their_answers,
+           a_dip_without_a_slot_is_refused_and_its_leases_go_back, a_dip_that_left_leaves_its_slot)

@@ -443,7 +443,48 @@ START_TEST(a_plain_flow_to_the_outside_does_not_leave_as_it_is)
 }
 END_TEST
 
-SUITE_MAIN("agent snat paths", what_is_not_snated_and_what_can_not_be,
+// A burst gives what single packets give, also when its packets depend on each other.
+START_TEST(a_burst_equals_one_packet_after_the_other)
+{
+	struct agent_fixture burst;
+	struct agent_fixture single;
+	set_up(&burst);
+	set_up(&single);
+	uint64_t seed = 5;
+	for (int round = 0; round < 300; round++) {
+		static struct test_frame a[AGENT_BURST];
+		static struct test_frame b[AGENT_BURST];
+		struct agent_packet packets[AGENT_BURST];
+		for (uint32_t i = 0; i < AGENT_BURST; i++) {
+			static const uint8_t flags[] = { TCP_SYN, TCP_SYN, TCP_RST, TCP_ACK };
+			uint16_t port = (uint16_t)(50000 + random_below(&seed, 12));
+			uint16_t dst_port = (uint16_t)(443 + random_below(&seed, 2));
+			switch (random_below(&seed, 4)) {
+			case 0: a[i] = vm_udp(port, SERVER, dst_port); break;
+			case 1: a[i] = vm_ping(SERVER, port); break;
+			default: a[i] = vm_tcp(port, SERVER, dst_port, flags[random_below(&seed, 4)]); break;
+			}
+			b[i] = a[i];
+			packets[i] = (struct agent_packet){ .frame = test_data(&a[i]), .len = a[i].len, .port = 1 };
+		}
+		agent_outbound(&burst.agent, packets, AGENT_BURST);
+		for (uint32_t i = 0; i < AGENT_BURST; i++) {
+			char want[400];
+			char got[400];
+			struct agent_packet p = fixture_outbound(&single, 1, &b[i]);
+			ck_assert_str_eq(fixture_text(&packets[i], got, sizeof got), fixture_text(&p, want, sizeof want));
+		}
+		fixture_pass(&burst, 1);
+		fixture_pass(&single, 1);
+	}
+	ck_assert(memcmp(&burst.agent.counters, &single.agent.counters, sizeof burst.agent.counters) == 0);
+	ck_assert_uint_gt(burst.agent.counters.snat_flows, 100);
+	fixture_fini(&burst);
+	fixture_fini(&single);
+}
+END_TEST
+
+SUITE_MAIN("agent snat paths", a_burst_equals_one_packet_after_the_other, what_is_not_snated_and_what_can_not_be,
            a_tcp_connection_goes_out_and_its_packets_come_back, a_ping_and_a_query_go_out_and_their_answers_come_back,
            a_packet_to_the_vip_itself_is_snated_and_goes_to_the_router,
            the_mss_of_an_outbound_syn_is_clamped_and_damage_stays,
