@@ -7,8 +7,9 @@
 // first `window` of them, which grows with need and shrinks again, so that what is not needed falls idle and goes back.
 //
 //   TCP        a port serves many destinations at once, each only once: whether it is free towards one says the flow table
-//              (the 5-tuple), how many are in use towards it says the destination's entry. RFC 5382 REQ-1 lets a NAT choose
-//              the mapping per connection where the VM chose its own source port per connection.
+//              (the 5-tuple), how many are in use towards it says the destination's entry. RFC 5382 REQ-1 wants an
+//              endpoint-independent mapping here, too, and does not get it: it would take a port for each socket, and ports
+//              per destination are what a DIP runs out of.
 //   UDP, ICMP  one DIP:port (identifier) keeps one VIP:port towards all destinations while one of its flows lives, and a
 //              VIP:port belongs to one DIP:port (RFC 4787 REQ-1, RFC 5508 REQ-1): a mapping, exclusive.
 //   Filtering is address and port dependent for all: an inbound packet must be of a flow (RFC 4787 section 5).
