@@ -119,11 +119,13 @@ static const struct cluster_reply *find_best(const struct cluster_view *v)
 	return best;
 }
 
-// Those of the leader: it does the work.
+// Those of the leader, which does the work, that are not 0; JSON has them all.
 static void print_counters(const struct replica_view *leader)
 {
 	struct table *t = table_create("COUNTER <VALUE");
 	for (uint32_t i = 0; i < leader->reply.n_counters; i++) {
+		if (leader->reply.counters[i].value == 0)
+			continue;
 		table_add(t, leader->reply.counters[i].name);
 		table_add_u64(t, leader->reply.counters[i].value);
 	}
