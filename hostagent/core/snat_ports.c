@@ -56,6 +56,12 @@ static bool walk_next(struct walk *w, uint32_t *ret_place)
 	return false;
 }
 
+// Did the walk come to every port of the DIP?
+static bool walk_saw_all(const struct walk *w, const struct snat_dip *d)
+{
+	return w->n_ports == d->n_blocks * SNAT_UNIT_PORTS && w->n_ports <= SNAT_PROBES;
+}
+
 // ---- Finding a port ----
 
 enum search { FOUND, NOTHING_FREE, SEARCH_GOES_ON };
@@ -130,7 +136,7 @@ static enum search choose_tcp(struct snat *s, const struct flow_table *flows, co
 	d->n_begun++; // where a destination without an entry goes on
 	if (known != NULL)
 		known->cursor = w.cursor;
-	return SEARCH_GOES_ON;
+	return walk_saw_all(&w, d) ? NOTHING_FREE : SEARCH_GOES_ON;
 }
 
 // The DIP:port's own port, or one that is nobody's.
@@ -159,9 +165,10 @@ static enum search choose_mapped(struct snat *s, const struct flow_table *flows,
 			found = FOUND;
 	}
 	d->cursor[protocol] = w.cursor;
-	if (found != FOUND)
-		d->window = d->n_blocks;
-	return found;
+	if (found == FOUND)
+		return FOUND;
+	d->window = d->n_blocks;
+	return walk_saw_all(&w, d) ? NOTHING_FREE : SEARCH_GOES_ON;
 }
 
 // ---- When there is none ----

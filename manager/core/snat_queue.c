@@ -23,6 +23,7 @@ struct asker { // a DIP
 	uint64_t under_way_seq;
 	struct mono_time under_way_asked;
 	uint64_t due_us; // DELAYED: when its rate allows it
+	uint64_t order; // DELAYED: of those that are due at the same time the first that came is the first
 	uint32_t vip; // of the request that waits
 	uint32_t hash_next;
 	uint32_t previous; // IDLE: of those that asked longer ago
@@ -54,6 +55,7 @@ struct snat_queue {
 	struct list idle; // askers, the one that asked longest ago first
 	struct list round; // VIPs with ready requests, in their order of being served
 	uint32_t n_delayed;
+	uint64_t last_order;
 	uint32_t n_ends;
 	uint32_t first_end;
 	uint32_t asker_heads[ASKER_HEADS];
@@ -215,7 +217,9 @@ static uint32_t insert_asker(struct snat_queue *q, const struct ip_addr *dip, st
 
 static bool is_earlier(const struct snat_queue *q, uint32_t i, uint32_t k)
 {
-	return q->askers[q->delayed[i]].due_us < q->askers[q->delayed[k]].due_us;
+	const struct asker *a = &q->askers[q->delayed[i]];
+	const struct asker *b = &q->askers[q->delayed[k]];
+	return a->due_us != b->due_us ? a->due_us < b->due_us : a->order < b->order;
 }
 
 static void swap_delayed(struct snat_queue *q, uint32_t i, uint32_t k)
@@ -229,6 +233,7 @@ static void push_delayed(struct snat_queue *q, uint32_t a)
 {
 	uint32_t i = q->n_delayed++;
 	q->delayed[i] = a;
+	q->askers[a].order = ++q->last_order;
 	for (; i > 0 && is_earlier(q, i, (i - 1) / 2); i = (i - 1) / 2)
 		swap_delayed(q, i, (i - 1) / 2);
 }

@@ -189,16 +189,29 @@ class Connections(SnatTest):
 
 
 class Exhaustion(SnatTest):
+    """Each test has destinations of its own: closed connections keep their ports towards theirs for a while."""
+
     def setUp(self):
         super().setUp()
         self.serve_peers()
+
+    def hold(self, vm, port, n, seconds, n_open):
+        """Opens n connections beside the test and keeps them; returns once n_open of them are open."""
+        child = self.lab.spawn(vm, "python3", f"{TOOLS}/outbound.py", "tcp", CLIENT, port, "--connections", n, "--hold", seconds, "--reset")
+
+        def are_open():
+            agent = next(row for row in self.pool()["dips"] if row["dip"] == dip(vm))["agent"]
+            return {(b["address"], b["port"]): b["ports"] for b in agent["busiest"]}.get((CLIENT, port)) == n_open
+
+        eventually(are_open, f"{n_open} connections to port {port}")
+        return child
 
     def test_a_vm_is_told_at_once(self):
         self.use([VM], prealloc_ports=16, max_ports_per_dip=16)
         self.wait_ready(VM)
         naked = self.watch("client1", f"ip saddr {dip(VM)}")
         before = self.lab.counters("host", "host1")[AGENT_DROP_SNAT_EXHAUSTED]
-        outcome = self.tcp(VM, 24, "--reset")
+        outcome = self.tcp(VM, 24, "--reset", ports=(7011,))
         self.assertEqual(len(outcome["seen"]), 16)
         self.assertEqual(outcome["errors"], {"ECONNREFUSED": 8})
         self.assertLess(outcome["refused_ms"]["max"], 500)
@@ -210,9 +223,9 @@ class Exhaustion(SnatTest):
     def test_other_destinations_are_not_concerned(self):
         self.use([VM], prealloc_ports=16, max_ports_per_dip=16)
         self.wait_ready(VM)
-        child = self.lab.spawn(VM, "python3", f"{TOOLS}/outbound.py", "tcp", CLIENT, PORT, "--connections", 16, "--hold", 5, "--reset")
-        eventually(lambda: self.tcp(VM)["errors"] == {"ECONNREFUSED": 1}, "the first destination is full")
-        self.assert_all_open(self.tcp(VM, 16, "--reset", ports=(PORT + 1,)), 16)
+        child = self.hold(VM, 7012, 16, 5, 16)
+        self.assertEqual(self.tcp(VM, ports=(7012,))["errors"], {"ECONNREFUSED": 1})
+        self.assert_all_open(self.tcp(VM, 16, "--reset", ports=(7013,)), 16)
         self.assert_all_open(json.loads(child.communicate(timeout=30)[0]), 16)
 
     def test_udp_is_refused_by_icmp(self):
@@ -225,14 +238,11 @@ class Exhaustion(SnatTest):
     def test_snat_show_says_who_and_whereto(self):
         self.use([VM], prealloc_ports=16, max_ports_per_dip=16)
         self.wait_ready(VM)
-        child = self.lab.spawn(VM, "python3", f"{TOOLS}/outbound.py", "tcp", CLIENT, PORT, "--connections", 20, "--hold", 8, "--reset")
-
-        def is_shown():
-            row = next(row for row in self.pool()["dips"] if row["dip"] == dip(VM))
-            busiest = {(b["address"], b["port"]): b["ports"] for b in row["agent"]["busiest"]}
-            return row["leased"] == 16 and row["agent"]["refused"] > 0 and busiest[CLIENT, PORT] == 16
-
-        eventually(is_shown, "snat show names the DIP and the destination that is full")
+        child = self.hold(VM, 7014, 20, 3, 16)
+        row = next(row for row in self.pool()["dips"] if row["dip"] == dip(VM))
+        self.assertEqual((row["leased"], row["limit"]), (16, 16))
+        self.assertGreater(row["agent"]["refused"], 0)
+        self.assertIn(f"{CLIENT}:7014", self.lab.anantactl("snat", "show", self.vip).stdout)
         child.communicate(timeout=30)
 
 

@@ -249,8 +249,9 @@ struct model {
 		bool has_asked;
 		uint64_t seq, under_way_seq;
 		uint32_t vip;
-		uint64_t credit_us, filled_us, due_us;
+		uint64_t credit_us, filled_us, due_us, order;
 	} dips[N_DIPS];
+	uint64_t last_order;
 	uint32_t n_ready[N_VIPS], ready[N_VIPS][N_DIPS];
 	uint32_t n_round, round[N_VIPS];
 };
@@ -266,6 +267,7 @@ static void model_begin(struct model *m, uint32_t dip, uint64_t now_us)
 	if (m->dips[dip].credit_us < price_us) {
 		m->dips[dip].state = DELAYED;
 		m->dips[dip].due_us = now_us + price_us - m->dips[dip].credit_us;
+		m->dips[dip].order = ++m->last_order;
 		return;
 	}
 	m->dips[dip].credit_us -= price_us;
@@ -300,7 +302,8 @@ static uint32_t model_take(struct model *m, uint64_t now_us, uint32_t *ret_dips,
 		uint32_t next = N_DIPS;
 		for (uint32_t i = 0; i < N_DIPS; i++)
 			if (m->dips[i].state == DELAYED && m->dips[i].due_us <= now_us &&
-			    (next == N_DIPS || m->dips[i].due_us < m->dips[next].due_us))
+			    (next == N_DIPS || m->dips[i].due_us < m->dips[next].due_us ||
+			     (m->dips[i].due_us == m->dips[next].due_us && m->dips[i].order < m->dips[next].order)))
 				next = i;
 		if (next == N_DIPS)
 			break;
@@ -349,7 +352,8 @@ START_TEST(random_operations_come_to_what_a_naive_model_says)
 {
 	static struct model m;
 	static const uint32_t rates[] = { 1, 7, 20, 1000 };
-	unsigned seed = (unsigned)time(NULL);
+	const char *text = getenv("SEED");
+	unsigned seed = text != NULL ? (unsigned)atoi(text) : (unsigned)time(NULL);
 	uint64_t now_us = 1000000000;
 	printf("seed %u\n", seed);
 	srand(seed);
