@@ -236,10 +236,10 @@ class Exhaustion(SnatTest):
         self.assertEqual(outcome["errors"], {"EHOSTUNREACH": 4})
 
     def test_snat_show_says_who_and_whereto(self):
-        self.use([VM], prealloc_ports=16, max_ports_per_dip=16)
-        self.wait_ready(VM)
-        child = self.hold(VM, 7014, 20, 3, 16)
-        row = next(row for row in self.pool()["dips"] if row["dip"] == dip(VM))
+        self.use(["vm3-2"], prealloc_ports=16, max_ports_per_dip=16)
+        self.wait_ready("vm3-2")
+        child = self.hold("vm3-2", 7014, 20, 3, 16)
+        row = next(row for row in self.pool()["dips"] if row["dip"] == dip("vm3-2"))
         self.assertEqual((row["leased"], row["limit"]), (16, 16))
         self.assertGreater(row["agent"]["refused"], 0)
         self.assertIn(f"{CLIENT}:7014", self.lab.anantactl("snat", "show", self.vip).stdout)
@@ -321,7 +321,7 @@ class Survival(SnatTest):
         self.assert_sound()
 
     def test_ten_cycles_of_growing_and_giving_back(self):
-        vms = ["vm1-1", "vm2-1"]
+        vms = ["vm2-2", "vm3-1"]  # with which no test before has left connections
         self.settings(quarantine_s=1)
         self.use(vms, prealloc_ports=16, idle_s=1)
         for vm in vms:
