@@ -9,7 +9,7 @@
 #define MAGLEV_OFFSET_SEED 0x6f66667365740001ULL
 #define MAGLEV_SKIP_SEED 0x736b697000000001ULL
 
-static const uint32_t table_sizes[] = { 1009, 4099, 16411, 65537, 262147, 409609 };
+static const uint32_t table_sizes[] = { 1009, 1009 << 2, 1009 << 4, 1009 << 6, 1009 << 8, 1009 << 9 };
 
 uint32_t maglev_table_size(uint32_t n_members)
 {
@@ -27,10 +27,22 @@ struct turn {
 	uint64_t credit; // turns saved up, in units of 1 / sum of weights
 };
 
+static uint32_t greatest_common_divisor(uint32_t a, uint32_t b)
+{
+	while (b != 0) {
+		uint32_t rest = a % b;
+		a = b;
+		b = rest;
+	}
+	return a;
+}
+
 static void turn_init(struct turn *t, const struct maglev_member *m, uint32_t n_slots)
 {
 	t->next = (uint32_t)(hash_bytes(m->dip.bytes, sizeof m->dip.bytes, MAGLEV_OFFSET_SEED) % n_slots);
 	t->skip = (uint32_t)(hash_bytes(m->dip.bytes, sizeof m->dip.bytes, MAGLEV_SKIP_SEED) % (n_slots - 1)) + 1;
+	while (greatest_common_divisor(t->skip, n_slots) != 1) // else it would not come to every bucket
+		t->skip = t->skip % (n_slots - 1) + 1;
 	t->weight = m->weight;
 	t->credit = 0;
 }

@@ -16,10 +16,11 @@ struct maglev_member {
 	uint16_t weight; // >= 1
 };
 
-// The table size for n DIPs: a prime of at least 100 x n, from a short list, so that sizes, and with them all buckets,
-// change rarely when a DIP comes or goes. n from 1 to 4096.
+// The table size for n DIPs, at least 100 x n: 1009 times a power of two, from a short list, so that sizes, and with them all
+// buckets, change rarely when a DIP comes or goes; and when they do, a bucket of the larger table lies in exactly one of the
+// smaller (docs/adr/005). n from 1 to 4096.
 uint32_t maglev_table_size(uint32_t n_members);
 
-// Fills slots[0..n_slots) with indices into members, which are sorted by address and distinct. n_slots is a prime greater
+// Fills slots[0..n_slots) with indices into members, which are sorted by address and distinct. n_slots is greater
 // than n_members. ERR_NO_MEMORY leaves slots unspecified.
 NODISCARD int maglev_build(const struct maglev_member *members, uint32_t n_members, uint16_t *slots, uint32_t n_slots);

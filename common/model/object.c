@@ -25,6 +25,8 @@ void change_fini(struct change *c)
 {
 	if (c->key.kind == OBJECT_VIP && !c->is_delete)
 		vip_config_destroy(c->vip);
+	else if (c->key.kind == OBJECT_HISTORY && !c->is_delete)
+		vip_history_destroy(c->history);
 	memset(c, 0, sizeof *c);
 }
 

@@ -1,13 +1,14 @@
 // The objects of the cluster's state, and changes to them. State is a set of objects with one version counter; what is
 // replicated, distributed and kept on disk is always a list of `struct change`.
 //
-// A struct change owns its VIP configuration, if it holds one; everything else is plain values.
+// A struct change owns its VIP configuration or history, if it holds one; everything else is plain values.
 #pragma once
 
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/text.h"
+#include "common/model/history.h"
 #include "common/model/ip_addr.h"
 #include "common/model/settings.h"
 #include "common/model/vip.h"
@@ -19,12 +20,17 @@ enum object_kind {
 	OBJECT_HOST, // key: name
 	OBJECT_DIP, // key: its address
 	OBJECT_SETTINGS, // at most one
+	OBJECT_HISTORY, // key: the VIP's address
+	OBJECT_DRAIN, // key: the DIP's address, and the VIP's as text, or "" for all of its VIPs
 };
+
+#define PIN_KEY_BYTES 16
 
 // What all programs of one cluster share; made once, when the first leader begins.
 struct cluster_info {
 	uint64_t cluster_id; // random, never 0
 	uint64_t hash_seed; // of flow_hash
+	uint8_t pin_key[PIN_KEY_BYTES]; // agents sign pins with it, muxes check them
 };
 
 struct node_info { // a mux, or a host with its agent
@@ -40,10 +46,15 @@ struct dip_info { // a VM's address and where it is attached
 	uint8_t mac[6]; // of the VM
 };
 
+// A DIP that gets no new connections; those that it has go on.
+struct drain_info {
+	uint64_t since_ms; // by the managers' clock; given by them
+};
+
 struct object_key {
 	enum object_kind kind;
-	struct ip_addr addr; // VIP, DIP; else all 0
-	char name[NAME_BYTES]; // mux, host; else ""
+	struct ip_addr addr; // VIP, DIP, history, drain; else all 0
+	char name[NAME_BYTES]; // mux, host, drain; else ""
 };
 
 struct change {
@@ -55,6 +66,8 @@ struct change {
 		struct node_info node;
 		struct dip_info dip;
 		struct cluster_settings settings;
+		struct vip_history *history; // owned
+		struct drain_info drain;
 	};
 };
 

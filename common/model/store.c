@@ -15,6 +15,8 @@ static void destroy_object(enum object_kind kind, void *object)
 {
 	if (kind == OBJECT_VIP)
 		vip_config_destroy(object);
+	else if (kind == OBJECT_HISTORY)
+		vip_history_destroy(object);
 	else
 		memory_free(object);
 }
@@ -32,6 +34,8 @@ void store_fini(struct store *s)
 	array_fini(&s->muxes, OBJECT_MUX);
 	array_fini(&s->hosts, OBJECT_HOST);
 	array_fini(&s->dips, OBJECT_DIP);
+	array_fini(&s->histories, OBJECT_HISTORY);
+	array_fini(&s->drains, OBJECT_DRAIN);
 	store_init(s);
 }
 
@@ -43,6 +47,8 @@ static struct store_array *array_of(const struct store *s, enum object_kind kind
 	case OBJECT_MUX: return &mutable->muxes;
 	case OBJECT_HOST: return &mutable->hosts;
 	case OBJECT_DIP: return &mutable->dips;
+	case OBJECT_HISTORY: return &mutable->histories;
+	case OBJECT_DRAIN: return &mutable->drains;
 	case OBJECT_CLUSTER:
 	case OBJECT_SETTINGS: break;
 	}
@@ -55,6 +61,12 @@ static int compare_to_key(const void *object, const struct object_key *key)
 	switch (key->kind) {
 	case OBJECT_VIP: return ip_addr_compare(&((const struct vip_config *)object)->vip, &key->addr);
 	case OBJECT_DIP: return ip_addr_compare(&((const struct dip_info *)object)->dip, &key->addr);
+	case OBJECT_HISTORY: return ip_addr_compare(&((const struct vip_history *)object)->vip, &key->addr);
+	case OBJECT_DRAIN: {
+		const struct store_drain *d = object;
+		int order = ip_addr_compare(&d->dip, &key->addr);
+		return order != 0 ? order : strcmp(d->vip, key->name);
+	}
 	case OBJECT_MUX:
 	case OBJECT_HOST: return strcmp(((const struct node_info *)object)->name, key->name);
 	case OBJECT_CLUSTER:
@@ -155,6 +167,17 @@ int store_apply(struct store *s, struct change *c)
 	case OBJECT_MUX:
 	case OBJECT_HOST: return put_copy(s, &c->key, &c->node, sizeof c->node);
 	case OBJECT_DIP: return put_copy(s, &c->key, &c->dip, sizeof c->dip);
+	case OBJECT_HISTORY: {
+		int code = array_put(&s->histories, &c->key, c->history);
+		if (code == 0)
+			c->history = NULL;
+		return code;
+	}
+	case OBJECT_DRAIN: {
+		struct store_drain d = { .dip = c->key.addr, .info = c->drain };
+		memcpy(d.vip, c->key.name, sizeof d.vip);
+		return put_copy(s, &c->key, &d, sizeof d);
+	}
 	case OBJECT_CLUSTER:
 	case OBJECT_SETTINGS: break;
 	}
@@ -218,6 +241,24 @@ const struct dip_info *store_lookup_dip(const struct store *s, const struct ip_a
 	return lookup(s, &key);
 }
 
+const struct vip_history *store_lookup_history(const struct store *s, const struct ip_addr *vip)
+{
+	struct object_key key = object_key_of_addr(OBJECT_HISTORY, vip);
+	return lookup(s, &key);
+}
+
+const struct store_drain *store_lookup_drain(const struct store *s, const struct ip_addr *dip,
+                                             const struct ip_addr *vip)
+{
+	char text[IP_ADDR_TEXT_BYTES];
+	struct object_key key = object_key_of_addr(OBJECT_DRAIN, dip);
+	const struct store_drain *of_all = lookup(s, &key);
+	if (of_all != NULL || s->drains.n == 0)
+		return of_all;
+	(void)text_copy(key.name, sizeof key.name, ip_addr_format(vip, text));
+	return lookup(s, &key);
+}
+
 int store_get_change(const struct store *s, const struct object_key *key, struct change *ret_change)
 {
 	struct change c = { .key = *key };
@@ -245,6 +286,12 @@ int store_get_change(const struct store *s, const struct object_key *key, struct
 		case OBJECT_MUX:
 		case OBJECT_HOST: c.node = *(const struct node_info *)object; break;
 		case OBJECT_DIP: c.dip = *(const struct dip_info *)object; break;
+		case OBJECT_HISTORY:
+			c.history = vip_history_clone(object);
+			if (c.history == NULL)
+				return ERR_NO_MEMORY;
+			break;
+		case OBJECT_DRAIN: c.drain = ((const struct store_drain *)object)->info; break;
 		case OBJECT_CLUSTER:
 		case OBJECT_SETTINGS: break;
 		}
@@ -258,6 +305,13 @@ static struct object_key key_of(enum object_kind kind, const void *object)
 	switch (kind) {
 	case OBJECT_VIP: return object_key_of_addr(kind, &((const struct vip_config *)object)->vip);
 	case OBJECT_DIP: return object_key_of_addr(kind, &((const struct dip_info *)object)->dip);
+	case OBJECT_HISTORY: return object_key_of_addr(kind, &((const struct vip_history *)object)->vip);
+	case OBJECT_DRAIN: {
+		const struct store_drain *d = object;
+		struct object_key key = object_key_of_addr(kind, &d->dip);
+		memcpy(key.name, d->vip, sizeof key.name);
+		return key;
+	}
 	case OBJECT_MUX:
 	case OBJECT_HOST: return object_key_of_name(kind, ((const struct node_info *)object)->name);
 	case OBJECT_CLUSTER:
@@ -275,7 +329,8 @@ static int append_object(const struct store *s, const struct object_key *key, st
 
 int store_get_all(const struct store *s, struct change_list *ret_list)
 {
-	static const enum object_kind kinds[] = { OBJECT_VIP, OBJECT_MUX, OBJECT_HOST, OBJECT_DIP };
+	static const enum object_kind kinds[] = { OBJECT_VIP, OBJECT_MUX,     OBJECT_HOST,
+		                                      OBJECT_DIP, OBJECT_HISTORY, OBJECT_DRAIN };
 	struct change_list list = { 0 };
 	struct object_key key = { .kind = OBJECT_CLUSTER };
 	int code = s->has_cluster ? append_object(s, &key, &list) : 0;
@@ -308,6 +363,11 @@ static bool dip_equal(const struct dip_info *a, const struct dip_info *b)
 	       strcmp(a->interface, b->interface) == 0 && memcmp(a->mac, b->mac, sizeof a->mac) == 0;
 }
 
+static bool drain_equal(const struct store_drain *a, const struct store_drain *b)
+{
+	return ip_addr_equal(&a->dip, &b->dip) && strcmp(a->vip, b->vip) == 0 && a->info.since_ms == b->info.since_ms;
+}
+
 static bool nodes_equal(const struct store_array *a, const struct store_array *b)
 {
 	if (a->n != b->n)
@@ -330,6 +390,14 @@ bool store_equal(const struct store *a, const struct store *b)
 		return false;
 	for (uint32_t i = 0; i < a->vips.n; i++)
 		if (!vip_config_equal(store_vip(a, i), store_vip(b, i)))
+			return false;
+	if (a->histories.n != b->histories.n || a->drains.n != b->drains.n)
+		return false;
+	for (uint32_t i = 0; i < a->histories.n; i++)
+		if (!vip_history_equal(store_history(a, i), store_history(b, i)))
+			return false;
+	for (uint32_t i = 0; i < a->drains.n; i++)
+		if (!drain_equal(store_drain_at(a, i), store_drain_at(b, i)))
 			return false;
 	for (uint32_t i = 0; i < a->dips.n; i++)
 		if (!dip_equal(store_dip(a, i), store_dip(b, i)))

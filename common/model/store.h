@@ -11,6 +11,13 @@
 #include "common/base/error.h"
 #include "common/model/object.h"
 
+// A drain with its key.
+struct store_drain {
+	struct ip_addr dip;
+	char vip[NAME_BYTES]; // as text; "": all
+	struct drain_info info;
+};
+
 struct store_array {
 	uint32_t n;
 	uint32_t capacity;
@@ -27,13 +34,15 @@ struct store {
 	struct store_array muxes; // struct node_info *
 	struct store_array hosts; // struct node_info *
 	struct store_array dips; // struct dip_info *
+	struct store_array histories; // struct vip_history *
+	struct store_array drains; // struct store_drain *
 };
 
 void store_init(struct store *s);
 void store_fini(struct store *s); // leaves an empty store
 
 // Applies one change: puts a copy of the object, or removes it (removing what is absent is fine). The VIP of *c changes
-// its owner and c->vip becomes NULL. ERR_NO_MEMORY: nothing was changed.
+// its owner and c->vip becomes NULL (a history likewise). ERR_NO_MEMORY: nothing was changed.
 NODISCARD int store_apply(struct store *s, struct change *c);
 
 // Applies a whole update to `version`: all changes to what is there, or, for a snapshot, in place of it. What the changes own
@@ -45,6 +54,21 @@ const struct vip_config *store_lookup_vip(const struct store *s, const struct ip
 const struct node_info *store_lookup_mux(const struct store *s, const char *name);
 const struct node_info *store_lookup_host(const struct store *s, const char *name);
 const struct dip_info *store_lookup_dip(const struct store *s, const struct ip_addr *dip);
+const struct vip_history *store_lookup_history(const struct store *s, const struct ip_addr *vip);
+
+// Is the DIP drained of this VIP, alone or with all others? NULL: it is not.
+const struct store_drain *store_lookup_drain(const struct store *s, const struct ip_addr *dip,
+                                             const struct ip_addr *vip);
+
+static inline const struct vip_history *store_history(const struct store *s, uint32_t i)
+{
+	return s->histories.items[i];
+}
+
+static inline const struct store_drain *store_drain_at(const struct store *s, uint32_t i)
+{
+	return s->drains.items[i];
+}
 
 static inline const struct vip_config *store_vip(const struct store *s, uint32_t i)
 {
@@ -69,7 +93,7 @@ static inline const struct dip_info *store_dip(const struct store *s, uint32_t i
 // The object of this key as a change: a put of a copy, or a delete when there is none. ERR_NO_MEMORY.
 NODISCARD int store_get_change(const struct store *s, const struct object_key *key, struct change *ret_change);
 
-// All objects, as puts in key order (cluster, settings, VIPs, muxes, hosts, DIPs). ERR_NO_MEMORY leaves ret_list empty.
+// All objects, as puts in key order (cluster, settings, VIPs, muxes, hosts, DIPs, histories, drains). ERR_NO_MEMORY leaves ret_list empty.
 NODISCARD int store_get_all(const struct store *s, struct change_list *ret_list);
 
 bool store_equal(const struct store *a, const struct store *b);

@@ -215,6 +215,10 @@ int vip_config_validate(struct vip_config *vip, struct error *err)
 		return error_set(err, ERR_INVALID, "vip: %s: IPv6 VIPs are not supported yet", ip_addr_format(&vip->vip, text));
 	if (!text_is_name(vip->tenant))
 		return error_set(err, ERR_INVALID, "tenant: must be 1 to 63 of A-Z a-z 0-9 . _ -");
+	if (vip->drain_s == 0)
+		vip->drain_s = DRAIN_DEFAULT_S;
+	if (vip->drain_s > LIMIT_DRAIN_S)
+		return error_set(err, ERR_INVALID, "drain_s: must be 1 to %u, got %u", LIMIT_DRAIN_S, vip->drain_s);
 	if (vip->n_endpoints == 0 && vip->n_snat_dips == 0)
 		return error_set(err, ERR_INVALID, "endpoints: must hold at least one endpoint, unless snat.dips does");
 	int code = validate_endpoints(vip, err);
@@ -236,8 +240,8 @@ static bool endpoint_equal(const struct endpoint *a, const struct endpoint *b)
 
 bool vip_config_equal(const struct vip_config *a, const struct vip_config *b)
 {
-	if (!ip_addr_equal(&a->vip, &b->vip) || strcmp(a->tenant, b->tenant) != 0 || a->n_endpoints != b->n_endpoints ||
-	    a->n_snat_dips != b->n_snat_dips)
+	if (a->drain_s != b->drain_s || !ip_addr_equal(&a->vip, &b->vip) || strcmp(a->tenant, b->tenant) != 0 ||
+	    a->n_endpoints != b->n_endpoints || a->n_snat_dips != b->n_snat_dips)
 		return false;
 	for (uint32_t i = 0; i < a->n_endpoints; i++)
 		if (!endpoint_equal(&a->endpoints[i], &b->endpoints[i]))

@@ -39,6 +39,8 @@ struct snat_policy {
 		.range_size = 8, .first_port = 1024, .prealloc_ports = 160, .max_ports_per_dip = 16384, .idle_s = 120 \
 	}
 
+#define DRAIN_DEFAULT_S 3600
+
 struct vip_config {
 	struct ip_addr vip;
 	char tenant[NAME_BYTES];
@@ -47,6 +49,7 @@ struct vip_config {
 	uint32_t n_snat_dips;
 	struct ip_addr *snat_dips;
 	struct snat_policy snat; // all 0 when there are no SNAT DIPs
+	uint32_t drain_s; // how long earlier owners of buckets are remembered, and drained DIPs keep their connections
 };
 
 // Frees the lists and the struct; NULL is fine.
@@ -55,7 +58,8 @@ void vip_config_destroy(struct vip_config *vip);
 // A deep copy, NULL when memory is short.
 struct vip_config *vip_config_clone(const struct vip_config *vip);
 
-// Checks all rules of one document and sorts its lists; a snat policy of range_size 0 becomes the default one. ERR_INVALID or ERR_LIMIT with the field and what is right; on
+// Checks all rules of one document and sorts its lists; a snat policy of range_size 0, and a
+// drain_s of 0, become the default ones. ERR_INVALID or ERR_LIMIT with the field and what is right; on
 // failure the order of lists is unspecified, nothing else is changed.
 NODISCARD int vip_config_validate(struct vip_config *vip, struct error *err);
 

@@ -93,14 +93,27 @@ int snapshot_decode(const uint8_t *bytes, size_t n, struct state_snapshot *ret_s
 // Upper bounds by hand: tags and lengths take at most 6 bytes each, addresses 16, numbers 5.
 enum { FIELD_BYTES = 6, DIP_BYTES = 3 * FIELD_BYTES + 16 + 5 + 5, NAME_FIELD_BYTES = FIELD_BYTES + NAME_BYTES };
 
+static size_t history_bytes(const struct vip_history *h)
+{
+	size_t n = h->n_gone * (size_t)(FIELD_BYTES + 16);
+	for (uint32_t i = 0; i < h->n_endpoints; i++) {
+		n += 6 * FIELD_BYTES;
+		for (uint32_t g = 0; g < h->endpoints[i].n_generations; g++)
+			n += 5 * FIELD_BYTES + h->endpoints[i].generations[g].n_members * (size_t)(FIELD_BYTES + 16 + 5);
+	}
+	return n;
+}
+
 size_t change_encoded_bytes(const struct change *c)
 {
 	size_t n = 2 * FIELD_BYTES + 4 * NAME_FIELD_BYTES + 64;
 	if (c->key.kind == OBJECT_SETTINGS)
 		n += LIMIT_NO_SNAT_PREFIXES * (size_t)(3 * FIELD_BYTES + 16) + 4 * FIELD_BYTES;
+	if (c->key.kind == OBJECT_HISTORY && !c->is_delete)
+		return n + history_bytes(c->history);
 	if (c->key.kind != OBJECT_VIP || c->is_delete)
 		return n;
-	n += c->vip->n_snat_dips * (size_t)(FIELD_BYTES + 16) + 6 * FIELD_BYTES;
+	n += c->vip->n_snat_dips * (size_t)(FIELD_BYTES + 16) + 8 * FIELD_BYTES;
 	for (uint32_t i = 0; i < c->vip->n_endpoints; i++)
 		n += 4 * FIELD_BYTES + NAME_FIELD_BYTES + c->vip->endpoints[i].n_dips * (size_t)(FIELD_BYTES + DIP_BYTES);
 	return n;

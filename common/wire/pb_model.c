@@ -1,4 +1,4 @@
-#include "common/wire/pb_model.h"
+#include "common/wire/pb_history.h"
 
 #include <string.h>
 
@@ -58,6 +58,7 @@ static Ananta__ClusterInfo *pb_from_cluster(struct arena *a, const struct cluste
 	ananta__cluster_info__init(pb);
 	pb->cluster_id = cluster->cluster_id;
 	pb->hash_seed = cluster->hash_seed;
+	pb->pin_key = (ProtobufCBinaryData){ .len = PIN_KEY_BYTES, .data = (uint8_t *)cluster->pin_key };
 	return pb;
 }
 
@@ -191,6 +192,7 @@ static Ananta__VipConfig *pb_from_vip(struct arena *a, const struct vip_config *
 	ananta__vip_config__init(pb);
 	pb->vip = pb_from_addr(&vip->vip);
 	pb->tenant = (char *)vip->tenant;
+	pb->drain_s = vip->drain_s;
 	pb->n_snat_dips = vip->n_snat_dips;
 	if (vip->n_snat_dips > 0) {
 		pb->snat = pb_from_policy(a, &vip->snat);
@@ -242,6 +244,7 @@ static int pb_to_endpoint(const Ananta__Endpoint *pb, struct endpoint *ret_endpo
 
 static int fill_vip(const Ananta__VipConfig *pb, struct vip_config *vip, struct error *err)
 {
+	vip->drain_s = pb->drain_s;
 	int code = pb_to_addr(&pb->vip, &vip->vip, err);
 	if (code == 0)
 		code = pb_to_text(pb->tenant, vip->tenant, sizeof vip->tenant, "tenant", err);
@@ -278,7 +281,19 @@ static int pb_to_vip(const Ananta__VipConfig *pb, struct vip_config **ret_vip, s
 	return 0;
 }
 
-static void fill_delete(const struct change *c, Ananta__Change *pb)
+static Ananta__Drain *pb_from_drain(struct arena *a, const struct change *c)
+{
+	Ananta__Drain *pb = arena_array(a, 1, sizeof *pb);
+	if (pb == NULL)
+		return NULL;
+	ananta__drain__init(pb);
+	pb->dip = pb_from_addr(&c->key.addr);
+	pb->vip = (char *)c->key.name;
+	pb->since_ms = c->is_delete ? 0 : c->drain.since_ms;
+	return pb;
+}
+
+static bool fill_delete(struct arena *a, const struct change *c, Ananta__Change *pb)
 {
 	switch (c->key.kind) {
 	case OBJECT_VIP:
@@ -301,8 +316,17 @@ static void fill_delete(const struct change *c, Ananta__Change *pb)
 		pb->kind_case = ANANTA__CHANGE__KIND_SETTINGS_DELETED;
 		pb->settings_deleted = true;
 		break;
+	case OBJECT_HISTORY:
+		pb->kind_case = ANANTA__CHANGE__KIND_HISTORY_DELETED;
+		pb->history_deleted = pb_from_addr(&c->key.addr);
+		break;
+	case OBJECT_DRAIN:
+		pb->kind_case = ANANTA__CHANGE__KIND_DRAIN_DELETED;
+		pb->drain_deleted = pb_from_drain(a, c);
+		return pb->drain_deleted != NULL;
 	case OBJECT_CLUSTER: break; // the cluster's own object is never deleted
 	}
+	return true;
 }
 
 static bool fill_put(struct arena *a, const struct change *c, Ananta__Change *pb)
@@ -332,6 +356,14 @@ static bool fill_put(struct arena *a, const struct change *c, Ananta__Change *pb
 		pb->kind_case = ANANTA__CHANGE__KIND_SETTINGS;
 		pb->settings = pb_from_settings(a, &c->settings);
 		return pb->settings != NULL;
+	case OBJECT_HISTORY:
+		pb->kind_case = ANANTA__CHANGE__KIND_HISTORY;
+		pb->history = pb_from_history(a, c->history);
+		return pb->history != NULL;
+	case OBJECT_DRAIN:
+		pb->kind_case = ANANTA__CHANGE__KIND_DRAIN;
+		pb->drain = pb_from_drain(a, c);
+		return pb->drain != NULL;
 	}
 	return false;
 }
@@ -346,9 +378,7 @@ Ananta__Change **pb_from_changes(struct arena *a, const struct change_list *chan
 		const struct change *c = &changes->items[i];
 		pointers[i] = &items[i];
 		ananta__change__init(&items[i]);
-		if (c->is_delete)
-			fill_delete(c, &items[i]);
-		else if (!fill_put(a, c, &items[i]))
+		if (!(c->is_delete ? fill_delete(a, c, &items[i]) : fill_put(a, c, &items[i])))
 			return NULL;
 	}
 	return pointers;
@@ -375,15 +405,31 @@ static int put_node(enum object_kind kind, const Ananta__NodeInfo *pb, struct ch
 	return code;
 }
 
+static int pb_to_cluster(const Ananta__ClusterInfo *pb, struct cluster_info *cluster, struct error *err)
+{
+	*cluster = (struct cluster_info){ .cluster_id = pb->cluster_id, .hash_seed = pb->hash_seed };
+	if (pb->pin_key.len != PIN_KEY_BYTES && pb->pin_key.len != 0)
+		return error_set(err, ERR_MALFORMED, "a key of %zu bytes", pb->pin_key.len);
+	if (pb->pin_key.len != 0)
+		memcpy(cluster->pin_key, pb->pin_key.data, PIN_KEY_BYTES);
+	return 0;
+}
+
+static int pb_to_drain(const Ananta__Drain *pb, struct change *c, struct error *err)
+{
+	c->key.kind = OBJECT_DRAIN;
+	c->drain.since_ms = pb->since_ms;
+	int code = pb_to_addr(&pb->dip, &c->key.addr, err);
+	return code != 0 ? code : pb_to_text(pb->vip, c->key.name, sizeof c->key.name, "vip", err);
+}
+
 static int pb_to_change(const Ananta__Change *pb, struct change *c, struct error *err)
 {
 	int code;
 	switch ((int)pb->kind_case) {
 	case ANANTA__CHANGE__KIND_CLUSTER:
 		c->key.kind = OBJECT_CLUSTER;
-		c->cluster =
-			(struct cluster_info){ .cluster_id = pb->cluster->cluster_id, .hash_seed = pb->cluster->hash_seed };
-		return 0;
+		return pb_to_cluster(pb->cluster, &c->cluster, err);
 	case ANANTA__CHANGE__KIND_VIP:
 		code = pb_to_vip(pb->vip, &c->vip, err);
 		if (code == 0)
@@ -402,6 +448,14 @@ static int pb_to_change(const Ananta__Change *pb, struct change *c, struct error
 		c->key.kind = OBJECT_SETTINGS;
 		c->is_delete = true;
 		return 0;
+	case ANANTA__CHANGE__KIND_HISTORY:
+		code = pb_to_history(pb->history, &c->history, err);
+		if (code == 0)
+			c->key = object_key_of_addr(OBJECT_HISTORY, &c->history->vip);
+		return code;
+	case ANANTA__CHANGE__KIND_HISTORY_DELETED: return delete_by_addr(OBJECT_HISTORY, &pb->history_deleted, c, err);
+	case ANANTA__CHANGE__KIND_DRAIN: return pb_to_drain(pb->drain, c, err);
+	case ANANTA__CHANGE__KIND_DRAIN_DELETED: c->is_delete = true; return pb_to_drain(pb->drain_deleted, c, err);
 	case ANANTA__CHANGE__KIND_VIP_DELETED: return delete_by_addr(OBJECT_VIP, &pb->vip_deleted, c, err);
 	case ANANTA__CHANGE__KIND_DIP_DELETED: return delete_by_addr(OBJECT_DIP, &pb->dip_deleted, c, err);
 	case ANANTA__CHANGE__KIND_MUX_DELETED: return delete_by_name(OBJECT_MUX, pb->mux_deleted, c, err);

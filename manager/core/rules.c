@@ -289,6 +289,8 @@ int rules_check_change(const struct cluster_state *s, struct change *c, struct e
 	case OBJECT_MUX: return check_mux(s, c, err);
 	case OBJECT_HOST: return check_host(s, c, err);
 	case OBJECT_DIP: return check_dip(s, c, err);
+	case OBJECT_HISTORY: return error_set(err, ERR_INVALID, "history: is made by the managers themselves");
+	case OBJECT_DRAIN: return error_set(err, ERR_INVALID, "drain: is not supported yet");
 	case OBJECT_SETTINGS: return c->is_delete ? 0 : cluster_settings_validate(&c->settings, err);
 	}
 	return error_set(err, ERR_INVALID, "a change of an object that is not known here");
