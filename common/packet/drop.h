@@ -37,6 +37,7 @@
 	  "must be translated and cannot be: a fragment, or a protocol without ports")                              \
 	X(CHAIN_LIMITED, "chain_limited", "more packets of unknown connections than are sent on to earlier owners") \
 	X(CHAIN_LOOP, "chain_loop", "every owner was asked, and none knows the connection or can adopt it")         \
+	X(CHAIN_SKEW, "chain_skew", "nobody who was asked knows the connection, and they disagree on who owned it") \
 	X(PIN_MALFORMED, "pin_malformed", "to the port of pins, but no message of pins of this cluster")            \
 	X(PIN_FORGED, "pin_forged", "pins from an address that is no host, or with a wrong tag")                    \
 	X(PIN_REPLAYED, "pin_replayed", "pins that came before, or whose sender's clock is a minute off")           \
