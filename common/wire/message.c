@@ -199,6 +199,7 @@ static Ananta__NodeStatus *encode_status(struct arena *a, const struct node_stat
 		dips[i].dip = pb_from_addr(&s->dips[i].dip);
 		dips[i].state = (char *)s->dips[i].state;
 		dips[i].snat = encode_dip_snat(a, &s->dips[i].snat, &ok);
+		dips[i].flows = s->dips[i].flows;
 		pb->dips[i] = &dips[i];
 	}
 	return ok ? pb : NULL;
@@ -474,6 +475,7 @@ static int decode_status(const Ananta__NodeStatus *pb, struct node_status *s, st
 			code = pb_to_text(pb->dips[i]->state, s->dips[i].state, sizeof s->dips[i].state, "state", err);
 		if (code == 0)
 			code = decode_dip_snat(pb->dips[i]->snat, &s->dips[i].snat, err);
+		s->dips[i].flows = pb->dips[i]->flows;
 	}
 	return code;
 }

@@ -71,6 +71,7 @@ struct dip_status {
 	struct ip_addr dip;
 	char state[32]; // "attached", "missing-interface"
 	struct dip_snat snat; // all 0 when it has none
+	uint32_t flows; // inbound connections
 };
 
 struct node_status {
