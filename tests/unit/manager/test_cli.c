@@ -246,6 +246,28 @@ START_TEST(leases_are_listed_looked_up_and_revoked)
 }
 END_TEST
 
+START_TEST(a_dip_is_drained_as_far_as_others_are_left)
+{
+	begin();
+	apply_shop();
+	CHECK_RUN("ctl dip drain 10.1.1.11", 1, "drain: 10.1.1.11 is the last DIP of endpoint \"web\" of VIP 203.0.113.10");
+	CHECK_RUN("ctl dip drain 10.1.1.12", 1, "drain: 10.1.1.12 is in no endpoint of any VIP\n");
+	CHECK_RUN("ctl dip drain 10.1.1.11 --vip 203.0.113.99", 1, "drain.vip: there is no VIP 203.0.113.99\n");
+	CHECK_RUN("ctl vip show 203.0.113.10 -o json | grep -c status", 1, "0\n");
+	CHECK_RUN("ctl vip show 203.0.113.10 -o json | sed 's/\"dips\": \\[/&{\"dip\":\"10.1.1.12\",\"port\":8080},/' | "
+	          "ctl vip apply -f -",
+	          0, "applied");
+	CHECK_RUN("ctl dip drain 10.1.1.11", 0, "dip 10.1.1.11 drained (version ");
+	CHECK_RUN("ctl dip drain 10.1.1.12", 1, "drain: 10.1.1.12 is the last DIP of endpoint \"web\"");
+	CHECK_RUN("ctl vip show 203.0.113.10", 0, "10.1.1.11      8080       1  -     -   20", "web                 3  20");
+	CHECK_RUN("ctl vip show 203.0.113.10 -o json | ctl vip apply -f -", 0, "applied");
+	CHECK_RUN("ctl dip drain 10.1.1.11 --wait", 0, "connections left: 0\n");
+	CHECK_RUN("ctl dip undrain 10.1.1.11", 0, "dip 10.1.1.11 undrained (version ");
+	CHECK_RUN("ctl dip undrain 10.1.1.11", 1, "dip: 10.1.1.11 is not drained\n");
+	cluster_end(&cluster);
+}
+END_TEST
+
 START_TEST(the_examples_are_accepted)
 {
 	begin();
@@ -350,5 +372,6 @@ END_TEST
 SUITE_MAIN("cli", a_vip_is_applied_listed_shown_and_deleted, a_refused_or_bad_document_leaves_the_old_configuration,
            a_vm_is_attached_and_detached, nodes_are_listed_shown_and_removed, the_status_of_the_cluster_needs_no_leader,
            wrong_usage_is_explained_and_exits_with_2, help_is_there_at_every_level, a_snat_policy_is_applied_and_shown,
-           leases_are_listed_looked_up_and_revoked, the_examples_are_accepted, settings_are_shown_applied_and_reset,
+           leases_are_listed_looked_up_and_revoked, a_dip_is_drained_as_far_as_others_are_left,
+           the_examples_are_accepted, settings_are_shown_applied_and_reset,
            attach_and_detach_go_to_the_agent_when_its_socket_is_named)
