@@ -198,8 +198,8 @@ static Ananta__NodeStatus *encode_status(struct arena *a, const struct node_stat
 		ananta__dip_status__init(&dips[i]);
 		dips[i].dip = pb_from_addr(&s->dips[i].dip);
 		dips[i].state = (char *)s->dips[i].state;
-		dips[i].snat = encode_dip_snat(a, &s->dips[i].snat, &ok);
 		dips[i].flows = s->dips[i].flows;
+		dips[i].snat = encode_dip_snat(a, &s->dips[i].snat, &ok);
 		pb->dips[i] = &dips[i];
 	}
 	return ok ? pb : NULL;
@@ -470,12 +470,12 @@ static int decode_status(const Ananta__NodeStatus *pb, struct node_status *s, st
 	if (code == 0)
 		code = decode_counters(pb->counters, s->n_counters, s->counters, err);
 	for (uint32_t i = 0; code == 0 && i < s->n_dips; i++) {
+		s->dips[i].flows = pb->dips[i]->flows;
 		code = pb_to_addr(&pb->dips[i]->dip, &s->dips[i].dip, err);
 		if (code == 0)
 			code = pb_to_text(pb->dips[i]->state, s->dips[i].state, sizeof s->dips[i].state, "state", err);
 		if (code == 0)
 			code = decode_dip_snat(pb->dips[i]->snat, &s->dips[i].snat, err);
-		s->dips[i].flows = pb->dips[i]->flows;
 	}
 	return code;
 }

@@ -70,8 +70,8 @@ struct dip_snat { // the SNAT of a DIP, as its agent sees it
 struct dip_status {
 	struct ip_addr dip;
 	char state[32]; // "attached", "missing-interface"
+	uint32_t flows; // load-balanced ones that the agent remembers
 	struct dip_snat snat; // all 0 when it has none
-	uint32_t flows; // inbound connections
 };
 
 struct node_status {

@@ -13,6 +13,21 @@ void agent_init(struct agent *a, const struct agent_settings *settings, const be
 	neighbor_table_init(&a->neighbors, &settings->uplink_mac, settings->address);
 	for (uint32_t i = 0; i < n_gateways; i++)
 		neighbor_table_insert(&a->neighbors, gateways[i]);
+	token_bucket_init(&a->chain_limit, AGENT_CHAIN_PPS, AGENT_CHAIN_PPS, mono_from_us(0));
+}
+
+void agent_use_flows(struct agent *a, const struct flow_table *flows)
+{
+	a->flows = *flows;
+	memset(&a->dip_flows, 0, sizeof a->dip_flows);
+	for (uint32_t i = 0; i < flows->high_water; i++)
+		if (flow_entry_is_balanced(&flows->entries[i]))
+			dip_flows_add(&a->dip_flows, flows->entries[i].dip);
+}
+
+uint32_t agent_dip_flows(const struct agent *a, be32 dip)
+{
+	return dip_flows_read(&a->dip_flows, dip);
 }
 
 void agent_set_now(struct agent *a, struct mono_time now)
@@ -30,6 +45,31 @@ void agent_expire_flows(struct agent *a, struct mono_time now, uint64_t elapsed_
 	uint64_t budget = (uint64_t)a->flows.high_water * elapsed_us / FLOW_SWEEP_US + 1;
 	flow_table_set_now(&a->flows, now);
 	counter_add(&a->counters.flows_expired, agent_flows_expire(a, (uint32_t)budget));
+}
+
+uint32_t agent_pins_begin(struct agent *a, uint64_t wall_us)
+{
+	if (a->pins.n == 0)
+		return 0;
+	if (a->config == NULL || a->config->n_muxes == 0) {
+		a->pins.n = 0;
+		return 0;
+	}
+	uint32_t n = pins_encode(&a->pins, a->config->cluster_id, a->config->pin_key, a->settings.address, wall_us);
+	counter_add(&a->counters.pins_sent, n);
+	return a->config->n_muxes;
+}
+
+uint32_t agent_pins_write(const struct agent *a, uint32_t i, uint8_t *frame)
+{
+	be32 mux = a->config->muxes[i];
+	const struct mac *gateway = neighbor_table_select(&a->neighbors, (uint32_t)(hash_mix64(mux) >> 32));
+	if (gateway == NULL)
+		return 0;
+	struct pins_route route = {
+		.src_mac = a->settings.uplink_mac, .dst_mac = *gateway, .src = a->settings.address, .dst = mux
+	};
+	return pins_write(&a->pins, &route, frame);
 }
 
 void agent_snat_order(struct agent *a, const struct snat_order *order)

@@ -2,6 +2,7 @@
 //
 //                    +----------------------- agent ------------------------+
 //   uplink --------> | inbound.c:  decapsulate, VIP:p -> DIP:q, deliver      | --------> VM ports
+//   uplink <-------- | (chained.c: flow unknown here: to who may know it)    |
 //   uplink <-------- | outbound.c: check the VM, DIP:q -> VIP:p, to gateway  | <-------- VM ports
 //   tap    <-------> | the host's own address: ARP, managers, BGP            |
 //                    +-------------------------------------------------------+
@@ -27,16 +28,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "common/base/token_bucket.h"
 #include "common/packet/encap.h"
 #include "common/packet/neighbor.h"
 #include "common/packet/parse.h"
 #include "hostagent/core/config.h"
 #include "hostagent/core/counters.h"
+#include "hostagent/core/dip_flows.h"
 #include "hostagent/core/flow_table.h"
+#include "hostagent/core/pins.h"
 #include "hostagent/core/snat.h"
 
 #define AGENT_BURST 32
 #define AGENT_HEADROOM 64
+
+// Packets of unknown flows that are sent on to other owners: some 1 % of what the worker can do, so that a flood of strays costs
+// the network no more than that.
+#define AGENT_CHAIN_PPS 20000u
 
 // What every VM sees as its gateway, on every host, so that a VM that moves finds the same one. Locally administered;
 // the rest spells "anant".
@@ -80,6 +88,7 @@ struct agent_packet {
 	uint32_t candidate; // of the flow table's second stage
 	uint64_t hash;
 	be32 dip; // inbound: the outer destination, or the plain one
+	be16 mark; // inbound: the outer Identification, a hop mark (chain.h)
 	const struct agent_endpoint *endpoint; // inbound, of what will be a new flow; and the hash of its reply key
 	uint64_t reply_hash;
 };
@@ -99,12 +108,21 @@ struct agent {
 	struct agent_counters counters;
 	struct snat *snat; // borrowed; NULL: no SNAT here, and packets that would need it are dropped
 	struct mono_time now;
+	struct token_bucket chain_limit;
+	struct pins pins;
+	struct dip_flows dip_flows;
 	bool port_is_open[AGENT_PORTS_MAX];
 };
 
 // gateways: at most NEIGHBOR_MAX. The flow table is initialised or attached by the caller, in agent->flows; agent->snat is
 // set by the caller, too.
 void agent_init(struct agent *a, const struct agent_settings *settings, const be32 *gateways, uint32_t n_gateways);
+
+// Takes a table that was attached, with the flows in it. (One that is empty may as well be put into agent->flows.)
+void agent_use_flows(struct agent *a, const struct flow_table *flows);
+
+// How many load-balanced flows a local DIP has. Any thread.
+uint32_t agent_dip_flows(const struct agent *a, be32 dip);
 
 // The time of the packets that follow.
 void agent_set_now(struct agent *a, struct mono_time now);
@@ -114,6 +132,15 @@ void agent_inbound(struct agent *a, struct agent_packet *packets, uint32_t n);
 
 // Frames from VM ports (packets[i].port).
 void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n);
+
+// ---- Pins: at the end of each turn ----
+
+// How many datagrams are to be sent, one to each mux; 0: nothing to report. `wall_us` is the real time, which muxes compare with
+// their own.
+uint32_t agent_pins_begin(struct agent *a, uint64_t wall_us);
+
+// Writes the i-th of them, to be sent on the uplink; returns its bytes, at most PINS_FRAME_BYTES; 0: there is no way to that mux.
+uint32_t agent_pins_write(const struct agent *a, uint32_t i, uint8_t *frame);
 
 // A share of the flow table's expiry, such that the whole table is seen every FLOW_SWEEP_US; counts what went. To be
 // called at least every 100 ms or so with the time since the last call.

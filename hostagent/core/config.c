@@ -18,6 +18,8 @@ struct sizes {
 	uint32_t known_slots;
 	uint32_t endpoint_slots;
 	uint32_t snat_slots;
+	uint32_t n_owners;
+	uint32_t owners_slots;
 };
 
 static bool is_local(const struct store *store, const char *host, const struct ip_addr *dip)
@@ -60,6 +62,9 @@ static struct sizes sizes_of(const struct store *store, const char *host)
 	s.known_slots = slots_for(s.n_known);
 	s.endpoint_slots = slots_for(s.n_endpoints);
 	s.snat_slots = slots_for(s.n_dips);
+	for (uint32_t i = 0; i < store->histories.n; i++)
+		s.n_owners += store_history(store, i)->n_endpoints;
+	s.owners_slots = slots_for(s.n_owners);
 	return s;
 }
 
@@ -88,6 +93,8 @@ static size_t lay_out(struct agent_config *c, const struct sizes *s, uint16_t ma
 	c->snat_dips = (struct addr_map){ s->snat_slots - 1, carve(base, &at, s->snat_slots * sizeof(struct addr_slot)) };
 	c->snats = carve(base, &at, s->n_dips * sizeof *c->snats);
 	c->snat_vips = carve(base, &at, s->n_snat_pairs * sizeof *c->snat_vips);
+	c->muxes = carve(base, &at, s->n_sources * sizeof *c->muxes);
+	c->owners = (struct owners_map){ s->owners_slots - 1, carve(base, &at, s->owners_slots * sizeof *c->owners.slots) };
 	return at;
 }
 
@@ -230,6 +237,8 @@ static void add_local_dips(struct agent_config *c, const struct store *store, co
 static void add_addresses(struct agent_config *c, const struct store *store)
 {
 	for (uint32_t i = 0; i < store->muxes.n; i++) {
+		if (ip_addr_is_v4(&store_mux(store, i)->addr))
+			c->muxes[c->n_muxes++] = ip_addr_to_v4(&store_mux(store, i)->addr);
 		addr_map_insert(&c->encap_sources, &store_mux(store, i)->addr, 0);
 		addr_map_insert(&c->known, &store_mux(store, i)->addr, 0);
 	}
@@ -350,6 +359,64 @@ bool agent_config_is_inside(const struct agent_config *c, be32 addr)
 	return agent_config_is_known(c, addr);
 }
 
+// ---- Owner histories ----
+
+static struct endpoint_owners **owners_slot(const struct agent_config *c, be32 vip, be16 vip_port, uint8_t protocol)
+{
+	uint32_t i = by_dip_start(vip, vip_port, protocol) & c->owners.mask;
+	for (; c->owners.slots[i] != NULL; i = (i + 1) & c->owners.mask) {
+		const struct endpoint_owners *o = c->owners.slots[i];
+		if (o->vip == vip && o->vip_port == vip_port && o->protocol == protocol)
+			break;
+	}
+	return &c->owners.slots[i];
+}
+
+const struct endpoint_owners *agent_config_find_owners(const struct agent_config *c, be32 vip, be16 vip_port,
+                                                       uint8_t protocol)
+{
+	return *owners_slot(c, vip, vip_port, protocol);
+}
+
+// Of the snapshot before, when the history is still the same.
+static struct endpoint_owners *owners_shared(const struct agent_config *previous, const struct vip_history *vip,
+                                             const struct endpoint_history *h)
+{
+	if (previous == NULL || !ip_addr_is_v4(&vip->vip))
+		return NULL;
+	struct endpoint_owners *o = *owners_slot(previous, ip_addr_to_v4(&vip->vip), be16_from(h->port), h->protocol);
+	return o != NULL && o->fingerprint == owners_fingerprint(vip, h) ? owners_ref(o) : NULL;
+}
+
+static int add_owners(struct agent_config *c, const struct agent_config *previous, const struct vip_history *vip,
+                      const struct endpoint_history *h)
+{
+	struct endpoint_owners *o = owners_shared(previous, vip, h);
+	int code = o == NULL ? owners_create(vip, h, &o) : 0;
+	if (code != 0 || o == NULL)
+		return code;
+	*owners_slot(c, o->vip, o->vip_port, o->protocol) = o;
+	c->n_owners++;
+	return 0;
+}
+
+// Without the cluster's seed nobody can tell which bucket a flow is in.
+static int add_histories(struct agent_config *c, const struct store *store, const struct agent_config *previous)
+{
+	if (!store->has_cluster)
+		return 0;
+	c->cluster_id = store->cluster.cluster_id;
+	c->hash_seed = store->cluster.hash_seed;
+	memcpy(c->pin_key, store->cluster.pin_key, sizeof c->pin_key);
+	int code = 0;
+	for (uint32_t i = 0; code == 0 && i < store->histories.n; i++) {
+		const struct vip_history *vip = store_history(store, i);
+		for (uint32_t e = 0; code == 0 && e < vip->n_endpoints; e++)
+			code = add_owners(c, previous, vip, &vip->endpoints[e]);
+	}
+	return code;
+}
+
 int agent_config_create(const struct store *store, const char *host, uint16_t max_ports,
                         const struct agent_config *previous, struct agent_config **ret_config, struct error *err)
 {
@@ -362,6 +429,10 @@ int agent_config_create(const struct store *store, const char *host, uint16_t ma
 	if (c == NULL)
 		return error_set(err, ERR_NO_MEMORY, "no memory for a configuration of %zu bytes", bytes);
 	lay_out(c, &s, max_ports, (uint8_t *)c);
+	if (add_histories(c, store, previous) != 0) {
+		agent_config_destroy(c);
+		return error_set(err, ERR_NO_MEMORY, "no memory for the owner histories of %u endpoints", s.n_owners);
+	}
 	c->version = store->version;
 	c->n_ports = max_ports;
 	if (previous != NULL)
@@ -377,6 +448,10 @@ int agent_config_create(const struct store *store, const char *host, uint16_t ma
 
 void agent_config_destroy(struct agent_config *c)
 {
+	if (c == NULL)
+		return;
+	for (uint32_t i = 0; i <= c->owners.mask; i++)
+		owners_unref(c->owners.slots[i]);
 	memory_free(c);
 }
 

@@ -2,7 +2,8 @@
 //
 // Holds this host's DIPs with the VM port each is behind, the endpoints that these DIPs serve, who may send encapsulated
 // packets (every mux and every host), the addresses of the data centre that are known here, and which DIPs are SNATed with
-// which VIPs. All of it in flat hash tables in one allocation; a lookup is one or two cache lines.
+// which VIPs. All of it in flat hash tables in one allocation; a lookup is one or two cache lines. Beside it, shared with other
+// snapshots, who owned the buckets of endpoints whose DIPs have changed (owners.h).
 //
 // A VM port is an interface. Its index is a slot of the data plane's port array and stays the same from snapshot to
 // snapshot for as long as the interface has a DIP; several DIPs may be behind one interface, with one MAC address.
@@ -18,6 +19,7 @@
 #include "common/base/hash.h"
 #include "common/model/store.h"
 #include "common/packet/headers.h"
+#include "hostagent/core/owners.h"
 
 #define AGENT_PORTS_MAX 1024
 #define AGENT_NO_PORT UINT16_MAX
@@ -85,6 +87,11 @@ struct endpoint_map {
 	struct agent_endpoint *slots;
 };
 
+struct owners_map { // by VIP, port and protocol
+	uint32_t mask;
+	struct endpoint_owners **slots; // each holds a reference
+};
+
 struct agent_config {
 	uint64_t version; // of the store it was built from
 	uint16_t n_ports; // size of ports[], used or not
@@ -103,10 +110,17 @@ struct agent_config {
 	uint32_t n_no_snat;
 	struct agent_prefix no_snat[LIMIT_NO_SNAT_PREFIXES]; // destinations that VMs reach with their own address
 	uint32_t snat_gone_s; // without a leader for so long: leases may be somebody else's by now; 0: never
+	uint64_t cluster_id; // 0: none has arrived, and there are no owners
+	uint64_t hash_seed; // of flow_hash, which says in which bucket a flow is
+	uint8_t pin_key[PIN_KEY_BYTES];
+	uint32_t n_muxes;
+	be32 *muxes; // all of the pool: they get pins
+	uint32_t n_owners;
+	struct owners_map owners; // of all endpoints with a history
 };
 
 // Builds the snapshot for `host`. `previous` (or NULL) is the one in use: its interfaces keep their slots.
-// ERR_NO_MEMORY, ERR_LIMIT (max_ports beyond AGENT_PORTS_MAX).
+// Owners whose history did not change are shared with it. ERR_NO_MEMORY, ERR_LIMIT (max_ports beyond AGENT_PORTS_MAX).
 NODISCARD int agent_config_create(const struct store *store, const char *host, uint16_t max_ports,
                                   const struct agent_config *previous, struct agent_config **ret_config,
                                   struct error *err);
@@ -166,3 +180,15 @@ const struct agent_endpoint *agent_config_lookup_endpoint(const struct agent_con
 // The endpoint that uses DIP:port, or NULL; is_ambiguous when there are several.
 const struct agent_endpoint *agent_config_lookup_service(const struct agent_config *c, be32 dip, be16 dip_port,
                                                          uint8_t protocol);
+
+// Who owned the buckets of this endpoint; NULL when its DIPs have not changed lately.
+const struct endpoint_owners *agent_config_find_owners(const struct agent_config *c, be32 vip, be16 vip_port,
+                                                       uint8_t protocol);
+
+static inline const struct endpoint_owners *agent_config_lookup_owners(const struct agent_config *c, be32 vip,
+                                                                       be16 vip_port, uint8_t protocol)
+{
+	if (__builtin_expect(c->n_owners == 0, 1))
+		return NULL;
+	return agent_config_find_owners(c, vip, vip_port, protocol);
+}

@@ -28,7 +28,11 @@
 	X(snat_flows, "flows of VMs that began with a leased port of a VIP")            \
 	X(snat_held, "packets of VMs that waited for a range of ports")                 \
 	X(snat_answered, "packets of VMs that were refused and answered: RST or ICMP")  \
-	X(icmp_errors, "ICMP errors that were translated, with the packet inside")
+	X(icmp_errors, "ICMP errors that were translated, with the packet inside")      \
+	X(chain_forwarded, "packets sent on to another owner of their bucket")          \
+	X(chain_delivered, "packets that reached their flow by a detour")               \
+	X(chain_adopted, "connections adopted at the end of a chain")                   \
+	X(pins_sent, "flows reported to the muxes as pins")
 
 struct agent_counters {
 #define X(name, text) uint64_t name;

@@ -1,4 +1,4 @@
-// Flows of an agent come and go: through these, so that SNAT counts them; internal to the core.
+// Flows of an agent come and go: through these, so that SNAT and draining count them; internal to the core.
 #pragma once
 
 #include "hostagent/core/agent.h"
@@ -6,10 +6,18 @@
 
 #define FLOWS_FULL_BUDGET 64 // entries that are looked at for one that has expired, when the table is full
 
+static inline void agent_flow_began(struct agent *a, const struct flow_entry *e)
+{
+	if (flow_entry_is_balanced(e))
+		dip_flows_add(&a->dip_flows, e->dip);
+}
+
 static inline void agent_flow_remove(struct agent *a, struct flow_entry *e)
 {
 	if (flow_entry_is_snat(e) && a->snat != NULL)
 		snat_flow_ended(a->snat, e);
+	if (flow_entry_is_balanced(e))
+		dip_flows_take(&a->dip_flows, e->dip);
 	flow_table_remove(&a->flows, e);
 }
 

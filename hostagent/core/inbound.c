@@ -1,5 +1,7 @@
 // From the uplink to the VMs, top to bottom: stage_parse sees every frame, stage_deliver those that wait for their flow.
 #include "common/packet/nat.h"
+#include "hostagent/core/chain.h"
+#include "hostagent/core/chained.h"
 #include "hostagent/core/flows.h"
 #include "hostagent/core/rewrite.h"
 #include "hostagent/core/verdict.h"
@@ -52,6 +54,7 @@ COLD_PATH static void on_encapsulated_icmp(struct agent *a, struct agent_packet 
 static inline void on_encapsulated(struct agent *a, struct agent_packet *p, const struct parsed *outer)
 {
 	struct parsed ip;
+	p->mark = ((const struct ip4_header *)(p->frame + outer->l3_off))->id;
 	if (!agent_config_is_encap_source(a->config, outer->src)) {
 		verdict_drop(a, p, DROP_ENCAP_SOURCE);
 		return;
@@ -206,6 +209,7 @@ static struct flow_entry *open_flow(struct agent *a, const struct agent_packet *
 		*ret_reason = DROP_FLOW_TABLE_FULL;
 		return NULL;
 	}
+	agent_flow_began(a, flow);
 	bool is_first = state == FLOW_UDP || state == FLOW_SYN;
 	counter_add(is_first ? &a->counters.flows_created : &a->counters.flows_adopted, 1);
 	return flow;
@@ -267,11 +271,16 @@ static enum drop_reason reason_of_no_endpoint(const struct agent *a, const struc
 	return p->ip.protocol == IP_PROTO_ICMP ? DROP_ICMP_UNKNOWN : DROP_ENCAP_NO_ENDPOINT;
 }
 
-// What is not known must be for an endpoint that the DIP serves. A packet from the middle of a connection is adopted: no
-// other host can know it (design section 4 will ask the older owners first); only a RST makes no flow.
+// What is not known must be for an endpoint that the DIP serves. A packet from the middle of a connection is adopted when no
+// other host can know it, because the endpoint's DIPs have not changed or because all owners of its bucket were asked; only a
+// RST makes no flow.
 static void deliver_unknown(struct agent *a, struct agent_packet *p)
 {
-	if (p->candidate != FLOW_NO_CANDIDATE) // stage 2 expected to find it
+	const struct endpoint_owners *owners =
+		agent_config_lookup_owners(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol);
+	if (owners != NULL && !chained_adopts(a, p, owners))
+		return;
+	if (owners != NULL || p->candidate != FLOW_NO_CANDIDATE) // another DIP; stage 2 expected to find the flow
 		find_endpoint(a, p);
 	if (p->endpoint == NULL) {
 		verdict_drop(a, p, reason_of_no_endpoint(a, p));
@@ -307,6 +316,8 @@ static void deliver_inbound(struct agent *a, struct agent_packet *p)
 		return;
 	}
 	flow_entry_touch(&a->flows, flow, FLOW_INBOUND, p->ip.tcp_flags);
+	if (__builtin_expect((p->mark & be16_from(CHAIN_MARK)) != 0, 0))
+		chained_found(a, p, flow);
 	rewrite_inbound(p->frame, &p->ip, flow);
 	deliver(a, p);
 }
@@ -333,10 +344,15 @@ static void deliver_plain(struct agent *a, struct agent_packet *p)
 COLD_PATH static void deliver_error(struct agent *a, struct agent_packet *p)
 {
 	struct icmp_error error;
-	struct flow_entry *flow = error_flow(a, p, FLOW_INBOUND, &error);
+	if (icmp_error_parse(p->frame, &p->ip, &error) != DROP_NONE) {
+		verdict_drop(a, p, DROP_ICMP_UNKNOWN);
+		return;
+	}
+	struct flow_key key = error_key(&error, FLOW_INBOUND);
+	struct flow_entry *flow = flow_table_lookup_staged(&a->flows, &key, p->hash, p->candidate);
 	uint16_t port = flow == NULL ? AGENT_NO_PORT : agent_config_lookup_dip(a->config, flow->dip);
 	if (port == AGENT_NO_PORT) {
-		verdict_drop(a, p, DROP_ICMP_UNKNOWN);
+		chained_error(a, p, &error);
 		return;
 	}
 	icmp_rewrite_error_dst(p->frame, &p->ip, &error, flow->dip, flow->dip_port);

@@ -221,8 +221,10 @@ static struct flow_entry *adopt_reply(struct agent *a, const struct agent_packet
 		return NULL;
 	struct flow_entry *flow =
 		flow_table_insert(&a->flows, &tuple, flow_state_first(tuple.protocol, FLOW_REPLY, p->ip.tcp_flags));
-	if (flow != NULL)
-		counter_add(&a->counters.flows_adopted, 1);
+	if (flow == NULL)
+		return NULL;
+	agent_flow_began(a, flow);
+	counter_add(&a->counters.flows_adopted, 1);
 	return flow;
 }
 

@@ -116,6 +116,11 @@ uint32_t data_plane_read_counters(const struct data_plane *dp, struct agent_coun
 	return n;
 }
 
+uint32_t data_plane_dip_flows(const struct data_plane *dp, be32 dip)
+{
+	return agent_dip_flows(&dp->loop.agent, dip);
+}
+
 // ---- SNAT ----
 
 uint32_t data_plane_send_orders(struct data_plane *dp, const struct snat_order *orders, uint32_t n)
@@ -172,7 +177,7 @@ static void init_agent(struct data_plane *dp, const struct data_plane_config *co
 	};
 	struct loop *l = &dp->loop;
 	agent_init(&l->agent, &settings, gateways, node->n_gateways);
-	l->agent.flows = config->flows;
+	agent_use_flows(&l->agent, &config->flows);
 	l->agent.snat = config->snat;
 	l->agent.counters.flows_restored = config->is_restored ? config->flows.n_flows : 0;
 	l->uplink = dp->host.uplink.id;

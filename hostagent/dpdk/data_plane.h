@@ -55,6 +55,9 @@ enum vm_port_state data_plane_port_state(const struct data_plane *dp, uint16_t p
 // Counters with their names, as agent_counters_read, and for each VM port vm_<interface>_rx_packets, _tx_packets.
 uint32_t data_plane_read_counters(const struct data_plane *dp, struct agent_counter_value *ret_values, uint32_t max);
 
+// How many load-balanced flows a local DIP has.
+uint32_t data_plane_dip_flows(const struct data_plane *dp, be32 dip);
+
 // ---- SNAT: between the control thread and the worker ----
 
 // Gives the worker orders, which it carries out in this order, before the packets that come then, and wakes it. Returns how many

@@ -290,6 +290,40 @@ static void send_reports(struct loop *l)
 		snat_rings_wake(&l->rings);
 }
 
+// ---- Pins ----
+
+static uint64_t wall_us(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static void flush_uplink(struct loop *l)
+{
+	if (l->to_uplink.n > 0)
+		counter_add(&l->agent.counters.tx_packets, tx_flush(l, &l->to_uplink, l->uplink));
+}
+
+static void send_pins(struct loop *l)
+{
+	if (__builtin_expect(l->agent.pins.n == 0, 1))
+		return;
+	uint32_t n = agent_pins_begin(&l->agent, wall_us());
+	for (uint32_t i = 0; i < n; i++) {
+		uint8_t frame[PINS_FRAME_BYTES];
+		uint16_t n_bytes = (uint16_t)agent_pins_write(&l->agent, i, frame);
+		struct rte_mbuf *m = n_bytes > 0 ? rte_pktmbuf_alloc(l->pool) : NULL;
+		if (m == NULL)
+			continue; // reported again with a later packet of the flow
+		memcpy(rte_pktmbuf_append(m, n_bytes), frame, n_bytes);
+		tx_put(&l->to_uplink, m);
+		if (l->to_uplink.n == AGENT_BURST)
+			flush_uplink(l);
+	}
+	flush_uplink(l);
+}
+
 // ---- What time brings ----
 
 static void send_arp_requests(struct loop *l, struct mono_time now)
@@ -302,8 +336,7 @@ static void send_arp_requests(struct loop *l, struct mono_time now)
 		memcpy(rte_pktmbuf_append(m, ARP_FRAME_BYTES), frame, ARP_FRAME_BYTES);
 		tx_put(&l->to_uplink, m);
 	}
-	if (l->to_uplink.n > 0)
-		counter_add(&l->agent.counters.tx_packets, tx_flush(l, &l->to_uplink, l->uplink));
+	flush_uplink(l);
 }
 
 static void tend(struct loop *l, const struct view *view, struct mono_time now)
@@ -343,6 +376,7 @@ static uint32_t turn(struct loop *l)
 		n += turn_vm(l, view, view->open[i]);
 	tend(l, view, now);
 	submit_ready(l, view);
+	send_pins(l);
 	send_reports(l);
 	return n;
 }

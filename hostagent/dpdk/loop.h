@@ -1,7 +1,7 @@
 // The worker: receives from uplink, tap and VM ports, lets the core decide, sends; sleeps when nothing comes.
 //
 // One turn is: orders about leases, the host's own traffic (tap), a burst from the uplink, a burst from every VM port, frames
-// whose wait for ports is over, reports, and, some hundred times a second at most, next hops and what time brings. Packets are sent at the end of each burst, in order, one transmit call per
+// whose wait for ports is over, pins to the muxes, reports, and, some hundred times a second at most, next hops and what time brings. Packets are sent at the end of each burst, in order, one transmit call per
 // port. What a port does not take is dropped and counted (drop_tx_full): a VM that does not read must not stop the others.
 // A frame that waits for ports stays in its buffer, in a queue of its DIP (core/hold_queue.h).
 // Threads: loop_run on the worker; the rest before it starts, or atomically from the control thread.

@@ -251,6 +251,8 @@ static void fill_dips(const struct control *c, const struct agent_config *config
 	for (uint32_t i = 0; i < config->n_dips; i++) {
 		struct dip_status *d = &status->dips[status->n_dips++];
 		d->dip = config->dips[i].dip;
+		if (ip_addr_is_v4(&d->dip))
+			d->flows = data_plane_dip_flows(c->dp, ip_addr_to_v4(&d->dip));
 		(void)text_copy(d->state, sizeof d->state, dip_state(c, &config->dips[i]));
 	}
 }

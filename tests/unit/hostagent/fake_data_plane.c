@@ -87,6 +87,11 @@ uint32_t data_plane_snat_slots(const struct data_plane *dp)
 	return 2;
 }
 
+uint32_t data_plane_dip_flows(const struct data_plane *dp, be32 dip)
+{
+	return dip == dp->snat.dip ? dp->dip_flows : 0;
+}
+
 bool data_plane_read_snat(const struct data_plane *dp, uint16_t slot, struct snat_dip_status *ret_status,
                           uint32_t *ret_n_held)
 {

@@ -22,6 +22,7 @@ struct data_plane {
 	int report_fd;
 	struct snat_dip_status snat; // of slot 1, when it has a DIP
 	uint32_t n_held;
+	uint32_t dip_flows; // of the DIP in `snat`
 };
 
 void fake_data_plane_init(struct data_plane *dp);

@@ -398,6 +398,7 @@ START_TEST(status_tells_of_a_dips_snat)
 	start_control();
 	RUN_UNTIL(w.acked == CONFIG_VERSION);
 	w.dp.n_held = 3;
+	w.dp.dip_flows = 40;
 	w.dp.snat = (struct snat_dip_status){
 		.dip = test_ip4("10.1.1.12"),
 		.leased_ports = 160,
@@ -415,6 +416,8 @@ START_TEST(status_tells_of_a_dips_snat)
 	const struct node_status *status = &w.reply.status;
 	ck_assert_uint_eq(status->n_dips, 2);
 	ck_assert_uint_eq(status->dips[0].snat.leased_ports, 0); // has none
+	ck_assert_uint_eq(status->dips[0].flows, 0);
+	ck_assert_uint_eq(status->dips[1].flows, 40);
 	const struct dip_snat *snat = &status->dips[1].snat;
 	ck_assert_uint_eq(snat->leased_ports, 160);
 	ck_assert_uint_eq(snat->used_ports, 90);

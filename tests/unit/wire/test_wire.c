@@ -226,6 +226,7 @@ START_TEST(node_statuses_come_back_equal)
 	struct counter counters[] = { { "rx_packets", 5 }, { "drop_runt", UINT64_MAX } };
 	struct dip_status dips[] = { { .dip = test_addr("10.1.1.11"),
 		                           .state = "attached",
+		                           .flows = 17,
 		                           .snat = { .leased_ports = 160,
 		                                     .refused = 3,
 		                                     .n_busiest = 1,
@@ -250,6 +251,7 @@ START_TEST(node_statuses_come_back_equal)
 	ck_assert_str_eq(s->counters[1].name, "drop_runt");
 	ck_assert_uint_eq(s->counters[1].value, UINT64_MAX);
 	ck_assert(ip_addr_equal(&s->dips[0].dip, &dips[0].dip));
+	ck_assert_uint_eq(s->dips[0].flows, 17);
 	ck_assert_mem_eq(&s->dips[0].snat, &dips[0].snat, sizeof dips[0].snat);
 	ck_assert_str_eq(got.nodes.items[1].state, "unreachable");
 	message_fini(&got);

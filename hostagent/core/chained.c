@@ -1,0 +1,130 @@
+#include "hostagent/core/chained.h"
+
+#include "common/model/flow_hash.h"
+#include "hostagent/core/chain.h"
+#include "hostagent/core/verdict.h"
+
+// The flow as its packets to the VIP have it.
+struct chained_flow {
+	be32 remote;
+	be32 vip;
+	be16 remote_port;
+	be16 vip_port;
+	uint8_t protocol;
+	enum chain_kind kind;
+};
+
+// Walks on among the DIPs of this host, at most CHAIN_HOPS_MAX times: each step counts in the mark.
+static struct chain_step decide(const struct agent *a, struct agent_packet *p, const struct chained_flow *f,
+                                const struct endpoint_owners *owners)
+{
+	uint64_t hash = flow_hash_v4(f->remote, f->vip, f->remote_port, f->vip_port, f->protocol, a->config->hash_seed);
+	struct bucket_owners bucket = owners_of(owners, hash);
+	struct chain_packet c = { .kind = f->kind, .mark = be16_to(p->mark) };
+	for (;;) {
+		c.position = chain_position(&bucket, p->dip);
+		c.is_present = owners_is_present(owners, p->dip);
+		c.can_adopt = agent_config_lookup_endpoint(a->config, f->vip, f->vip_port, f->protocol, p->dip) != NULL;
+		struct chain_step step = chain_decide(&bucket, &c);
+		if (step.action != CHAIN_FORWARD || agent_config_lookup_dip(a->config, step.to) == AGENT_NO_PORT)
+			return step;
+		p->dip = step.to;
+		c.mark = step.mark;
+	}
+}
+
+// The outer header anew, in the place of the one that came. What comes in front of the inner packet is at least as long.
+static void send_on(struct agent *a, struct agent_packet *p, const struct chain_step *step)
+{
+	struct encap_template t;
+	encap_template_init(&t, a->settings.address, step->to);
+	p->frame += (uint32_t)p->ip.l3_off - IP4_BYTES - ETH_BYTES;
+	p->len = ETH_BYTES + IP4_BYTES + (uint32_t)p->ip.l3_bytes;
+	encap_write_ip4(p->frame + ETH_BYTES, &t, p->ip.l3_bytes, step->mark);
+	verdict_to_gateway(a, p, p->hash);
+	if (p->verdict == AGENT_TO_UPLINK)
+		counter_add(&a->counters.chain_forwarded, 1);
+}
+
+// Beyond the limit a TCP packet is lost and comes again; a datagram does not, so its flow begins here.
+static bool adopts_beyond_limit(struct agent *a, struct agent_packet *p, const struct chained_flow *f)
+{
+	if (f->kind == CHAIN_UDP &&
+	    agent_config_lookup_endpoint(a->config, f->vip, f->vip_port, f->protocol, p->dip) != NULL)
+		return true;
+	verdict_drop(a, p, DROP_CHAIN_LIMITED);
+	return false;
+}
+
+static bool take_step(struct agent *a, struct agent_packet *p, const struct chained_flow *f,
+                      const struct endpoint_owners *owners)
+{
+	struct chain_step step = decide(a, p, f, owners);
+	if (step.action == CHAIN_ADOPT)
+		return true;
+	if (step.action == CHAIN_DROP)
+		verdict_drop(a, p, step.reason);
+	else if (!token_bucket_take(&a->chain_limit, a->now))
+		return adopts_beyond_limit(a, p, f);
+	else
+		send_on(a, p, &step);
+	return false;
+}
+
+static enum chain_kind kind_of(const struct agent_packet *p)
+{
+	if (p->ip.protocol == IP_PROTO_UDP)
+		return CHAIN_UDP;
+	return tcp_is_syn(p->ip.tcp_flags) ? CHAIN_SYN : CHAIN_TCP;
+}
+
+bool chained_adopts(struct agent *a, struct agent_packet *p, const struct endpoint_owners *owners)
+{
+	struct chained_flow f = {
+		.remote = p->ip.src,
+		.vip = p->ip.dst,
+		.remote_port = p->ip.src_port,
+		.vip_port = p->ip.dst_port,
+		.protocol = p->ip.protocol,
+		.kind = kind_of(p),
+	};
+	if (!take_step(a, p, &f, owners))
+		return false;
+	p->port = agent_config_lookup_dip(a->config, p->dip);
+	if (f.kind == CHAIN_TCP)
+		counter_add(&a->counters.chain_adopted, 1);
+	return true;
+}
+
+void chained_error(struct agent *a, struct agent_packet *p, const struct icmp_error *error)
+{
+	struct chained_flow f = {
+		.remote = error->dst,
+		.vip = error->src,
+		.remote_port = error->dst_port,
+		.vip_port = error->src_port,
+		.protocol = error->protocol,
+		.kind = CHAIN_ERROR,
+	};
+	const struct endpoint_owners *owners = agent_config_lookup_owners(a->config, f.vip, f.vip_port, f.protocol);
+	if (owners == NULL)
+		verdict_drop(a, p, DROP_ICMP_UNKNOWN);
+	else
+		(void)take_step(a, p, &f, owners); // an error is adopted nowhere
+}
+
+void chained_found(struct agent *a, const struct agent_packet *p, const struct flow_entry *flow)
+{
+	counter_add(&a->counters.chain_delivered, 1);
+	if (!flow_entry_is_balanced(flow) || flow_state_is_over(flow_entry_state(flow)))
+		return;
+	struct pin pin = {
+		.remote = flow->remote,
+		.vip = flow->vip,
+		.dip = flow->dip,
+		.remote_port = flow->remote_port,
+		.vip_port = flow->vip_port,
+		.protocol = flow->protocol,
+	};
+	(void)pins_note(&a->pins, &pin, p->hash, a->now);
+}

@@ -1,0 +1,18 @@
+// The chain as packets take it: what chain.h decides, done to frames; internal to the core.
+//
+// DIPs of one host share one flow table, so what is not known to one of them is to none: a step to a DIP of this host is taken
+// without leaving it.
+#pragma once
+
+#include "common/packet/icmp_error.h"
+#include "hostagent/core/agent.h"
+
+// An encapsulated TCP or UDP packet whose flow is not known here, of an endpoint with these owners. True: it is to be adopted, by
+// p->dip, behind p->port, which may be another DIP of this host than before. False: it has its verdict.
+bool chained_adopts(struct agent *a, struct agent_packet *p, const struct endpoint_owners *owners);
+
+// The same with an ICMP error about a flow that is not known here; it always has its verdict then.
+void chained_error(struct agent *a, struct agent_packet *p, const struct icmp_error *error);
+
+// A packet of this flow came with a hop mark: the muxes should know where it belongs.
+void chained_found(struct agent *a, const struct agent_packet *p, const struct flow_entry *flow);
