@@ -4,9 +4,10 @@
   long_lived.py serve PORT NAME
       In a VM: TCP and UDP. Prints "ready" once it listens; on SIGTERM: {"name": NAME, "accepted": N, "finished": N, "broken": {WHY: N},
       "wrong_bytes": N, "received": BYTES}
-  long_lived.py run HOST:PORT [--connections N] [--udp-flows N] [--every S] [--patience S] [--seconds S]
+  long_lived.py run HOST:PORT [--connections N] [--udp-flows N] [--every S] [--patience S] [--seconds S] [--reset]
       In a client: opens all, prints "open" and what each VM has of them ({"tcp": {NAME: N}, "udp": {NAME: N}}), and goes on until SIGTERM or for
-      --seconds. Then each connection is ended in good order, and both sides say how much came.
+      --seconds. Then each connection is ended in good order, and both sides say how much came. --reset: they end by RST instead, which agents
+      forget sooner; "finished" are then those that were well until then.
       {"opened": N, "failed": {WHY: N}, "broken": {WHY: N}, "first_broken": [[WHY, NAME, SECONDS SINCE "open"], ...], "finished": N, "wrong_bytes": N,
        "sent": BYTES, "received": BYTES, "longest_gap_ms": N, "by_vm": {NAME: N},
        "udp": {"flows": N, "asked": N, "answered": N, "changed": N, "stalled": N, "wrong": N, "longest_gap_ms": N, "by_vm": {NAME: N}}}
@@ -236,6 +237,12 @@ class ClientPeer(Peer):
             self.outgoing, self.n_sent = None, self.outgoing.n
             self.transport.write_eof()
 
+    def reset(self):
+        self.is_over = True
+        if not self.transport.is_closing():
+            self.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.transport.abort()
+
     def eof_received(self):
         if not self.is_over and self.outgoing is None and self.name is not None:
             if self.buffer == TRAILER.pack(self.n_sent, 0):
@@ -357,7 +364,7 @@ class Client:
             pass
         await asyncio.sleep(2 * self.args.every)  # so that each has received since the last trouble
         for peer in self.peers:
-            peer.finish()
+            peer.reset() if self.args.reset else peer.finish()
         if self.peers:
             await asyncio.wait([peer.end for peer in self.peers], timeout=self.args.patience)
         for peer in self.peers:
@@ -396,6 +403,7 @@ def main():
     run.add_argument("--connections", type=int, default=1)
     run.add_argument("--udp-flows", type=int, default=0)
     run.add_argument("--seconds", type=float)
+    run.add_argument("--reset", action="store_true")
     for of_kind in (serve, run):
         of_kind.add_argument("--every", type=float, default=0.25)
         of_kind.add_argument("--patience", type=float, default=15)
