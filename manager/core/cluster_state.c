@@ -202,6 +202,8 @@ static void log_touched(struct cluster_state *s, const struct touched_list *touc
 			log_holders(s, &key->addr);
 		else if (key->kind == OBJECT_HISTORY) // who held a DIP may need the VIP no more
 			log_audience(s, OBJECT_VIP, &key->addr);
+		else if (key->kind == OBJECT_VIP && store_lookup_history(&s->store, &key->addr) != NULL)
+			log_audience(s, OBJECT_HISTORY, &key->addr); // also when only its `snat` list is another
 	}
 }
 

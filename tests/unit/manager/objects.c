@@ -318,8 +318,8 @@ struct vip_config *vip_of(const char *text)
 	return vip;
 }
 
-static int apply_at(struct cluster_state *s, uint64_t time_ms, const char *text, struct apply_result *ret_result,
-                    struct error *err)
+int apply_text_at(struct cluster_state *s, uint64_t time_ms, const char *text, struct apply_result *ret_result,
+                  struct error *err)
 {
 	struct state_command command = command_of(time_ms, text);
 	memset(err, 0, sizeof *err);
@@ -330,7 +330,7 @@ static int apply_at(struct cluster_state *s, uint64_t time_ms, const char *text,
 
 int apply_text(struct cluster_state *s, const char *command, struct apply_result *ret_result, struct error *err)
 {
-	int code = apply_at(s, TEST_TIME_MS, command, ret_result, err);
+	int code = apply_text_at(s, TEST_TIME_MS, command, ret_result, err);
 	CHECK(code != 0 || ret_result->outcomes.n == 0);
 	return code;
 }
@@ -340,7 +340,7 @@ struct apply_result must_apply_at(struct cluster_state *s, uint64_t time_ms, con
 {
 	struct apply_result result;
 	struct error err;
-	if (apply_at(s, time_ms, command, &result, &err) != 0) {
+	if (apply_text_at(s, time_ms, command, &result, &err) != 0) {
 		fprintf(stderr, "%s: %s\n", command, err.text);
 		abort();
 	}

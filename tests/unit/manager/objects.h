@@ -32,6 +32,10 @@ struct vip_config *vip_of(const char *text);
 // Applies a command without operations; the result of cluster_state_apply.
 int apply_text(struct cluster_state *s, const char *command, struct apply_result *ret_result, struct error *err);
 
+// The same at a time; operations are fine, and *ret_result is for apply_result_fini on success.
+int apply_text_at(struct cluster_state *s, uint64_t time_ms, const char *command, struct apply_result *ret_result,
+                  struct error *err);
+
 // Applies a command that must be accepted.
 void must_apply(struct cluster_state *s, const char *command);
 
