@@ -6,6 +6,7 @@
 
 #include "common/base/text.h"
 #include "manager/cli/help.h"
+#include "manager/cli/utc.h"
 
 void cli_complain(const char *format, ...)
 {
@@ -150,6 +151,12 @@ json_t *cli_json_addr(const struct ip_addr *addr)
 {
 	char text[IP_ADDR_TEXT_BYTES];
 	return json_string(ip_addr_format(addr, text));
+}
+
+json_t *cli_json_time(uint64_t ms)
+{
+	char text[UTC_TEXT_BYTES];
+	return ms == 0 ? json_null() : json_string(utc_format(ms, text));
 }
 
 // ---- the table ----

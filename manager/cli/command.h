@@ -76,3 +76,4 @@ NODISCARD enum status cli_parse_addr(const char *what, const char *text, struct 
 void cli_print_json(json_t *document);
 
 json_t *cli_json_addr(const struct ip_addr *addr);
+json_t *cli_json_time(uint64_t ms); // null for 0

@@ -1,9 +1,8 @@
-// anantactl host ..., anantactl dip ...: hosts, and the VMs that are attached on them.
+// anantactl host ...: hosts, and attaching VMs on them.
 #include <string.h>
 
 #include "manager/cli/command.h"
 #include "manager/cli/host_nodes.h"
-#include "manager/cli/table.h"
 
 // ---- attach and detach ----
 
@@ -127,112 +126,5 @@ const struct command host_commands[] = {
 	  "host attach host1 --name vm1-1 --dip 10.1.1.11 --interface vm1-1 --mac 02:00:00:01:00:01", attach },
 	{ "host", "detach", "HOST", OPTION_DIP, OPTION_AGENT_SOCKET, "detach a VM from a host",
 	  "host detach host1 --dip 10.1.1.11", detach },
-	{ 0 },
-};
-
-// ---- dip list ----
-
-static const struct node_status *find_node(const struct node_list *nodes, const char *name)
-{
-	for (uint32_t i = 0; i < nodes->n; i++)
-		if (strcmp(nodes->items[i].name, name) == 0)
-			return &nodes->items[i];
-	return NULL;
-}
-
-// What the host's agent says of the DIP; "pending" until it has heard of it.
-static const char *dip_state(const struct node_list *hosts, const struct dip_info *dip)
-{
-	const struct node_status *host = find_node(hosts, dip->host);
-	if (host == NULL || strcmp(host->state, "unreachable") == 0)
-		return "host-unreachable";
-	for (uint32_t i = 0; i < host->n_dips; i++)
-		if (ip_addr_equal(&host->dips[i].dip, &dip->dip))
-			return host->dips[i].state;
-	return "pending";
-}
-
-static json_t *make_vips_json(const struct store *state, const struct ip_addr *dip)
-{
-	json_t *list = json_array();
-	for (uint32_t i = 0; i < state->vips.n; i++)
-		if (vip_config_has_dip(store_vip(state, i), dip))
-			json_array_append_new(list, cli_json_addr(&store_vip(state, i)->vip));
-	return list;
-}
-
-static json_t *make_dip_json(const struct store *state, const struct node_list *hosts, const struct dip_info *dip)
-{
-	char mac[MAC_TEXT_BYTES];
-	return json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:o}", "dip", cli_json_addr(&dip->dip), "host", dip->host, "vm",
-	                 dip->vm, "interface", dip->interface, "mac", mac_format(dip->mac, mac), "state",
-	                 dip_state(hosts, dip), "vips", make_vips_json(state, &dip->dip));
-}
-
-#define VIPS_TEXT_BYTES 96
-
-static void format_vips(const struct store *state, const struct ip_addr *dip, char *buf)
-{
-	char text[IP_ADDR_TEXT_BYTES];
-	buf[0] = '\0';
-	for (uint32_t i = 0; i < state->vips.n; i++) {
-		size_t used = strlen(buf);
-		if (!vip_config_has_dip(store_vip(state, i), dip))
-			continue;
-		if (used + IP_ADDR_TEXT_BYTES + sizeof ",..." > VIPS_TEXT_BYTES) {
-			(void)text_format(buf + used, VIPS_TEXT_BYTES - used, ",...");
-			return;
-		}
-		(void)text_format(buf + used, VIPS_TEXT_BYTES - used, "%s%s", used == 0 ? "" : ",",
-		                  ip_addr_format(&store_vip(state, i)->vip, text));
-	}
-}
-
-static void print_dips_text(const struct store *state, const struct node_list *hosts)
-{
-	struct table *t = table_create("DIP HOST VM INTERFACE MAC STATE VIPS");
-	for (uint32_t i = 0; i < state->dips.n; i++) {
-		const struct dip_info *dip = store_dip(state, i);
-		char text[IP_ADDR_TEXT_BYTES];
-		char mac[MAC_TEXT_BYTES];
-		char vips[VIPS_TEXT_BYTES];
-		format_vips(state, &dip->dip, vips);
-		table_add(t, ip_addr_format(&dip->dip, text));
-		table_add(t, dip->host);
-		table_add(t, dip->vm);
-		table_add(t, dip->interface);
-		table_add(t, mac_format(dip->mac, mac));
-		table_add(t, dip_state(hosts, dip));
-		table_add(t, vips);
-	}
-	table_print(t, stdout);
-	table_destroy(t);
-}
-
-static enum status list_dips(struct cli *cli, const char *operand)
-{
-	struct store state;
-	struct node_list hosts;
-	enum status status = cli_get_state(cli, &state);
-	if (status != STATUS_DONE)
-		return status;
-	status = cli_get_nodes(cli, ROLE_AGENT, "", &hosts);
-	if (status == STATUS_DONE && cli->options->is_json) {
-		json_t *list = json_array();
-		for (uint32_t i = 0; i < state.dips.n; i++)
-			json_array_append_new(list, make_dip_json(&state, &hosts, store_dip(&state, i)));
-		cli_print_json(list);
-	} else if (status == STATUS_DONE) {
-		print_dips_text(&state, &hosts);
-	}
-	if (status == STATUS_DONE)
-		node_list_fini(&hosts);
-	store_fini(&state);
-	return status;
-}
-
-const struct command dip_commands[] = {
-	{ "dip", "list", NULL, 0, 0, "list the DIPs: where they are attached, and which VIPs hold them", "dip list",
-	  list_dips },
 	{ 0 },
 };

@@ -9,7 +9,7 @@ enum { DEFAULT_TIMEOUT_MS = 5000, LONG_ONLY = 256 };
 
 static const char *const usages[OPTION_BITS] = { "-f FILE",          "--name VM", "--dip ADDRESS",
 	                                             "--interface NAME", "--mac MAC", "--agent-socket PATH",
-	                                             "--vip ADDRESS",    "--at TIME" };
+	                                             "--vip ADDRESS",    "--at TIME", "--wait" };
 
 static unsigned bit_index(unsigned bit)
 {
@@ -47,6 +47,7 @@ static const struct option long_options[] = {
 	{ "agent-socket", required_argument, NULL, ARG_BITS + 5 },
 	{ "vip", required_argument, NULL, ARG_BITS + 6 },
 	{ "at", required_argument, NULL, ARG_BITS + 7 },
+	{ "wait", no_argument, NULL, ARG_BITS + 8 },
 	{ 0 },
 };
 
@@ -55,8 +56,16 @@ static int parse_timeout(struct options *o, struct error *err)
 	uint64_t seconds;
 	if (!text_parse_u64(optarg, 1, 3600, &seconds))
 		return error_set(err, ERR_INVALID, "--timeout: must be 1 to 3600 seconds, got \"%.40s\"", optarg);
-	o->timeout_ms = (uint32_t)seconds * 1000;
+	o->wait_ms = (uint32_t)seconds * 1000;
 	return 0;
+}
+
+// How long to wait for an answer; but with --wait, for what is waited for.
+static void settle_timeout(struct options *o)
+{
+	o->timeout_ms = DEFAULT_TIMEOUT_MS;
+	if (o->wait_ms != 0 && (o->wait_ms < DEFAULT_TIMEOUT_MS || !options_has(o, OPTION_WAIT)))
+		o->timeout_ms = o->wait_ms;
 }
 
 static int parse_output(struct options *o, struct error *err)
@@ -94,7 +103,7 @@ static int take_option(struct options *o, int c, char **argv, struct error *err)
 
 int options_parse(int argc, char **argv, struct options *ret_options, struct error *err)
 {
-	struct options o = { .timeout_ms = DEFAULT_TIMEOUT_MS };
+	struct options o = { 0 };
 	opterr = 0;
 	optind = 1;
 	for (int c; (c = getopt_long(argc, argv, ":hf:o:", long_options, NULL)) != -1;) {
@@ -104,6 +113,7 @@ int options_parse(int argc, char **argv, struct options *ret_options, struct err
 	}
 	for (; optind < argc && o.n_operands < OPERANDS_MAX; optind++)
 		o.operands[o.n_operands++] = argv[optind];
+	settle_timeout(&o);
 	*ret_options = o;
 	return 0;
 }

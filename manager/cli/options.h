@@ -17,16 +17,18 @@ enum option_bit {
 	OPTION_AGENT_SOCKET = 1 << 5,
 	OPTION_VIP = 1 << 6,
 	OPTION_AT = 1 << 7,
+	OPTION_WAIT = 1 << 8, // has no value
 };
 
-#define OPTION_BITS 8
+#define OPTION_BITS 9
 
 struct options {
 	const char *managers; // NULL: not given
 	bool is_json;
 	bool wants_help;
 	bool wants_version;
-	uint32_t timeout_ms;
+	uint32_t timeout_ms; // of one request
+	uint32_t wait_ms; // with --wait, what --timeout says; 0: as long as it takes
 	unsigned given; // option bits
 	const char *values[OPTION_BITS]; // of bit 1 << i
 	int n_operands;
@@ -41,3 +43,8 @@ const char *option_usage(unsigned bit);
 
 // The value of an option that was given, or NULL.
 const char *options_get(const struct options *o, unsigned bit);
+
+static inline bool options_has(const struct options *o, unsigned bit)
+{
+	return (o->given & bit) != 0;
+}

@@ -21,19 +21,13 @@ static const char *format_ports(const struct lease *lease, char buf[PORTS_TEXT_B
 	return buf;
 }
 
-static json_t *make_time(uint64_t ms)
-{
-	char text[UTC_TEXT_BYTES];
-	return ms == 0 ? json_null() : json_string(utc_format(ms, text));
-}
-
 static json_t *make_lease(const struct store *state, const struct lease *lease)
 {
 	const struct dip_info *info = store_lookup_dip(state, &lease->dip);
 	return json_pack("{s:o, s:i, s:i, s:o, s:s?, s:s?, s:o, s:o, s:I}", "vip", cli_json_addr(&lease->vip), "first_port",
 	                 (int)lease->first_port, "last_port", (int)last_port(lease), "dip", cli_json_addr(&lease->dip),
 	                 "host", info != NULL ? info->host : NULL, "vm", info != NULL ? info->vm : NULL, "since",
-	                 make_time(lease->granted_ms), "until", make_time(lease->ended_ms), "epoch",
+	                 cli_json_time(lease->granted_ms), "until", cli_json_time(lease->ended_ms), "epoch",
 	                 (json_int_t)lease->epoch);
 }
 
@@ -179,7 +173,7 @@ static void print_holders(const struct store *state, const struct lease_filter *
 static json_t *make_holders(const struct store *state, const struct lease_filter *f, const struct leases_reply *leases)
 {
 	return json_pack("{s:o, s:i, s:o, s:o, s:b, s:o}", "vip", cli_json_addr(&f->vip), "port", (int)f->port, "at",
-	                 make_time(f->at_ms), "log_since", make_time(leases->log_since_ms), "before_log",
+	                 cli_json_time(f->at_ms), "log_since", cli_json_time(leases->log_since_ms), "before_log",
 	                 is_before_log(f, leases), "leases", make_leases(state, &leases->leases));
 }
 

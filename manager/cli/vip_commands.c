@@ -3,7 +3,9 @@
 
 #include "manager/cli/command.h"
 #include "manager/cli/table.h"
+#include "manager/cli/utc.h"
 #include "manager/cli/vip_json.h"
+#include "manager/cli/vip_status.h"
 
 static enum status report_vip(const struct cli *cli, const struct ip_addr *vip, const char *what, uint64_t version)
 {
@@ -113,10 +115,18 @@ static void add_dip_cells(struct table *t, const struct store *state, const stru
 	table_add(t, info != NULL ? info->vm : "");
 }
 
+static void add_drain_cell(struct table *t, const struct store *state, const struct ip_addr *vip,
+                           const struct ip_addr *dip)
+{
+	char text[UTC_TEXT_BYTES];
+	const struct store_drain *drain = store_lookup_drain(state, dip, vip);
+	table_add(t, drain != NULL ? utc_format(drain->info.since_ms, text) : "");
+}
+
 static void print_endpoints(const struct store *state, const struct vip_config *vip)
 {
 	char text[IP_ADDR_TEXT_BYTES];
-	struct table *t = table_create("ENDPOINT PROTOCOL <PORT DIP <DIP-PORT <WEIGHT HOST VM");
+	struct table *t = table_create("ENDPOINT PROTOCOL <PORT DIP <DIP-PORT <WEIGHT HOST VM DRAINED");
 	for (uint32_t i = 0; i < vip->n_endpoints; i++) {
 		const struct endpoint *e = &vip->endpoints[i];
 		for (uint32_t k = 0; k < e->n_dips; k++) {
@@ -127,6 +137,7 @@ static void print_endpoints(const struct store *state, const struct vip_config *
 			table_add_u64(t, e->dips[k].port);
 			table_add_u64(t, e->dips[k].weight);
 			add_dip_cells(t, state, &e->dips[k].dip);
+			add_drain_cell(t, state, &vip->vip, &e->dips[k].dip);
 		}
 	}
 	table_print(t, stdout);
@@ -137,7 +148,7 @@ static void print_snat(const struct store *state, const struct vip_config *vip)
 {
 	char text[IP_ADDR_TEXT_BYTES];
 	const struct snat_policy *p = &vip->snat;
-	printf("snat    range_size %u, first_port %u, prealloc_ports %u, max_ports_per_dip %u, idle_s %u\n\n",
+	printf("snat     range_size %u, first_port %u, prealloc_ports %u, max_ports_per_dip %u, idle_s %u\n\n",
 	       p->range_size, p->first_port, p->prealloc_ports, p->max_ports_per_dip, p->idle_s);
 	struct table *t = table_create("SNAT-DIP HOST VM");
 	for (uint32_t i = 0; i < vip->n_snat_dips; i++) {
@@ -151,15 +162,26 @@ static void print_snat(const struct store *state, const struct vip_config *vip)
 static void print_vip_text(const struct store *state, const struct vip_config *vip)
 {
 	char text[IP_ADDR_TEXT_BYTES];
-	printf("vip     %s\ntenant  %s\n", ip_addr_format(&vip->vip, text), vip->tenant);
+	printf("vip      %s\ntenant   %s\ndrain_s  %u\n", ip_addr_format(&vip->vip, text), vip->tenant, vip->drain_s);
 	if (vip->n_endpoints > 0) {
 		putchar('\n');
 		print_endpoints(state, vip);
+		vip_status_print_generations(state, vip);
 	}
 	if (vip->n_snat_dips > 0) {
 		putchar('\n');
 		print_snat(state, vip);
 	}
+}
+
+// What `vip apply` accepts; it ignores "status".
+static void print_vip_json(const struct store *state, const struct vip_config *vip)
+{
+	json_t *document = vip_json_make(vip);
+	json_t *status = vip_status_make(state, vip);
+	if (status != NULL)
+		json_object_set_new(document, "status", status);
+	cli_print_json(document);
 }
 
 static enum status show_vip(struct cli *cli, const char *operand)
@@ -176,7 +198,7 @@ static enum status show_vip(struct cli *cli, const char *operand)
 		cli_complain("vip: %s is not configured", operand);
 		status = STATUS_REFUSED;
 	} else if (cli->options->is_json) {
-		cli_print_json(vip_json_make(vip));
+		print_vip_json(&state, vip);
 	} else {
 		print_vip_text(&state, vip);
 	}

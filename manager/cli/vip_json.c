@@ -168,8 +168,12 @@ static int read_document(json_t *root, struct vip_config *vip, struct error *err
 {
 	struct json_reader r;
 	json_reader_init(&r, root, "", err);
+	uint64_t drain_s = DRAIN_DEFAULT_S;
 	read_addr(&r, "vip", &vip->vip);
 	json_reader_string(&r, "tenant", vip->tenant, sizeof vip->tenant);
+	json_reader_u64_or(&r, "drain_s", 1, LIMIT_DRAIN_S, &drain_s);
+	vip->drain_s = (uint32_t)drain_s;
+	(void)json_reader_object(&r, "status", false);
 	read_endpoints(&r, vip);
 	int code = read_snat(&r, vip);
 	if (code == 0)
@@ -244,7 +248,8 @@ static json_t *make_snat(const struct snat_policy *p, json_t *dips)
 
 json_t *vip_json_make(const struct vip_config *vip)
 {
-	json_t *document = json_pack("{s:o, s:s}", "vip", make_addr(&vip->vip), "tenant", vip->tenant);
+	json_t *document = json_pack("{s:o, s:s, s:I}", "vip", make_addr(&vip->vip), "tenant", vip->tenant, "drain_s",
+	                             (json_int_t)vip->drain_s);
 	json_t *endpoints = json_array();
 	json_t *snat_dips = json_array();
 	for (uint32_t i = 0; i < vip->n_endpoints; i++)

@@ -4,15 +4,20 @@
   ipip OUTER_SOURCE OUTER_DESTINATION SOURCE DESTINATION PORT   an encapsulated TCP SYN to DESTINATION:PORT
   udp SOURCE DESTINATION PORT                                   a datagram
   udp-frame SOURCE DESTINATION PORT INTERFACE SOURCE_MAC DESTINATION_MAC   the same, with its Ethernet header
+  pin SOURCE MUX CLUSTER VIP PORT DIP                           a pin (common/packet/pin.h) of a connection to VIP:PORT, signed without the key;
+                                                                CLUSTER as `anantactl cluster status` has it
 
 --count N sends it N times.
 """
 
 import argparse
+import os
 import socket
 import struct
+import time
 
 SOURCE_PORT = 40000
+PIN_PORT = 7402
 
 
 def checksum(data):
@@ -49,6 +54,12 @@ def udp(source, destination, port, data=b"spoofed"):
     return ipv4(source, destination, 17, datagram(checksum(pseudo + datagram(0)) or 0xFFFF))
 
 
+def pin(source, mux, cluster, vip, port, dip):
+    header = b"ANPN" + struct.pack("!BBHQQ4s", 1, 1, 0, cluster, time.time_ns() // 1000, socket.inet_aton(source))
+    flow = (b"".join(map(socket.inet_aton, ("198.51.100.11", vip, dip))) + struct.pack("!HHBBH", SOURCE_PORT, port, 6, 0, 0))
+    return udp(source, mux, PIN_PORT, header + flow + os.urandom(8))
+
+
 def send_ip(packet, destination, count):
     with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW) as raw:
         for _ in range(count):
@@ -65,7 +76,7 @@ def send_frame(packet, interface, source_mac, destination_mac, count):
 
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=("ipip", "udp", "udp-frame"))
+    parser.add_argument("kind", choices=("ipip", "udp", "udp-frame", "pin"))
     parser.add_argument("words", nargs="+")
     parser.add_argument("--count", type=int, default=1)
     args = parser.parse_args()
@@ -73,6 +84,10 @@ def main():
     if args.kind == "ipip":
         outer_source, outer_destination, source, destination, port = words
         send_ip(ipv4(outer_source, outer_destination, 4, tcp_syn(source, destination, int(port))), outer_destination, args.count)
+    elif args.kind == "pin":
+        source, mux, cluster, vip, port, dip = words
+        for _ in range(args.count):
+            send_ip(pin(source, mux, int(cluster, 16), vip, int(port), dip), mux, 1)
     elif args.kind == "udp":
         source, destination, port = words
         send_ip(udp(source, destination, int(port)), destination, args.count)

@@ -36,8 +36,8 @@ START_TEST(a_vip_is_applied_listed_shown_and_deleted)
 	apply_shop();
 	CHECK_RUN("ctl vip list", 0, "203.0.113.10  shop    tcp/80        1     0\n");
 	CHECK_RUN("ctl vip list -o json", 0, "\"vip\": \"203.0.113.10\"");
-	CHECK_RUN("ctl vip show 203.0.113.10", 0, "tenant  shop",
-	          "web       tcp         80  10.1.1.11      8080       1  -     -");
+	CHECK_RUN("ctl vip show 203.0.113.10", 0, "tenant   shop\ndrain_s  3600\n",
+	          "web       tcp         80  10.1.1.11      8080       1  -     -   -\n");
 	CHECK_RUN("ctl vip show 203.0.113.10 -o json | ctl vip apply -o json -f -", 0, "\"result\": \"applied\"",
 	          "\"version\": 2");
 	CHECK_RUN("ctl vip delete 203.0.113.10", 0, "vip 203.0.113.10 deleted (version 3)");
@@ -58,7 +58,7 @@ START_TEST(a_refused_or_bad_document_leaves_the_old_configuration)
 	          "endpoints[0].dips[0].port: must be 1 to 65535, got 0");
 	CHECK_RUN("head -c 100000000 /dev/zero | ctl vip apply -f -", 2, "larger than 8 MiB");
 	CHECK_RUN("ctl vip apply -f /nowhere.json", 2, "/nowhere.json: No such file or directory");
-	CHECK_RUN("ctl vip show 203.0.113.10", 0, "tenant  shop", "8080");
+	CHECK_RUN("ctl vip show 203.0.113.10", 0, "tenant   shop", "8080");
 	cluster_end(&cluster);
 }
 END_TEST
@@ -75,10 +75,10 @@ START_TEST(a_vm_is_attached_and_detached)
 	CHECK_RUN("ctl host attach host2 --name vm1 --dip 10.1.1.11 --interface if1 --mac 02:00:00:00:00:01", 1,
 	          "dip: 10.1.1.11 is attached on host \"host1\"");
 	CHECK_RUN("ctl dip list", 0,
-	          "10.1.1.11  host1  vm1  if1        02:00:00:00:00:01  host-unreachable  203.0.113.10\n");
+	          "10.1.1.11  host1  vm1  if1        02:00:00:00:00:01  host-unreachable      -  203.0.113.10  -\n");
 	CHECK_RUN("ctl dip list -o json", 0, "\"state\": \"host-unreachable\"", "\"vips\": [\n      \"203.0.113.10\"");
 	CHECK_RUN("ctl host list", 0, "host1  10.0.0.21  unreachable        -    1      -        -      -\n");
-	CHECK_RUN("ctl vip show 203.0.113.10", 0, "host1  vm1\n");
+	CHECK_RUN("ctl vip show 203.0.113.10", 0, "host1  vm1  -\n");
 	CHECK_RUN("ctl host remove host1", 1, "host: \"host1\" has DIP 10.1.1.11 attached");
 	CHECK_RUN("ctl host detach host2 --dip 10.1.1.11", 1,
 	          "dip: 10.1.1.11 is attached on host \"host1\", not on \"host2\"");
@@ -148,6 +148,13 @@ START_TEST(wrong_usage_is_explained_and_exits_with_2)
 		{ "ctl host attach h --name 'v v' --dip 10.1.1.1 --interface i --mac 02:00:00:00:00:01",
 		  "--name: \"v v\" is not" },
 		{ "ctl host detach h --dip 10.1.1.1 --agent-socket agent.sock", "--agent-socket: must be an absolute path" },
+		{ "ctl dip drain", "dip drain: DIP is missing" },
+		{ "ctl dip drain x", "DIP: \"x\" is no IP address" },
+		{ "ctl dip drain 10.1.1.1 --vip x", "--vip: \"x\" is no IP address" },
+		{ "ctl dip drain 10.1.1.1 --wait=5", "--wait=5: is no such option, or one that takes no value" },
+		{ "ctl dip drain 10.1.1.1 --wait --timeout 3601", "--timeout: must be 1 to 3600 seconds, got \"3601\"" },
+		{ "ctl dip undrain 10.1.1.1 --wait", "dip undrain: --wait does not belong here" },
+		{ "ctl dip undrain x", "DIP: \"x\" is no IP address" },
 		{ "ctl snat show", "snat show: VIP is missing" },
 		{ "ctl snat show 1.2.3", "VIP: \"1.2.3\" is no IP address" },
 		{ "ctl snat list --vip x", "--vip: \"x\" is no IP address" },
@@ -189,6 +196,7 @@ START_TEST(help_is_there_at_every_level)
 	CHECK_RUN("ctl host attach --help", 0, "--agent-socket PATH");
 	CHECK_RUN("ctl snat --help", 0, "snat whohad VIP:PORT [--at TIME]\n", "snat revoke [VIP:PORT] [--dip ADDRESS]\n",
 	          "snat list [--dip ADDRESS] [--vip ADDRESS]\n");
+	CHECK_RUN("ctl dip --help", 0, "dip drain DIP [--vip ADDRESS] [--wait]\n", "dip undrain DIP [--vip ADDRESS]\n");
 	CHECK_RUN("ctl --version", 0, "anantactl ");
 }
 END_TEST
@@ -202,7 +210,7 @@ START_TEST(a_snat_policy_is_applied_and_shown)
 	          0, "applied");
 	CHECK_RUN(
 		"ctl vip show 203.0.113.10", 0,
-		"snat    range_size 8, first_port 1024, prealloc_ports 160, max_ports_per_dip 16384, idle_s 120\n\nSNAT-DIP");
+		"snat     range_size 8, first_port 1024, prealloc_ports 160, max_ports_per_dip 16384, idle_s 120\n\nSNAT-DIP");
 	CHECK_RUN("ctl vip show 203.0.113.10 -o json", 0, "\"range_size\": 8,", "\"prealloc_ports\": 160,",
 	          "\"max_ports_per_dip\": 16384,", "\"idle_s\": 120", "\"first_port\": 1024,");
 	CHECK_RUN("ctl vip show 203.0.113.10 -o json | sed s/16384/4096/ | ctl vip apply -f -", 0, "applied");
@@ -234,6 +242,28 @@ START_TEST(leases_are_listed_looked_up_and_revoked)
 	CHECK_RUN("ctl snat whohad 203.0.113.10:65530 --at 2001-01-01T00:00:00Z", 0, "nobody\n");
 	CHECK_RUN("ctl snat revoke --dip 10.1.1.11", 0, "203.0.113.10:65520-65527 taken from 10.1.1.11\n");
 	CHECK_RUN("ctl snat list", 0, "VIP  PORTS  DIP  HOST  SINCE  EPOCH\n");
+	cluster_end(&cluster);
+}
+END_TEST
+
+START_TEST(a_dip_is_drained_as_far_as_others_are_left)
+{
+	begin();
+	apply_shop();
+	CHECK_RUN("ctl dip drain 10.1.1.11", 1, "drain: 10.1.1.11 is the last DIP of endpoint \"web\" of VIP 203.0.113.10");
+	CHECK_RUN("ctl dip drain 10.1.1.12", 1, "drain: 10.1.1.12 is in no endpoint of any VIP\n");
+	CHECK_RUN("ctl dip drain 10.1.1.11 --vip 203.0.113.99", 1, "drain.vip: there is no VIP 203.0.113.99\n");
+	CHECK_RUN("ctl vip show 203.0.113.10 -o json | grep -c status", 1, "0\n");
+	CHECK_RUN("ctl vip show 203.0.113.10 -o json | sed 's/\"dips\": \\[/&{\"dip\":\"10.1.1.12\",\"port\":8080},/' | "
+	          "ctl vip apply -f -",
+	          0, "applied");
+	CHECK_RUN("ctl dip drain 10.1.1.11", 0, "dip 10.1.1.11 drained (version ");
+	CHECK_RUN("ctl dip drain 10.1.1.12", 1, "drain: 10.1.1.12 is the last DIP of endpoint \"web\"");
+	CHECK_RUN("ctl vip show 203.0.113.10", 0, "10.1.1.11      8080       1  -     -   20", "web                 3  20");
+	CHECK_RUN("ctl vip show 203.0.113.10 -o json | ctl vip apply -f -", 0, "applied");
+	CHECK_RUN("ctl dip drain 10.1.1.11 --wait", 0, "connections left: 0\n");
+	CHECK_RUN("ctl dip undrain 10.1.1.11", 0, "dip 10.1.1.11 undrained (version ");
+	CHECK_RUN("ctl dip undrain 10.1.1.11", 1, "dip: 10.1.1.11 is not drained\n");
 	cluster_end(&cluster);
 }
 END_TEST
@@ -342,5 +372,6 @@ END_TEST
 SUITE_MAIN("cli", a_vip_is_applied_listed_shown_and_deleted, a_refused_or_bad_document_leaves_the_old_configuration,
            a_vm_is_attached_and_detached, nodes_are_listed_shown_and_removed, the_status_of_the_cluster_needs_no_leader,
            wrong_usage_is_explained_and_exits_with_2, help_is_there_at_every_level, a_snat_policy_is_applied_and_shown,
-           leases_are_listed_looked_up_and_revoked, the_examples_are_accepted, settings_are_shown_applied_and_reset,
+           leases_are_listed_looked_up_and_revoked, a_dip_is_drained_as_far_as_others_are_left,
+           the_examples_are_accepted, settings_are_shown_applied_and_reset,
            attach_and_detach_go_to_the_agent_when_its_socket_is_named)

@@ -1,18 +1,12 @@
 // The real anantactl against a manager that is played here, so that leases and agents are what each test says.
 #include "tests/support/suite.h"
 
-#include <signal.h>
-#include <stdio.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "common/base/memory.h"
-#include "common/io/conn.h"
 #include "tests/unit/manager/ctl.h"
 #include "tests/unit/manager/objects.h"
-#include "tests/unit/manager/ports.h"
+#include "tests/unit/manager/played.h"
 
 #define T0 1795514400000ull // 2026-11-24T10:00:00Z
 #define MINUTE 60000ull
@@ -30,8 +24,6 @@ static struct snat_pool_status pool;
 static uint64_t log_since_ms;
 static struct error refusal; // of commands, when its code is set
 static bool is_silent_on_agents; // as if no agent were connected
-
-static pid_t manager;
 
 // ---- the manager ----
 
@@ -150,33 +142,6 @@ static void on_message(struct conn *c, struct message *m, void *user)
 		answer_command(c, m);
 }
 
-static void on_close(struct conn *c, const struct error *reason, void *user)
-{
-}
-
-static void on_accept(struct conn *c, void *user)
-{
-	conn_set_user(c, user);
-}
-
-static const struct conn_handler handler = { .on_message = on_message, .on_close = on_close };
-
-static void serve(const char *address, int ready)
-{
-	uv_loop_t loop;
-	struct conn_listener *listener;
-	struct error err = { 0 };
-	struct conn_listener_config config = {
-		.address = address, .max_conns = 16, .handler = &handler, .on_accept = on_accept
-	};
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	uv_loop_init(&loop);
-	if (conn_listener_create(&loop, &config, &listener, &err) != 0 || write(ready, "", 1) != 1)
-		_exit(1);
-	uv_run(&loop, UV_RUN_DEFAULT);
-	_exit(0);
-}
-
 static void add_lease(const char *vip, uint16_t first_port, const char *dip, uint64_t granted_ms, uint64_t ended_ms)
 {
 	struct lease lease = { .vip = addr_of(vip),
@@ -192,30 +157,17 @@ static void add_lease(const char *vip, uint16_t first_port, const char *dip, uin
 // Begins with what the tests share; what they change stands before.
 static void begin(void)
 {
-	char address[32];
-	uint16_t port;
-	int ready[2];
-	char byte;
 	add_lease("203.0.113.10", 2056, "10.1.1.12", T0 - 60 * MINUTE, T0 - 30 * MINUTE);
 	add_lease("203.0.113.12", 1024, "10.1.1.11", T0 + 123, 0);
 	add_lease("203.0.113.10", 2064, "10.1.1.11", T0 + MINUTE, 0);
 	add_lease("203.0.113.10", 2056, "10.1.1.11", T0, 0);
 	add_lease("203.0.113.10", 2072, "10.1.1.12", T0, 0);
-	find_free_ports(&port, 1);
-	(void)text_format(address, sizeof address, "127.0.0.1:%u", port);
-	setenv("ANANTA_MANAGERS", address, 1);
-	ck_assert_int_eq(pipe(ready), 0);
-	manager = fork();
-	if (manager == 0)
-		serve(address, ready[1]);
-	ck_assert_int_eq(read(ready[0], &byte, 1), 1);
+	played_begin(on_message);
 }
 
 static void end(void)
 {
-	int status;
-	kill(manager, SIGKILL);
-	ck_assert_int_eq(waitpid(manager, &status, 0), manager);
+	played_end();
 	lease_list_fini(&all_leases);
 }
 

@@ -46,6 +46,10 @@ START_TEST(a_bad_document_is_refused_in_one_sentence_that_names_the_field)
 		{ "{\"vip\":\"203.0.113.10\"}", "tenant: is missing" },
 		{ "{\"vip\":\"203.0.113.10\",\"vip\":\"203.0.113.11\"}", "duplicate object key" },
 		{ "{" HEAD "}", "endpoints: is missing" },
+		{ "{" HEAD ",\"drain_s\":0,\"endpoints\":[" WEB "]}", "drain_s: must be 1 to 2592000, got 0" },
+		{ "{" HEAD ",\"drain_s\":2592001,\"endpoints\":[" WEB "]}", "drain_s: must be 1 to 2592000, got 2592001" },
+		{ "{" HEAD ",\"drain_s\":\"1h\",\"endpoints\":[" WEB "]}", "drain_s: must be a whole number" },
+		{ "{" HEAD ",\"status\":7,\"endpoints\":[" WEB "]}", "status: must be an object" },
 		{ "{" HEAD ",\"endpoints\":{}}", "endpoints: must be a list" },
 		{ "{" HEAD ",\"endpoints\":[]}", "endpoints: must hold at least one endpoint" },
 		{ "{" HEAD ",\"endpoints\":[7]}", "endpoints[0]: must be an object" },
@@ -130,6 +134,7 @@ START_TEST(what_may_be_left_out_may_be_left_out)
 	struct error err;
 	ck_assert_msg(parse("{" HEAD ",\"endpoints\":[" WEB "]}", &vip, &err) == 0, "%s", err.text);
 	ck_assert_uint_eq(vip->endpoints[0].dips[0].weight, 1);
+	ck_assert_uint_eq(vip->drain_s, 3600);
 	ck_assert_uint_eq(vip->n_snat_dips, 0);
 	vip_config_destroy(vip);
 	ck_assert_msg(parse("{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.1\"]}}", &vip, &err) == 0, "%s", err.text);
@@ -165,10 +170,23 @@ START_TEST(of_a_snat_policy_each_field_stands_for_itself)
 }
 END_TEST
 
+START_TEST(the_drain_time_is_read_and_the_status_ignored)
+{
+	struct vip_config *vip;
+	struct error err;
+	ck_assert_msg(
+		parse("{" HEAD ",\"drain_s\":2592000,\"status\":{\"drained\":[7]},\"endpoints\":[" WEB "]}", &vip, &err) == 0,
+		"%s", err.text);
+	ck_assert_uint_eq(vip->drain_s, 2592000);
+	vip_config_destroy(vip);
+}
+END_TEST
+
 START_TEST(what_is_printed_parses_back)
 {
 	static const char *const rows[] = {
 		"{" HEAD ",\"endpoints\":[" WEB "]}",
+		"{" HEAD ",\"drain_s\":60,\"endpoints\":[" WEB "]}",
 		"{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.2\",\"10.1.1.1\"]}}",
 		SNAT("\"range_size\":1024,\"first_port\":2048,\"prealloc_ports\":0,\"max_ports_per_dip\":2048,\"idle_s\":30"),
 		SNAT("\"max_ports_per_dip\":8"),
@@ -255,5 +273,5 @@ END_TEST
 
 SUITE_MAIN("vip_json", a_bad_document_is_refused_in_one_sentence_that_names_the_field,
            what_may_be_left_out_may_be_left_out, of_a_snat_policy_each_field_stands_for_itself,
-           what_is_printed_parses_back, ten_thousand_dips_are_refused_by_the_limit, a_file_of_100_MB_is_refused_at_once,
-           short_memory_is_reported)
+           the_drain_time_is_read_and_the_status_ignored, what_is_printed_parses_back,
+           ten_thousand_dips_are_refused_by_the_limit, a_file_of_100_MB_is_refused_at_once, short_memory_is_reported)
