@@ -282,6 +282,8 @@ static void deliver_unknown(struct agent *a, struct agent_packet *p)
 {
 	const struct endpoint_owners *owners =
 		agent_config_lookup_owners(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol);
+	if (owners == NULL && !tcp_is_syn(p->ip.tcp_flags)) // sent by a mux that knows of a change before this agent does?
+		owners = agent_config_find_present(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol);
 	if (__builtin_expect(owners != NULL, 0)) {
 		if (!chained_adopts(a, p, owners))
 			return;
@@ -309,6 +311,8 @@ static void deliver_unknown(struct agent *a, struct agent_packet *p)
 		verdict_drop(a, p, reason);
 		return;
 	}
+	if (is_stray(p) && (chained_mark(p) & be16_from(CHAIN_MARK)) != 0)
+		counter_add(&a->counters.chain_adopted, 1);
 	rewrite_inbound(p->frame, &p->ip, flow);
 	deliver(a, p);
 }
