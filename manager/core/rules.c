@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/model/limits.h"
+#include "manager/core/drains.h"
 
 #define INTERFACE_NAME_BYTES 16 // IFNAMSIZ of Linux, with the terminator
 
@@ -290,7 +291,7 @@ int rules_check_change(const struct cluster_state *s, struct change *c, struct e
 	case OBJECT_HOST: return check_host(s, c, err);
 	case OBJECT_DIP: return check_dip(s, c, err);
 	case OBJECT_HISTORY: return error_set(err, ERR_INVALID, "history: is made by the managers themselves");
-	case OBJECT_DRAIN: return error_set(err, ERR_INVALID, "drain: is not supported yet");
+	case OBJECT_DRAIN: return drains_check_change(s, c, err);
 	case OBJECT_SETTINGS: return c->is_delete ? 0 : cluster_settings_validate(&c->settings, err);
 	}
 	return error_set(err, ERR_INVALID, "a change of an object that is not known here");

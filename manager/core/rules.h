@@ -7,6 +7,8 @@
 //             takes a port of one (unless the VIP stops leasing ports)
 //   mux, host a usable address that no other object has; a host with DIPs attached is not removed
 //   DIP       attached on one known host, by a name, interface and MAC that can be; one DIP an interface; no VIP
+//   drain     of a DIP in an endpoint (manager/core/drains.h); no endpoint is left without a DIP that gets new connections
+//   history   is the managers' own
 //
 // A DIP of an endpoint need not be attached. Putting what is there already is always fine; deleting what is not there is
 // ERR_NOT_FOUND. Counts are those of common/model/limits.h.

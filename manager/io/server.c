@@ -256,6 +256,8 @@ static const char *kind_name(enum object_kind kind)
 	case OBJECT_HOST: return "host";
 	case OBJECT_DIP: return "dip";
 	case OBJECT_SETTINGS: return "settings";
+	case OBJECT_HISTORY: return "history";
+	case OBJECT_DRAIN: return "drain";
 	}
 	return "object";
 }
@@ -265,7 +267,7 @@ static void log_applied(const struct change_list *changes, uint64_t version)
 	for (uint32_t i = 0; i < changes->n; i++) {
 		const struct change *c = &changes->items[i];
 		char text[IP_ADDR_TEXT_BYTES] = "";
-		bool has_addr = c->key.kind == OBJECT_VIP || c->key.kind == OBJECT_DIP;
+		bool has_addr = c->key.kind == OBJECT_VIP || c->key.kind == OBJECT_DIP || c->key.kind == OBJECT_DRAIN;
 		log_info("applied", "version=%llu change=%s object=%s key=%s", (unsigned long long)version,
 		         c->is_delete ? "delete" : "put", kind_name(c->key.kind),
 		         has_addr ? ip_addr_format(&c->key.addr, text) : c->key.name);
