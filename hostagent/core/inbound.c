@@ -283,6 +283,9 @@ static void deliver_unknown(struct agent *a, struct agent_packet *p)
 {
 	const struct endpoint_owners *owners =
 		agent_config_lookup_owners(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol);
+	if (owners == NULL &&
+	    !tcp_is_syn(p->ip.tcp_flags)) // sent here by a mux that knows of a change before this agent does?
+		owners = agent_config_find_present(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol);
 	if (owners != NULL && !chained_adopts(a, p, owners))
 		return;
 	if (owners != NULL || p->candidate != FLOW_NO_CANDIDATE) // another DIP; stage 2 expected to find the flow
