@@ -195,7 +195,7 @@ static int collect_snapshot(const struct distribution *d, const struct cluster_s
 	if (code == 0)
 		code = append_nodes(s, OBJECT_MUX, list);
 	if (code == 0)
-		code = append_nodes(s, OBJECT_HOST, list);
+		code = append_nodes(s, OBJECT_HOST, list); // a mux takes pins from them
 	if (code == 0 && d->audience == AUDIENCE_AGENT)
 		code = append_dips_of_host(s, d->node, list);
 	return code;

@@ -23,14 +23,12 @@ void pins_init(struct pins *p, uint32_t max_pins, void *memory)
 	p->sets = memory;
 }
 
-// A free way, or one that was not used lately. When all were, they begin anew, and the first one goes.
-static uint32_t choose_way(struct pin_set *s)
+// A free way, or one that was not used lately.
+static uint32_t choose_way(const struct pin_set *s)
 {
 	for (uint32_t way = 0; way < PIN_WAYS; way++)
 		if (s->dips[way] == 0)
 			return way;
-	if (s->used == (1u << PIN_WAYS) - 1)
-		s->used = 0;
 	return (uint32_t)__builtin_ctz(~s->used);
 }
 
