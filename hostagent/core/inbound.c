@@ -282,6 +282,8 @@ static void deliver_unknown(struct agent *a, struct agent_packet *p)
 {
 	const struct endpoint_owners *owners =
 		agent_config_lookup_owners(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol);
+	if (owners == NULL && !tcp_is_syn(p->ip.tcp_flags)) // by a mux that knows of a change before this agent does?
+		owners = agent_config_find_present(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol);
 	if (__builtin_expect(owners != NULL, 0)) {
 		if (!chained_adopts(a, p, owners))
 			return;
