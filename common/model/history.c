@@ -168,45 +168,53 @@ static void push_owner(uint16_t owners[OWNERS_MAX], uint16_t owner)
 
 struct fold {
 	struct owner_history *o;
+	bool *gone; // of dips
 	uint16_t *slots; // of one generation's table
-	uint16_t *index; // of a generation's member: into dips
+	uint16_t *index; // of a generation's member: into dips; OWNER_NONE: it is left out
 };
 
-static int fold_generation(struct fold *f, const struct generation *g)
+// Which owners count: those that are gone only in the present generation, where nobody else can answer.
+static void index_members(struct fold *f, const struct generation *g, bool is_present)
+{
+	for (uint32_t i = 0; i < g->n_members; i++) {
+		uint16_t dip = dip_index(f->o, &g->members[i].dip);
+		f->index[i] = f->gone[dip] && !is_present ? OWNER_NONE : dip;
+	}
+}
+
+static int fold_generation(struct fold *f, const struct generation *g, bool is_present)
 {
 	uint32_t n_slots = maglev_table_size(g->n_members);
 	uint32_t shift = (uint32_t)__builtin_ctz(f->o->n_buckets / n_slots);
 	int code = maglev_build(g->members, g->n_members, f->slots, n_slots);
 	if (code != 0)
 		return code;
-	for (uint32_t i = 0; i < g->n_members; i++)
-		f->index[i] = dip_index(f->o, &g->members[i].dip);
-	for (uint32_t b = 0; b < f->o->n_buckets; b++)
-		push_owner(f->o->owners[b], f->index[f->slots[b >> shift]]);
+	index_members(f, g, is_present);
+	for (uint32_t b = 0; b < f->o->n_buckets; b++) {
+		uint16_t owner = f->index[f->slots[b >> shift]];
+		if (owner != OWNER_NONE)
+			push_owner(f->o->owners[b], owner);
+	}
 	return 0;
 }
 
-static bool is_gone(const struct vip_history *vip, const struct ip_addr *dip)
+static int fold_all(const struct endpoint_history *h, struct fold *f)
 {
-	return vip->n_gone > 0 && bsearch(dip, vip->gone, vip->n_gone, sizeof *vip->gone, compare_addrs) != NULL;
+	int code = 0;
+	memset(f->o->owners, 0xff, f->o->n_buckets * sizeof *f->o->owners);
+	for (uint32_t g = 0; code == 0 && g < h->n_generations; g++)
+		code = fold_generation(f, &h->generations[g], g + 1 == h->n_generations);
+	return code;
 }
 
-static void leave_out_gone(const struct vip_history *vip, struct owner_history *o, bool *gone)
+static void find_gone(const struct vip_history *vip, struct fold *f)
 {
-	for (uint32_t i = 0; i < o->n_dips; i++)
-		gone[i] = is_gone(vip, &o->dips[i]);
-	for (uint32_t b = 0; b < o->n_buckets; b++) {
-		uint16_t *owners = o->owners[b];
-		uint32_t n = 1;
-		for (uint32_t i = 1; i < OWNERS_MAX; i++)
-			if (owners[i] != OWNER_NONE && !gone[owners[i]])
-				owners[n++] = owners[i];
-		while (n < OWNERS_MAX)
-			owners[n++] = OWNER_NONE;
-	}
+	for (uint32_t i = 0; i < f->o->n_dips; i++)
+		f->gone[i] = vip->n_gone > 0 &&
+		             bsearch(&f->o->dips[i], vip->gone, vip->n_gone, sizeof *vip->gone, compare_addrs) != NULL;
 }
 
-static int fold_all(const struct vip_history *vip, const struct endpoint_history *h, struct owner_history *o)
+static int build_owners(const struct vip_history *vip, const struct endpoint_history *h, struct owner_history *o)
 {
 	uint32_t n_members = 0;
 	for (uint32_t g = 0; g < h->n_generations; g++)
@@ -215,19 +223,17 @@ static int fold_all(const struct vip_history *vip, const struct endpoint_history
 	o->n_buckets = maglev_table_size(n_members);
 	o->owners = memory_array(o->n_buckets, sizeof *o->owners);
 	struct fold f = { .o = o,
+		              .gone = memory_array(o->n_dips, sizeof *f.gone),
 		              .slots = memory_array(o->n_buckets, sizeof *f.slots),
 		              .index = memory_array(n_members, sizeof *f.index) };
-	bool *gone = memory_array(o->n_dips, sizeof *gone);
-	int code = o->owners == NULL || f.slots == NULL || f.index == NULL || gone == NULL ? ERR_NO_MEMORY : 0;
-	if (code == 0)
-		memset(o->owners, 0xff, o->n_buckets * sizeof *o->owners);
-	for (uint32_t g = 0; code == 0 && g < h->n_generations; g++)
-		code = fold_generation(&f, &h->generations[g]);
-	if (code == 0)
-		leave_out_gone(vip, o, gone);
+	int code = o->owners == NULL || f.gone == NULL || f.slots == NULL || f.index == NULL ? ERR_NO_MEMORY : 0;
+	if (code == 0) {
+		find_gone(vip, &f);
+		code = fold_all(h, &f);
+	}
+	memory_free(f.gone);
 	memory_free(f.slots);
 	memory_free(f.index);
-	memory_free(gone);
 	return code;
 }
 
@@ -237,7 +243,7 @@ int owner_history_build(const struct vip_history *vip, const struct endpoint_his
 	struct owner_history o = { 0 };
 	int code = collect_dips(h, &o);
 	if (code == 0)
-		code = fold_all(vip, h, &o);
+		code = build_owners(vip, h, &o);
 	if (code != 0) {
 		owner_history_fini(&o);
 		return code;

@@ -2,7 +2,8 @@
 //
 // A generation is one version of the set of DIPs that get new connections. Folding generations in their order gives every
 // bucket its owner history: the present owner first, then up to OWNERS_MAX - 1 other DIPs, the latest first, that owned it in
-// an earlier generation. DIPs that are gone (their VM is attached nowhere) are left out, unless one is the present owner.
+// an earlier generation. DIPs that are gone (their VM is attached nowhere) are left out and take nobody's place, unless one is
+// the present owner.
 // It is a pure function of the generations, the same in every program, and flapping does not make it grow.
 // Generations of different sizes have Maglev tables of different sizes; these are powers of two times one prime
 // (common/model/maglev.h), so that a bucket of the larger table lies in exactly one bucket of the smaller.

@@ -259,6 +259,11 @@ const struct store_drain *store_lookup_drain(const struct store *s, const struct
 	return lookup(s, &key);
 }
 
+const struct store_drain *store_lookup_drain_of(const struct store *s, const struct object_key *key)
+{
+	return lookup(s, key);
+}
+
 int store_get_change(const struct store *s, const struct object_key *key, struct change *ret_change)
 {
 	struct change c = { .key = *key };
@@ -386,7 +391,8 @@ bool store_equal(const struct store *a, const struct store *b)
 	    a->dips.n != b->dips.n)
 		return false;
 	if (a->has_cluster &&
-	    (a->cluster.cluster_id != b->cluster.cluster_id || a->cluster.hash_seed != b->cluster.hash_seed))
+	    (a->cluster.cluster_id != b->cluster.cluster_id || a->cluster.hash_seed != b->cluster.hash_seed ||
+	     memcmp(a->cluster.pin_key, b->cluster.pin_key, PIN_KEY_BYTES) != 0))
 		return false;
 	for (uint32_t i = 0; i < a->vips.n; i++)
 		if (!vip_config_equal(store_vip(a, i), store_vip(b, i)))

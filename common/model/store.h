@@ -60,6 +60,9 @@ const struct vip_history *store_lookup_history(const struct store *s, const stru
 const struct store_drain *store_lookup_drain(const struct store *s, const struct ip_addr *dip,
                                              const struct ip_addr *vip);
 
+// The drain with exactly this key. NULL: there is none.
+const struct store_drain *store_lookup_drain_of(const struct store *s, const struct object_key *key);
+
 static inline const struct vip_history *store_history(const struct store *s, uint32_t i)
 {
 	return s->histories.items[i];

@@ -140,6 +140,12 @@ const struct addr_set *addr_index_lookup(const struct addr_index *x, uint64_t ke
 	return x->n_buckets == 0 ? NULL : *find_link(x, key);
 }
 
+bool addr_set_has(const struct addr_set *set, const struct ip_addr *addr)
+{
+	uint32_t i = find_member(set, addr);
+	return i < set->n && ip_addr_equal(&set->items[i], addr);
+}
+
 uint64_t addr_index_key_of_addr(const struct ip_addr *addr)
 {
 	return hash_bytes(addr->bytes, sizeof addr->bytes, 0);

@@ -5,6 +5,7 @@
 // Threads: one owner. A set that was looked up is valid until the next insert or remove.
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/error.h"
@@ -33,6 +34,8 @@ void addr_index_remove(struct addr_index *x, uint64_t key, const struct ip_addr 
 
 // NULL when nothing has this key.
 const struct addr_set *addr_index_lookup(const struct addr_index *x, uint64_t key);
+
+bool addr_set_has(const struct addr_set *set, const struct ip_addr *addr);
 
 uint64_t addr_index_key_of_addr(const struct ip_addr *addr);
 uint64_t addr_index_key_of_name(const char *name);

@@ -4,6 +4,7 @@
 
 #include "common/base/memory.h"
 #include "manager/core/addr_list.h"
+#include "manager/core/cluster_state_parts.h"
 #include "manager/core/rules.h"
 
 int cluster_state_init(struct cluster_state *s)
@@ -11,6 +12,7 @@ int cluster_state_init(struct cluster_state *s)
 	memset(s, 0, sizeof *s);
 	store_init(&s->store);
 	addr_index_init(&s->holders);
+	addr_index_init(&s->in_history);
 	addr_index_init(&s->attached);
 	if (change_log_init(&s->log, 0) == 0 && snat_state_init(&s->snat) == 0)
 		return 0;
@@ -22,6 +24,7 @@ void cluster_state_fini(struct cluster_state *s)
 {
 	store_fini(&s->store);
 	addr_index_fini(&s->holders);
+	addr_index_fini(&s->in_history);
 	addr_index_fini(&s->attached);
 	change_log_fini(&s->log);
 	snat_state_fini(&s->snat);
@@ -48,6 +51,16 @@ static int for_each_dip(const struct vip_config *vip, struct addr_index *x, dip_
 	return 0;
 }
 
+static int for_each_dip_of_history(const struct vip_history *h, struct addr_index *x, dip_fn fn)
+{
+	for (uint32_t i = 0; i < h->n_endpoints; i++)
+		for (uint32_t g = 0; g < h->endpoints[i].n_generations; g++)
+			for (uint32_t k = 0; k < h->endpoints[i].generations[g].n_members; k++)
+				if (fn(x, &h->endpoints[i].generations[g].members[k].dip, &h->vip) != 0)
+					return ERR_NO_MEMORY;
+	return 0;
+}
+
 static int insert_holder(struct addr_index *x, const struct ip_addr *dip, const struct ip_addr *vip)
 {
 	return addr_index_insert(x, addr_index_key_of_addr(dip), vip);
@@ -66,6 +79,10 @@ static void unindex(struct cluster_state *s, const struct object_key *key)
 		const struct vip_config *vip = store_lookup_vip(&s->store, &key->addr);
 		if (vip != NULL)
 			(void)for_each_dip(vip, &s->holders, remove_holder);
+	} else if (key->kind == OBJECT_HISTORY) {
+		const struct vip_history *h = store_lookup_history(&s->store, &key->addr);
+		if (h != NULL)
+			(void)for_each_dip_of_history(h, &s->in_history, remove_holder);
 	} else if (key->kind == OBJECT_DIP) {
 		const struct dip_info *dip = store_lookup_dip(&s->store, &key->addr);
 		if (dip != NULL)
@@ -79,6 +96,10 @@ static int index_object(struct cluster_state *s, const struct object_key *key)
 		const struct vip_config *vip = store_lookup_vip(&s->store, &key->addr);
 		return vip == NULL ? 0 : for_each_dip(vip, &s->holders, insert_holder);
 	}
+	if (key->kind == OBJECT_HISTORY) {
+		const struct vip_history *h = store_lookup_history(&s->store, &key->addr);
+		return h == NULL ? 0 : for_each_dip_of_history(h, &s->in_history, insert_holder);
+	}
 	if (key->kind == OBJECT_DIP) {
 		const struct dip_info *dip = store_lookup_dip(&s->store, &key->addr);
 		return dip == NULL ? 0 : addr_index_insert(&s->attached, addr_index_key_of_name(dip->host), &dip->dip);
@@ -86,7 +107,7 @@ static int index_object(struct cluster_state *s, const struct object_key *key)
 	return 0;
 }
 
-static int replace_object(struct cluster_state *s, struct change *c)
+int cluster_state_replace(struct cluster_state *s, struct change *c)
 {
 	unindex(s, &c->key);
 	int code = store_apply(&s->store, c);
@@ -110,7 +131,8 @@ static bool is_noop(const struct cluster_state *s, const struct change *c)
 	if (c->is_delete)
 		return false;
 	switch (c->key.kind) {
-	case OBJECT_CLUSTER: return s->store.has_cluster;
+	case OBJECT_CLUSTER:
+		return s->store.has_cluster && memcmp(s->store.cluster.pin_key, c->cluster.pin_key, PIN_KEY_BYTES) == 0;
 	case OBJECT_VIP: {
 		const struct vip_config *old = store_lookup_vip(&s->store, &c->key.addr);
 		return old != NULL && vip_config_equal(old, c->vip);
@@ -119,15 +141,11 @@ static bool is_noop(const struct cluster_state *s, const struct change *c)
 	case OBJECT_HOST: return node_is_same(store_lookup_host(&s->store, c->key.name), &c->node);
 	case OBJECT_DIP: return dip_is_same(store_lookup_dip(&s->store, &c->key.addr), &c->dip);
 	case OBJECT_SETTINGS: return s->store.has_settings && cluster_settings_equal(&s->store.settings, &c->settings);
+	case OBJECT_DRAIN: return store_lookup_drain_of(&s->store, &c->key) != NULL;
+	case OBJECT_HISTORY: break;
 	}
 	return false;
 }
-
-// What one command has done so far: how to take it back, and which keys it touched.
-struct progress {
-	struct change_list undo;
-	struct touched_list touched;
-};
 
 static int apply_change(struct cluster_state *s, struct change *c, struct progress *p, struct error *err)
 {
@@ -138,8 +156,10 @@ static int apply_change(struct cluster_state *s, struct change *c, struct progre
 		return 0;
 	struct change inverse;
 	struct object_key key = c->key;
+	if (key.kind == OBJECT_DRAIN && !c->is_delete)
+		c->drain.since_ms = p->now_ms;
 	if (store_get_change(&s->store, &key, &inverse) != 0 || change_list_append(&p->undo, &inverse) != 0 ||
-	    touched_list_append(&p->touched, &key, false) != 0 || replace_object(s, c) != 0)
+	    touched_list_append(&p->touched, &key, false) != 0 || cluster_state_replace(s, c) != 0)
 		return error_set(err, ERR_NO_MEMORY, "memory is short");
 	return 0;
 }
@@ -147,18 +167,30 @@ static int apply_change(struct cluster_state *s, struct change *c, struct progre
 static int roll_back(struct cluster_state *s, struct change_list *undo)
 {
 	for (uint32_t i = undo->n; i > 0; i--)
-		if (replace_object(s, &undo->items[i - 1]) != 0)
+		if (cluster_state_replace(s, &undo->items[i - 1]) != 0)
 			return ERR_NO_MEMORY;
 	return 0;
 }
 
-// A DIP that came or went changes which agents need the VIPs that hold it.
+static void log_audience(struct cluster_state *s, enum object_kind kind, const struct ip_addr *vip)
+{
+	struct object_key key = object_key_of_addr(kind, vip);
+	change_log_append(&s->log, s->store.version, &key, true);
+}
+
+// A DIP that came or went changes which agents need the VIPs that hold it, or held it.
 static void log_holders(struct cluster_state *s, const struct ip_addr *dip)
 {
 	uint32_t i = 0;
 	for (const struct vip_config *vip; (vip = cluster_state_next_holder(s, dip, &i)) != NULL;) {
-		struct object_key key = object_key_of_addr(OBJECT_VIP, &vip->vip);
-		change_log_append(&s->log, s->store.version, &key, true);
+		log_audience(s, OBJECT_VIP, &vip->vip);
+		if (store_lookup_history(&s->store, &vip->vip) != NULL)
+			log_audience(s, OBJECT_HISTORY, &vip->vip);
+	}
+	i = 0;
+	for (const struct vip_history *h; (h = cluster_state_next_history(s, dip, &i)) != NULL;) {
+		log_audience(s, OBJECT_VIP, &h->vip);
+		log_audience(s, OBJECT_HISTORY, &h->vip);
 	}
 }
 
@@ -169,6 +201,10 @@ static void log_touched(struct cluster_state *s, const struct touched_list *touc
 		change_log_append(&s->log, s->store.version, key, false);
 		if (key->kind == OBJECT_DIP)
 			log_holders(s, &key->addr);
+		else if (key->kind == OBJECT_HISTORY) // who held a DIP may need the VIP no more
+			log_audience(s, OBJECT_VIP, &key->addr);
+		else if (key->kind == OBJECT_VIP && store_lookup_history(&s->store, &key->addr) != NULL)
+			log_audience(s, OBJECT_HISTORY, &key->addr); // also when only its `snat` list is another
 	}
 }
 
@@ -203,18 +239,19 @@ static int list_snat_vips(const struct cluster_state *s, const struct touched_li
 	return 0;
 }
 
-static bool has_touched_cluster(const struct touched_list *touched)
+static bool has_new_cluster(const struct change_list *undo)
 {
-	for (uint32_t i = 0; i < touched->n; i++)
-		if (touched->items[i].key.kind == OBJECT_CLUSTER)
+	for (uint32_t i = 0; i < undo->n; i++)
+		if (undo->items[i].key.kind == OBJECT_CLUSTER && undo->items[i].is_delete)
 			return true;
 	return false;
 }
 
-static int reconcile_leases(struct cluster_state *s, const struct touched_list *touched)
+static int reconcile_leases(struct cluster_state *s, const struct progress *p)
 {
+	const struct touched_list *touched = &p->touched;
 	struct addr_list vips = { 0 };
-	int code = has_touched_cluster(touched) ? snat_state_reseed(&s->snat, &s->store) : 0;
+	int code = has_new_cluster(&p->undo) ? snat_state_reseed(&s->snat, &s->store) : 0;
 	if (code == 0)
 		code = list_snat_vips(s, touched, &vips);
 	for (uint32_t i = 0; code == 0 && i < vips.n; i++)
@@ -232,21 +269,24 @@ static void apply_ops(struct cluster_state *s, const struct snat_op_list *ops, s
 }
 
 // What follows when the changes were accepted.
-static int apply_rest(struct cluster_state *s, const struct state_command *command, const struct touched_list *touched,
+static int apply_rest(struct cluster_state *s, const struct state_command *command, struct progress *p,
                       struct apply_result *r)
 {
+	const struct touched_list *touched = &p->touched;
 	r->outcomes.capacity = command->ops.n;
 	if (command->ops.n > 0) {
 		r->outcomes.items = memory_array(command->ops.n, sizeof *r->outcomes.items);
 		if (r->outcomes.items == NULL)
 			return ERR_NO_MEMORY;
 	}
+	snat_state_begin(&s->snat, command->time_ms);
+	if (cluster_state_follow(s, command->changes.n + command->ops.n == 0, p) != 0)
+		return ERR_NO_MEMORY;
 	r->is_changed = touched->n > 0;
 	s->store.version += r->is_changed;
 	r->version = s->store.version;
 	log_touched(s, touched);
-	snat_state_begin(&s->snat, command->time_ms);
-	if (reconcile_leases(s, touched) != 0)
+	if (reconcile_leases(s, p) != 0)
 		return ERR_NO_MEMORY;
 	apply_ops(s, &command->ops, &r->outcomes);
 	r->leases_changed = snat_state_end(&s->snat);
@@ -257,10 +297,10 @@ static int apply_rest(struct cluster_state *s, const struct state_command *comma
 int cluster_state_apply(struct cluster_state *s, struct state_command *command, struct apply_result *ret_result,
                         struct error *err)
 {
-	struct progress p = { 0 };
+	struct progress p = { .now_ms = snat_state_clock(&s->snat, command->time_ms) };
 	struct apply_result result = { 0 };
 	int code = apply_changes(s, &command->changes, &p, err);
-	if (code == 0 && apply_rest(s, command, &p.touched, &result) != 0)
+	if (code == 0 && apply_rest(s, command, &p, &result) != 0)
 		code = error_set(err, ERR_NO_MEMORY, "memory is short");
 	if (code == 0)
 		*ret_result = result;
@@ -287,7 +327,7 @@ static int restore_all(struct cluster_state *fresh, struct state_snapshot *snaps
 	if (snat_state_init(&fresh->snat) != 0)
 		return ERR_NO_MEMORY;
 	for (uint32_t i = 0; i < snapshot->objects.n; i++)
-		if (replace_object(fresh, &snapshot->objects.items[i]) != 0)
+		if (cluster_state_replace(fresh, &snapshot->objects.items[i]) != 0)
 			return ERR_NO_MEMORY;
 	fresh->store.version = snapshot->version;
 	return snat_state_restore(&fresh->snat, &fresh->store, &snapshot->snat);
@@ -317,6 +357,27 @@ const struct vip_config *cluster_state_next_holder(const struct cluster_state *s
 		const struct vip_config *vip = store_lookup_vip(&s->store, &set->items[(*i)++]);
 		if (vip != NULL && vip_config_has_dip(vip, dip))
 			return vip;
+	}
+	return NULL;
+}
+
+bool cluster_state_history_has(const struct cluster_state *s, const struct ip_addr *vip, const struct ip_addr *dip)
+{
+	const struct addr_set *set = addr_index_lookup(&s->in_history, addr_index_key_of_addr(dip));
+	if (set == NULL || !addr_set_has(set, vip))
+		return false;
+	const struct vip_history *h = store_lookup_history(&s->store, vip);
+	return h != NULL && vip_history_has_dip(h, dip);
+}
+
+const struct vip_history *cluster_state_next_history(const struct cluster_state *s, const struct ip_addr *dip,
+                                                     uint32_t *i)
+{
+	const struct addr_set *set = addr_index_lookup(&s->in_history, addr_index_key_of_addr(dip));
+	while (set != NULL && *i < set->n) {
+		const struct vip_history *h = store_lookup_history(&s->store, &set->items[(*i)++]);
+		if (h != NULL && vip_history_has_dip(h, dip))
+			return h;
 	}
 	return NULL;
 }

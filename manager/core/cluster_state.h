@@ -2,9 +2,13 @@
 // Raft has ordered. Every replica applies the same commands and comes to the same state, and to the same refusals.
 //
 //   command: changes --rules_check_change--> refused (an error with the field, nothing changed)
-//                    `----------------------> store, indexes, change log; version + 1
+//                    `----------------------> store, indexes, change log
+//            then    drains that are of nothing vanish, generations begin (generations.h); version + 1 if anything changed
 //            then    leases are brought in line with what changed (snat_state_reconcile)
 //            then    operations on leases, each with its outcome; lease version + 1 if any lease changed
+//
+// A command without changes and operations is there for its time: what has been kept long enough is dropped
+// (generations_next_expire_ms says when there is something).
 //
 // Deterministic: no clock but the command's, no randomness, no iteration in the order of memory. The store and the leases are
 // the state; the indexes and the logs of changes are derived from it and from the commands since, and are in no snapshot.
@@ -25,6 +29,7 @@
 struct cluster_state {
 	struct store store; // store.version counts the commands that changed something
 	struct addr_index holders; // of a DIP: the VIPs that hold it
+	struct addr_index in_history; // of a DIP: the VIPs whose history has it
 	struct addr_index attached; // of a host's name: the DIPs attached there
 	struct change_log log;
 	struct snat_state snat;
@@ -59,6 +64,11 @@ NODISCARD int cluster_state_restore(struct cluster_state *s, struct state_snapsh
 // The i-th VIP that holds the DIP, in ascending order from 0; NULL after the last.
 const struct vip_config *cluster_state_next_holder(const struct cluster_state *s, const struct ip_addr *dip,
                                                    uint32_t *i);
+
+// The i-th history of a VIP that has the DIP in a generation, likewise; and whether that of this VIP has.
+const struct vip_history *cluster_state_next_history(const struct cluster_state *s, const struct ip_addr *dip,
+                                                     uint32_t *i);
+bool cluster_state_history_has(const struct cluster_state *s, const struct ip_addr *vip, const struct ip_addr *dip);
 
 // The i-th DIP attached on the host, in ascending order from 0; NULL after the last.
 const struct dip_info *cluster_state_next_attached(const struct cluster_state *s, const char *host, uint32_t *i);

@@ -53,12 +53,15 @@ static int append_delete(const struct object_key *key, struct change_list *list)
 	return change_list_append(list, &c);
 }
 
-// Does the agent of this host need the VIP?
-static bool host_needs_vip(const struct cluster_state *s, const char *host, const struct vip_config *vip)
+// Does the agent of this host need the VIP: has a DIP that is attached there connections of it, or may have?
+static bool host_needs_vip(const struct cluster_state *s, const char *host, const struct ip_addr *addr)
 {
+	const struct vip_config *vip = store_lookup_vip(&s->store, addr);
 	uint32_t i = 0;
+	if (vip == NULL)
+		return false;
 	for (const struct dip_info *dip; (dip = cluster_state_next_attached(s, host, &i)) != NULL;)
-		if (vip_config_has_dip(vip, &dip->dip))
+		if (vip_config_has_dip(vip, &dip->dip) || cluster_state_history_has(s, addr, &dip->dip))
 			return true;
 	return false;
 }
@@ -70,14 +73,13 @@ static bool agent_needs(const struct cluster_state *s, const char *host, const s
 	case OBJECT_SETTINGS:
 	case OBJECT_MUX:
 	case OBJECT_HOST: return true;
-	case OBJECT_VIP: {
-		const struct vip_config *vip = store_lookup_vip(&s->store, &key->addr);
-		return vip != NULL && host_needs_vip(s, host, vip);
-	}
+	case OBJECT_VIP:
+	case OBJECT_HISTORY: return host_needs_vip(s, host, &key->addr);
 	case OBJECT_DIP: {
 		const struct dip_info *dip = store_lookup_dip(&s->store, &key->addr);
 		return dip != NULL && strcmp(dip->host, host) == 0;
 	}
+	case OBJECT_DRAIN: break; // the present generation says it
 	}
 	return false;
 }
@@ -85,9 +87,11 @@ static bool agent_needs(const struct cluster_state *s, const char *host, const s
 static int append_touched(const struct distribution *d, const struct cluster_state *s, const struct touched_key *t,
                           struct change_list *list)
 {
+	if (t->key.kind == OBJECT_DRAIN)
+		return 0;
 	if (d->audience == AUDIENCE_AGENT)
 		return agent_needs(s, d->node, &t->key) ? append_current(s, &t->key, list) : append_delete(&t->key, list);
-	if (t->is_audience_only || t->key.kind == OBJECT_HOST || t->key.kind == OBJECT_DIP)
+	if (t->is_audience_only || t->key.kind == OBJECT_DIP)
 		return 0;
 	return append_current(s, &t->key, list);
 }
@@ -127,10 +131,15 @@ static int append_all_vips(const struct cluster_state *s, struct change_list *li
 		if (append_current(s, &key, list) != 0)
 			return ERR_NO_MEMORY;
 	}
+	for (uint32_t i = 0; i < s->store.histories.n; i++) {
+		struct object_key key = object_key_of_addr(OBJECT_HISTORY, &store_history(&s->store, i)->vip);
+		if (append_current(s, &key, list) != 0)
+			return ERR_NO_MEMORY;
+	}
 	return 0;
 }
 
-// The VIPs that hold a DIP of this host, each once, ascending.
+// The VIPs that hold a DIP of this host, or held one, each once, ascending.
 static int list_vips_of_host(const struct cluster_state *s, const char *host, struct addr_list *vips)
 {
 	uint32_t i = 0;
@@ -138,6 +147,10 @@ static int list_vips_of_host(const struct cluster_state *s, const char *host, st
 		uint32_t k = 0;
 		for (const struct vip_config *vip; (vip = cluster_state_next_holder(s, &dip->dip, &k)) != NULL;)
 			if (addr_list_append(vips, &vip->vip) != 0)
+				return ERR_NO_MEMORY;
+		k = 0;
+		for (const struct vip_history *h; (h = cluster_state_next_history(s, &dip->dip, &k)) != NULL;)
+			if (addr_list_append(vips, &h->vip) != 0)
 				return ERR_NO_MEMORY;
 	}
 	addr_list_make_set(vips);
@@ -151,6 +164,9 @@ static int append_vips_of_host(const struct cluster_state *s, const char *host, 
 	for (uint32_t i = 0; code == 0 && i < vips.n; i++) {
 		struct object_key key = object_key_of_addr(OBJECT_VIP, &vips.items[i]);
 		code = append_current(s, &key, list);
+		key.kind = OBJECT_HISTORY;
+		if (code == 0 && store_lookup_history(&s->store, &key.addr) != NULL)
+			code = append_current(s, &key, list);
 	}
 	addr_list_fini(&vips);
 	return code;
@@ -178,8 +194,8 @@ static int collect_snapshot(const struct distribution *d, const struct cluster_s
 		code = d->audience == AUDIENCE_MUX ? append_all_vips(s, list) : append_vips_of_host(s, d->node, list);
 	if (code == 0)
 		code = append_nodes(s, OBJECT_MUX, list);
-	if (code == 0 && d->audience == AUDIENCE_AGENT)
-		code = append_nodes(s, OBJECT_HOST, list);
+	if (code == 0)
+		code = append_nodes(s, OBJECT_HOST, list); // a mux takes pins from them
 	if (code == 0 && d->audience == AUDIENCE_AGENT)
 		code = append_dips_of_host(s, d->node, list);
 	return code;

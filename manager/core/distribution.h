@@ -1,8 +1,10 @@
 // What one subscriber is told, and when: the state filtered to what it needs, as snapshots and deltas with versions.
 //
-//   a mux gets     the cluster, its settings, all VIPs, all muxes, all leases
-//   an agent gets  the cluster, its settings, all muxes, all hosts, the DIPs attached on its host, the VIPs that hold one of
-//                  those, the leases of those DIPs
+//   a mux gets     the cluster, its settings, all VIPs and their histories, all muxes, all hosts (they send pins), all leases
+//   an agent gets  the cluster, its settings, all muxes, all hosts, the DIPs attached on its host, the VIPs (and their
+//                  histories) that hold one of those or held it in a generation that is kept, the leases of those DIPs
+//
+// Drains go to nobody: the present generations say what they come to.
 //
 // An update leads from one version to another; the subscriber acknowledges it when it has taken effect. At most one is
 // under way to a subscriber, and what changes meanwhile goes together into the next: so a slow one costs no memory here.

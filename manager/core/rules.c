@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/model/limits.h"
+#include "manager/core/drains.h"
 
 #define INTERFACE_NAME_BYTES 16 // IFNAMSIZ of Linux, with the terminator
 
@@ -67,7 +68,8 @@ static int check_cluster(const struct cluster_state *s, const struct change *c, 
 	if (c->cluster.cluster_id == 0)
 		return error_set(err, ERR_INVALID, "cluster.cluster_id: must not be 0");
 	const struct cluster_info *old = &s->store.cluster;
-	bool is_same = old->cluster_id == c->cluster.cluster_id && old->hash_seed == c->cluster.hash_seed;
+	bool is_same = old->cluster_id == c->cluster.cluster_id && old->hash_seed == c->cluster.hash_seed &&
+	               (!cluster_info_has_pin_key(old) || memcmp(old->pin_key, c->cluster.pin_key, PIN_KEY_BYTES) == 0);
 	if (s->store.has_cluster && !is_same)
 		return error_set(err, ERR_CONFLICT, "cluster: is put once and never changed");
 	return 0;
@@ -290,7 +292,7 @@ int rules_check_change(const struct cluster_state *s, struct change *c, struct e
 	case OBJECT_HOST: return check_host(s, c, err);
 	case OBJECT_DIP: return check_dip(s, c, err);
 	case OBJECT_HISTORY: return error_set(err, ERR_INVALID, "history: is made by the managers themselves");
-	case OBJECT_DRAIN: return error_set(err, ERR_INVALID, "drain: is not supported yet");
+	case OBJECT_DRAIN: return drains_check_change(s, c, err);
 	case OBJECT_SETTINGS: return c->is_delete ? 0 : cluster_settings_validate(&c->settings, err);
 	}
 	return error_set(err, ERR_INVALID, "a change of an object that is not known here");

@@ -1,12 +1,14 @@
 // What a command may do to the state: the rules that need to see other objects, and the call to those that do not.
 //
-//   cluster   put once, never deleted
+//   cluster   put once, never deleted; one from before there were pins may be given its key
 //   settings  cluster_settings_validate; deleting them brings the defaults back
 //   VIP       vip_config_validate; held by one tenant; neither a DIP, nor the address of a mux or host; its DIPs are no VIPs
 //             what is leased stays as it is: range_size and first_port do not change the ranges that are leased, and no endpoint
 //             takes a port of one (unless the VIP stops leasing ports)
 //   mux, host a usable address that no other object has; a host with DIPs attached is not removed
 //   DIP       attached on one known host, by a name, interface and MAC that can be; one DIP an interface; no VIP
+//   drain     of a DIP in an endpoint (manager/core/drains.h); no endpoint is left without a DIP that gets new connections
+//   history   is the managers' own
 //
 // A DIP of an endpoint need not be attached. Putting what is there already is always fine; deleting what is not there is
 // ERR_NOT_FOUND. Counts are those of common/model/limits.h.

@@ -32,10 +32,7 @@ void snat_state_fini(struct snat_state *s)
 
 void snat_state_begin(struct snat_state *s, uint64_t time_ms)
 {
-	if (s->clock_ms < time_ms)
-		s->clock_ms = time_ms;
-	if (s->clock_ms == 0)
-		s->clock_ms = 1; // 0 stands for never
+	s->clock_ms = snat_state_clock(s, time_ms);
 	s->has_changed = false;
 }
 

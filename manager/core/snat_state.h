@@ -59,6 +59,13 @@ void snat_state_fini(struct snat_state *s);
 
 // ---- what a command does, in this order ----
 
+// The state's time, when a command of this time has begun: it never goes back.
+static inline uint64_t snat_state_clock(const struct snat_state *s, uint64_t time_ms)
+{
+	uint64_t ms = s->clock_ms < time_ms ? time_ms : s->clock_ms;
+	return ms == 0 ? 1 : ms; // 0 stands for never
+}
+
 void snat_state_begin(struct snat_state *s, uint64_t time_ms);
 
 // Brings the leases of a VIP in line with the store, after the VIP or one of its DIPs has changed. ERR_NO_MEMORY: the state

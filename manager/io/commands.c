@@ -32,14 +32,19 @@ static void on_result(const struct error *err, uint64_t version, void *user)
 	memory_free(c);
 }
 
+uint64_t server_clock_ms(void)
+{
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 int server_propose(struct server *s, const struct change_list *changes, const struct snat_op_list *ops,
                    replica_result_fn on_done, void *user, struct error *err)
 {
 	uint8_t *bytes;
 	size_t n;
-	struct timespec now;
-	clock_gettime(CLOCK_REALTIME, &now);
-	struct state_command command = { .time_ms = (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000 };
+	struct state_command command = { .time_ms = server_clock_ms() };
 	if (changes != NULL)
 		command.changes = *changes;
 	if (ops != NULL)
@@ -99,6 +104,8 @@ static int check_change(const struct server *s, const struct change *c, struct e
 	enum node_role role = c->key.kind == OBJECT_MUX ? ROLE_MUX : ROLE_AGENT;
 	if (c->key.kind == OBJECT_CLUSTER)
 		return error_set(err, ERR_INVALID, "cluster: is made by the managers themselves");
+	if (c->key.kind == OBJECT_HISTORY)
+		return error_set(err, ERR_INVALID, "history: is made by the managers themselves");
 	if (is_node && c->is_delete && roster_lookup(&s->roster, role, c->key.name) != NULL)
 		return error_set(err, ERR_CONFLICT, "%s: \"%s\" is connected and would come back at once; stop it first",
 		                 role == ROLE_MUX ? "mux" : "host", c->key.name);

@@ -58,6 +58,14 @@ struct snat_service {
 	struct snat_stats stats;
 };
 
+// When generations expire.
+struct history_watch {
+	bool is_proposed; // a command that drops them is under way
+	bool is_known; // the time below, of this version of the state
+	uint64_t version;
+	uint64_t expire_ms;
+};
+
 struct server {
 	uv_loop_t *loop;
 	struct manager_config config;
@@ -72,6 +80,7 @@ struct server {
 	struct peer *peers;
 	struct roster roster; // of the subscribed ones
 	struct snat_service snat;
+	struct history_watch history;
 	struct nodes_query *queries;
 	uint32_t n_queries;
 	uint64_t next_request_id; // of status requests
@@ -111,6 +120,7 @@ void commands_forget_peer(struct peer *p);
 // Proposes a command, stamped with the time, for the server itself; changes or ops may be NULL. As replica_propose.
 NODISCARD int server_propose(struct server *s, const struct change_list *changes, const struct snat_op_list *ops,
                              replica_result_fn on_done, void *user, struct error *err);
+uint64_t server_clock_ms(void); // milliseconds since 1970, as commands are stamped with
 
 // ---- subscriptions.c ----
 
@@ -166,6 +176,10 @@ void snat_answers_clear(struct server *s);
 void snat_watch_run(struct server *s); // every second, at the leader
 void snat_watch_clear(struct server *s);
 void snat_watch_note_empty(struct server *s, const struct ip_addr *vip); // a request was refused
+
+// ---- history_watch.c ----
+
+void history_watch_run(struct server *s); // every second, at the leader
 
 // ---- leases_query.c ----
 

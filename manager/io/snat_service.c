@@ -356,8 +356,10 @@ bool snat_service_is_fenced(const struct server *s, const char *mux)
 static void on_second(uv_timer_t *timer)
 {
 	struct server *s = timer->data;
-	if (server_is_serving(s))
-		snat_watch_run(s);
+	if (!server_is_serving(s))
+		return;
+	snat_watch_run(s);
+	history_watch_run(s);
 }
 
 int snat_service_init(struct server *s)

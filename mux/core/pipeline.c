@@ -7,6 +7,8 @@
 #include "common/packet/encap.h"
 #include "common/packet/icmp.h"
 #include "common/packet/icmp_error.h"
+#include "common/packet/pin.h"
+#include "mux/core/pin_intake.h"
 
 #define MAC48 0xffffffffffffull
 
@@ -102,10 +104,54 @@ static void count_vip(struct vip_traffic *vip, uint32_t inner_bytes)
 	vip->bytes += inner_bytes;
 }
 
-// The owner of a flow's bucket.
-static const struct encap_template *owner_of(const struct vip_entry *e, uint64_t hash)
+// Looks for the DIP of a pin where it is not expected: it has moved, or is of no generation any more, and so is the pin then.
+APART static uint32_t find_pinned_dip(struct mux_worker *w, const struct vip_entry *e, struct pin_set *s, uint32_t way)
 {
-	return &e->templates[e->owners[flow_bucket(hash, e->n_buckets)]];
+	if (s->dips[way] == 0) // it is free
+		return NOT_A_DIP;
+	uint32_t at = vip_entry_lookup_dip(e, s->dips[way]);
+	if (at == NOT_A_DIP)
+		pins_remove(w->pins, s, way);
+	else
+		s->hints[way] = (uint16_t)at;
+	return at;
+}
+
+// Where a flow goes in a bucket that had other owners than the present one: where it is pinned to, if it is. `s` is its set.
+static inline const struct encap_template *pinned_or_present(struct mux_worker *w, const struct vip_entry *e,
+                                                             uint64_t hash, uint32_t owner, struct pin_set *s,
+                                                             uint64_t *n_hits)
+{
+	const struct encap_template *present = &e->templates[owner & ~BUCKET_HAD_OTHERS];
+	uint32_t way = pin_set_lookup(s, hash);
+	if (way == PIN_WAYS)
+		return present;
+	uint32_t at = s->hints[way];
+	if (__builtin_expect(!vip_entry_has_dip_at(e, s->dips[way], at), 0)) {
+		at = find_pinned_dip(w, e, s, way);
+		if (at == NOT_A_DIP)
+			return present;
+	}
+	pin_set_touch(s, way);
+	++*n_hits;
+	return &e->templates[at];
+}
+
+// The set of a worker without pins. Nothing is found in it, so that it is never written.
+static const struct pin_set no_pins;
+
+static inline struct pin_set *set_of(const struct pins *pins, uint64_t hash)
+{
+	return pins == NULL ? (struct pin_set *)&no_pins : pins_set_of(pins, hash);
+}
+
+static const struct encap_template *template_of(struct mux_worker *w, const struct vip_entry *e, uint64_t hash)
+{
+	uint32_t owner = e->owners[flow_bucket(hash, e->n_buckets)];
+	if ((owner & BUCKET_HAD_OTHERS) == 0)
+		return &e->templates[owner];
+	w->counters.history_packets++;
+	return pinned_or_present(w, e, hash, owner, set_of(w->pins, hash), &w->counters.pin_hits);
 }
 
 static uint64_t hash_of(const struct mux_tables *t, const struct parsed *p)
@@ -117,7 +163,7 @@ APART static void take_for_endpoint(struct mux_worker *w, const struct mux_table
                                     const struct parsed *p, const struct vip_entry *e)
 {
 	uint64_t hash = hash_of(t, p);
-	if (encapsulate(w, f, owner_of(e, hash), hash, p->l3_bytes))
+	if (encapsulate(w, f, template_of(w, e, hash), hash, p->l3_bytes))
 		count_vip(&w->vips->endpoints[e->slot], p->l3_bytes);
 }
 
@@ -182,7 +228,7 @@ APART static void take_icmp_error(struct mux_worker *w, const struct mux_tables 
 		flow_hash_v4(inside.dst, inside.src, inside.dst_port, inside.src_port, inside.protocol, t->hash_seed);
 	const struct vip_entry *e =
 		inside.protocol == IP_PROTO_ICMP ? NULL : vip_lookup(t, inside.src, inside.src_port, inside.protocol);
-	be32 dip = e != NULL ? owner_of(e, hash)->dst : lessee_of(vip, inside.src_port);
+	be32 dip = e != NULL ? template_of(w, e, hash)->dst : lessee_of(vip, inside.src_port);
 	if (dip == 0) {
 		drop(w, f, DROP_ICMP_UNKNOWN);
 		return;
@@ -234,11 +280,29 @@ static void take_vip_packet(struct mux_worker *w, const struct mux_tables *t, st
 		drop(w, f, DROP_NO_ENDPOINT);
 }
 
+static bool is_pin_message(const struct parsed *p)
+{
+	return p->protocol == IP_PROTO_UDP && p->dst_port == be16_from(PIN_PORT);
+}
+
+static void take_pins(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, const struct parsed *p)
+{
+	enum drop_reason reason = t == NULL ? DROP_NO_CONFIG : pin_intake_take(w, t, f->data, p);
+	if (reason != DROP_NONE) {
+		drop(w, f, reason);
+		return;
+	}
+	f->verdict = MUX_CONSUMED;
+	f->reason = DROP_NONE;
+}
+
 static void take_ip4(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f)
 {
 	struct parsed p;
 	enum drop_reason reason = parse_ip4(f->data, f->len, ETH_BYTES, &p);
-	if ((reason == DROP_NONE || reason == DROP_FRAGMENT) && p.dst == w->settings.address)
+	if (reason == DROP_NONE && p.dst == w->settings.address && is_pin_message(&p))
+		take_pins(w, t, f, &p);
+	else if ((reason == DROP_NONE || reason == DROP_FRAGMENT) && p.dst == w->settings.address)
 		pass_to_tap(w, f);
 	else if (reason != DROP_NONE)
 		drop(w, f, reason);
@@ -278,7 +342,8 @@ void mux_pipeline_one(struct mux_worker *w, const struct mux_tables *tables, str
 // The main road is TCP or UDP over IPv4 without options, to our MAC, of 40 bytes and more that fit with an outer header, to
 // an endpoint; the side road is the same to a port that a DIP has leased. Which one it is the port tells: what is on no
 // VIP's list of endpoints takes the side road at once, and the rest turns off when it finds no endpoint. Everything else
-// leaves the roads for take_frame, which is the scalar twin: what it would do, the stages do.
+// leaves the roads for take_frame, which is the scalar twin: what it would do, the stages do. In stage 3 those packets turn
+// off the main road whose bucket had other owners: their pins are one more line to load, while the others are finished.
 // What is constant for the burst is made before, what is counted is summed up after; both stay in registers.
 // (A gateway whose ARP reply is in this very burst is used from the next one on.)
 
@@ -307,6 +372,7 @@ struct passage {
 	const struct vip_line *line;
 	const struct vip_entry *entry; // NULL when it left the main road
 	const uint16_t *owner;
+	struct pin_set *pins; // when its bucket had other owners
 	uint32_t inner_bytes;
 };
 
@@ -324,6 +390,12 @@ struct side_passage {
 struct side_road {
 	uint32_t n;
 	struct side_passage passages[MUX_BURST_MAX];
+};
+
+// Packets whose bucket had other owners, on their way from the main road to their pins.
+struct history_road {
+	uint32_t n;
+	struct passage *passages[MUX_BURST_MAX];
 };
 
 // Ethernet header, version and header length of IPv4, type of service.
@@ -433,6 +505,9 @@ static inline const struct vip_entry *find_entry(const struct mux_tables *t, con
 	return vip_lookup_key(t, key);
 }
 
+// The owner of no bucket: what has it leaves the main road, like what is flagged, by one and the same branch.
+static const uint16_t nobody = BUCKET_HAD_OTHERS;
+
 // Stage 2: the endpoint; begin to load its bucket's owner.
 static inline bool find_bucket(const struct mux_tables *t, struct passage *x)
 {
@@ -440,8 +515,10 @@ static inline bool find_bucket(const struct mux_tables *t, struct passage *x)
 	if (__builtin_expect(e == NULL, 0))
 		e = vip_lookup_key(t, x->key);
 	x->entry = e;
-	if (__builtin_expect(e == NULL, 0))
+	if (__builtin_expect(e == NULL, 0)) {
+		x->owner = &nobody;
 		return false;
+	}
 	x->owner = &e->owners[flow_bucket(x->hash, e->n_buckets)];
 	__builtin_prefetch(x->owner);
 	return true;
@@ -488,11 +565,11 @@ static inline __m128i start_of_side(const struct gateways *g, const struct mux_t
 APART static void take_side(struct mux_worker *w, const struct mux_tables *t, const struct gateways *g,
                             struct side_road *side)
 {
-	static const _Atomic be32 nobody;
+	static const _Atomic be32 no_lessee;
 	struct side_passage *const end = side->passages + side->n;
 	for (struct side_passage *x = side->passages; x < end; x++)
 		if (__builtin_expect(!find_lessee(t, x), 0))
-			x->lessee = &nobody;
+			x->lessee = &no_lessee;
 	const struct encap_template to_dip = t->to_dip;
 	struct vip_traffic *const vips = w->vips->snat;
 	uint64_t n_forwarded = 0;
@@ -518,6 +595,40 @@ APART static void take_side(struct mux_worker *w, const struct mux_tables *t, co
 	w->counters.snat_bytes += inner_bytes;
 }
 
+// ---- the road by way of the pins ----
+
+// In stage 3: begin to load the packet's pins.
+static inline void enter_history(const struct pins *pins, struct passage *x, struct history_road *h)
+{
+	x->pins = set_of(pins, x->hash);
+	__builtin_prefetch(x->pins);
+	h->passages[h->n++] = x;
+}
+
+APART static void take_history(struct mux_worker *w, const struct gateways *g, const struct history_road *h)
+{
+	const uint32_t n = h->n;
+	const uint32_t n_gateways = g->n;
+	const __m128i first_start = g->starts[0];
+	struct vip_traffic *const vips = w->vips->endpoints;
+	uint64_t inner_bytes = 0;
+	uint64_t n_hits = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		const struct passage *x = h->passages[i];
+		const struct vip_entry *e = x->entry;
+		const uint32_t n_bytes = x->inner_bytes;
+		const struct encap_template *template = pinned_or_present(w, e, x->hash, *x->owner, x->pins, &n_hits);
+		finish(x->frame, __builtin_expect(n_gateways == 1, 1) ? first_start : g->starts[(uint32_t)x->hash % n_gateways],
+		       template, n_bytes);
+		count_vip(&vips[e->slot], n_bytes);
+		inner_bytes += n_bytes;
+	}
+	w->counters.forwarded_packets += n;
+	w->counters.forwarded_bytes += inner_bytes + (uint64_t)n * (ETH_BYTES + ENCAP_BYTES);
+	w->counters.history_packets += n;
+	w->counters.pin_hits += n_hits;
+}
+
 // ---- the burst ----
 
 // The stages for a burst of which most is expected on the two roads. Frames that leave them are done at once.
@@ -527,7 +638,9 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 	struct passage passages[MUX_BURST_MAX];
 	struct passage *end = passages;
 	struct side_road side;
+	struct history_road history;
 	side.n = 0;
+	history.n = 0;
 	const struct road road = road_of(w);
 	uint64_t rx_bytes = 0;
 	for (uint32_t i = 0; i < n; i++) {
@@ -546,22 +659,29 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 	w->counters.rx_bytes += rx_bytes;
 	const uint32_t n_gateways = g->n;
 	const __m128i first_start = g->starts[0];
+	const struct pins *const pins = w->pins;
 	struct vip_traffic *const vips = w->vips->endpoints;
 	uint64_t n_forwarded = 0;
 	uint64_t inner_bytes = 0;
-	for (const struct passage *x = passages; x < end; x++) {
+	for (struct passage *x = passages; x < end; x++) {
 		const struct vip_entry *e = x->entry; // read before anything is written through a byte pointer
 		const uint32_t n_bytes = x->inner_bytes;
-		if (__builtin_expect(e == NULL, 0))
+		const int16_t owner = (int16_t)*x->owner;
+		if (__builtin_expect(owner < 0, 0)) { // BUCKET_HAD_OTHERS
+			if (e != NULL)
+				enter_history(pins, x, &history);
 			continue;
+		}
 		finish(x->frame, __builtin_expect(n_gateways == 1, 1) ? first_start : g->starts[(uint32_t)x->hash % n_gateways],
-		       &e->templates[*x->owner], n_bytes);
+		       &e->templates[owner], n_bytes);
 		count_vip(&vips[e->slot], n_bytes);
 		inner_bytes += n_bytes;
 		n_forwarded++;
 	}
 	w->counters.forwarded_packets += n_forwarded;
 	w->counters.forwarded_bytes += inner_bytes + n_forwarded * (ETH_BYTES + ENCAP_BYTES);
+	if (history.n > 0)
+		take_history(w, g, &history);
 	if (side.n > 0)
 		take_side(w, t, g, &side);
 }

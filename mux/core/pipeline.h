@@ -1,11 +1,13 @@
 // The packet path of a mux, top to bottom (mux_pipeline_burst): parse, VIP lookup, bucket, DIP, IP-in-IP.
 //
+// A bucket that had other owners may hold flows that one of them still has: there a flow goes to the DIP that it is pinned to,
+// and to the present owner when it is not. Pins come from hosts, in datagrams to the mux's own address, and end here.
 // What comes for a port of a VIP that is no endpoint's goes to the DIP that has leased it: it replies to a connection which
 // that DIP began. ICMP echo replies go by their identifier, ICMP errors to where the packets of the connection inside go.
 // Pure: frames come in as bytes in memory, verdicts come out, the frames are rewritten in place. A burst goes through in
 // stages, so that the three cache misses of a packet overlap with those of the others; endpoints and leased ports each have their road.
 // A frame has at least ENCAP_BYTES of writable headroom in front of `data`.
-// Stateless: nothing is remembered of a packet but counters and the rate of echo replies.
+// Nothing is remembered of a packet but counters, the rate of echo replies, and pins, without which all would still be right.
 // Threads: a mux_worker belongs to one worker; tables are read only. Nothing allocates, locks or waits.
 #pragma once
 
@@ -15,6 +17,7 @@
 #include "common/packet/neighbor.h"
 #include "common/packet/parse.h"
 #include "mux/core/counters.h"
+#include "mux/core/pins.h"
 #include "mux/core/tables.h"
 
 #define MUX_BURST_MAX 64
@@ -24,6 +27,7 @@ enum mux_verdict {
 	MUX_DROP, // the reason is counted
 	MUX_TO_UPLINK, // encapsulated, or an echo reply
 	MUX_TO_TAP, // the node's own traffic, unchanged
+	MUX_CONSUMED, // it was for the worker itself
 };
 
 struct mux_frame {
@@ -47,6 +51,8 @@ struct mux_worker {
 	struct neighbor_table neighbors;
 	struct token_bucket echo_replies;
 	struct mono_time now; // of this burst
+	uint64_t now_real_us; // likewise: for the stamps of pins
+	struct pins *pins; // the caller's; NULL: every flow goes to the present owner
 	struct mux_counters counters;
 	struct vip_counters *vips; // the caller's memory
 };

@@ -1,76 +1,8 @@
 #include "mux/core/tables.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/memory.h"
-#include "common/model/maglev.h"
-
-// The bucket table of one set of (DIP, weight).
-struct endpoint_table {
-	uint32_t n_refs;
-	uint32_t n_dips;
-	uint32_t n_buckets;
-	struct maglev_member *members; // what it was made from
-	struct encap_template *templates;
-	uint16_t *owners;
-	struct ip_addr vip; // whose it was first: where to look for it again
-	uint16_t port;
-	uint8_t protocol;
-};
-
-static void endpoint_table_unref(struct endpoint_table *e)
-{
-	if (e == NULL || --e->n_refs > 0)
-		return;
-	memory_free(e->members);
-	memory_free(e->templates);
-	memory_free(e->owners);
-	memory_free(e);
-}
-
-static bool is_same_set(const struct endpoint_table *e, const struct endpoint *config)
-{
-	if (e->n_dips != config->n_dips)
-		return false;
-	for (uint32_t i = 0; i < e->n_dips; i++)
-		if (!ip_addr_equal(&e->members[i].dip, &config->dips[i].dip) || e->members[i].weight != config->dips[i].weight)
-			return false;
-	return true;
-}
-
-static int fill_endpoint_table(struct endpoint_table *e, const struct endpoint *config, be32 own_addr)
-{
-	e->n_dips = config->n_dips;
-	e->n_buckets = maglev_table_size(config->n_dips);
-	e->members = memory_array(e->n_dips, sizeof *e->members);
-	e->templates = memory_array(e->n_dips, sizeof *e->templates);
-	e->owners = memory_array(e->n_buckets, sizeof *e->owners);
-	if (e->members == NULL || e->templates == NULL || e->owners == NULL)
-		return ERR_NO_MEMORY;
-	for (uint32_t i = 0; i < e->n_dips; i++) {
-		e->members[i] = (struct maglev_member){ .dip = config->dips[i].dip, .weight = config->dips[i].weight };
-		encap_template_init(&e->templates[i], own_addr, ip_addr_to_v4(&config->dips[i].dip));
-	}
-	return maglev_build(e->members, e->n_dips, e->owners, e->n_buckets);
-}
-
-static struct endpoint_table *endpoint_table_create(const struct ip_addr *vip, const struct endpoint *config,
-                                                    be32 own_addr)
-{
-	struct endpoint_table *e = memory_array(1, sizeof *e);
-	if (e == NULL)
-		return NULL;
-	e->n_refs = 1;
-	e->vip = *vip;
-	e->port = config->port;
-	e->protocol = config->protocol;
-	if (fill_endpoint_table(e, config, own_addr) != 0) {
-		endpoint_table_unref(e);
-		return NULL;
-	}
-	return e;
-}
 
 // The order of the store: by VIP, then by protocol and port.
 static int compare_to_endpoint(const struct endpoint_table *e, const struct ip_addr *vip, const struct endpoint *config)
@@ -112,14 +44,31 @@ static void insert_entry(struct mux_tables *t, const struct vip_entry *entry)
 }
 
 static struct endpoint_table *share_or_create(struct mux_tables *t, struct endpoint_table *old,
-                                              const struct ip_addr *vip, const struct endpoint *config, be32 own_addr)
+                                              const struct endpoint_source *from)
 {
-	if (old != NULL && is_same_set(old, config)) {
+	if (old != NULL && endpoint_table_is_same(old, from)) {
 		old->n_refs++;
 		return old;
 	}
 	t->n_rebuilt++;
-	return endpoint_table_create(vip, config, own_addr);
+	return endpoint_table_create(from);
+}
+
+static struct endpoint_table *add_endpoint(struct mux_tables *t, const struct mux_tables_sources *from,
+                                           const struct vip_config *vip, uint32_t i, uint32_t *cursor)
+{
+	const struct endpoint *config = &vip->endpoints[i];
+	struct endpoint_source source = { .vip = &vip->vip, .config = config, .own_addr = from->own_addr };
+	source.vip_history = store_lookup_history(from->store, &vip->vip);
+	source.history = vip_history_lookup(source.vip_history, config->protocol, config->port);
+	struct endpoint_table *old = find_before(from->before, cursor, &vip->vip, config);
+	struct endpoint_table *e = share_or_create(t, old, &source);
+	if (e == NULL)
+		return NULL;
+	t->endpoints[t->n_endpoints++] = e;
+	t->n_with_history += e->n_flagged > 0;
+	t->n_flagged += e->n_flagged;
+	return e;
 }
 
 static int add_vip(struct mux_tables *t, const struct mux_tables_sources *from, uint32_t store_idx, uint32_t *cursor)
@@ -132,15 +81,13 @@ static int add_vip(struct mux_tables *t, const struct mux_tables_sources *from, 
 	insert_entry(t, &entry);
 	for (uint32_t i = 0; i < vip->n_endpoints; i++) {
 		const struct endpoint *config = &vip->endpoints[i];
-		struct endpoint_table *old = find_before(from->before, cursor, &vip->vip, config);
-		struct endpoint_table *e = share_or_create(t, old, &vip->vip, config, from->own_addr);
+		struct endpoint_table *e = add_endpoint(t, from, vip, i, cursor);
 		if (e == NULL)
 			return ERR_NO_MEMORY;
-		t->endpoints[t->n_endpoints++] = e;
 		entry.key = vip_key(addr, be16_from(config->port), config->protocol);
 		t->endpoint_ports[endpoint_port_bin(be16_from(config->port))] = 1;
 		entry.owners = e->owners;
-		entry.templates = e->templates;
+		entry.templates = e->templates->items;
 		entry.n_buckets = e->n_buckets;
 		insert_entry(t, &entry);
 	}
@@ -177,6 +124,8 @@ static int fill_tables(struct mux_tables *t, const struct mux_tables_sources *fr
 	for (uint32_t i = 0; i < store->vips.n; i++)
 		n_endpoints += store_vip(store, i)->n_endpoints;
 	int code = allocate(t, store->vips.n, n_endpoints);
+	if (code == 0)
+		code = pin_senders_create(store, from->before != NULL ? from->before->pin_senders : NULL, &t->pin_senders);
 	for (uint32_t i = 0; code == 0 && i < store->vips.n; i++)
 		code = add_vip(t, from, i, &cursor);
 	return code;
@@ -190,6 +139,8 @@ int mux_tables_create(const struct mux_tables_sources *from, struct mux_tables *
 	if (t == NULL)
 		return ERR_NO_MEMORY;
 	t->hash_seed = from->store->cluster.hash_seed;
+	t->cluster_id = from->store->cluster.cluster_id;
+	memcpy(t->pin_key, from->store->cluster.pin_key, sizeof t->pin_key);
 	encap_template_init(&t->to_dip, from->own_addr, 0);
 	int code = fill_tables(t, from);
 	if (code != 0) {
@@ -206,7 +157,25 @@ void mux_tables_destroy(struct mux_tables *t)
 		return;
 	for (uint32_t i = 0; i < t->n_endpoints; i++)
 		endpoint_table_unref(t->endpoints[i]);
+	pin_senders_destroy(t->pin_senders);
 	memory_free(t->endpoints);
 	memory_free(t->lines);
 	memory_free(t);
+}
+
+uint32_t vip_entry_lookup_dip(const struct vip_entry *e, be32 dip)
+{
+	const struct dip_templates *t = vip_entry_templates(e);
+	uint32_t low = 0;
+	uint32_t high = t->n;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		if (t->items[middle].dst == dip)
+			return middle;
+		if (be32_to(t->items[middle].dst) < be32_to(dip)) // the order of addresses
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NOT_A_DIP;
 }

@@ -1,34 +1,40 @@
 // What a mux knows, as its workers use it: an immutable snapshot, made by the control thread and swapped by RCU.
 //
 //   (VIP, protocol, port) --hash--> line of 2 entries --> bucket of the Maglev table --> owner --> outer header template
+//            |                                                     '- had other owners --> pins ----------^
 //            | no such endpoint
 //            '--> (VIP) --hash--> line of 2 entries --> SNAT map, by port --> DIP
 //
 // A lookup touches three cache lines beside the packet: the entry's, the bucket's, the owner's template. An endpoint's
 // bucket table is made once for a set of (DIP, weight) and shared by all snapshots that have that set, so that changing one
 // VIP among thousands costs one table and the flat array of entries.
-// Memory: 128 to 256 bytes per endpoint and per VIP, 2 bytes per bucket (1,009 to 409,609 buckets, common/model/maglev.h), 12 bytes
-// per DIP. 20,000 endpoints of 10 DIPs: 51 MB.
+// A bucket that had other owners before the present one is flagged (mux/core/endpoint_table.h): its packets ask for a pin first.
+// Memory: 128 to 256 bytes per endpoint and per VIP, 2 bytes per bucket (1,009 to 516,608 buckets, common/model/maglev.h), 12 bytes
+// per DIP, and 20 per DIP and generation. 20,000 endpoints of 10 DIPs: 51 MB; with 3 generations each: 61 MB.
 // Threads: built and destroyed on the control thread; read by any worker between two quiescent states.
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "common/base/error.h"
 #include "common/model/store.h"
 #include "common/packet/encap.h"
+#include "mux/core/endpoint_table.h"
+#include "mux/core/pin_senders.h"
 #include "mux/core/snat_map.h"
 #include "mux/core/vip_slots.h"
 
 #define VIP_LINE_ENTRIES 2
 #define ENDPOINT_PORT_BINS 8192
+#define NOT_A_DIP UINT32_MAX
 
 struct vip_entry {
 	uint64_t key; // vip_key() or vip_own_key(); 0: free
-	const uint16_t *owners; // bucket -> index into templates; NULL in the entry of the VIP itself
+	const uint16_t *owners; // bucket -> index into templates, and the flag; NULL in the entry of the VIP itself
 	union {
-		const struct encap_template *templates; // of an endpoint: one per DIP
+		const struct encap_template *templates; // of an endpoint: the items of its struct dip_templates
 		const struct snat_map *snat; // of the VIP itself; NULL when it has no SNAT DIPs
 	};
 	uint32_t n_buckets;
@@ -41,8 +47,6 @@ struct vip_line {
 
 _Static_assert(sizeof(struct vip_line) == 64, "an entry is half a cache line");
 
-struct endpoint_table;
-
 struct mux_tables {
 	uint64_t hash_seed;
 	struct encap_template to_dip; // the outer header to a DIP that is not known yet: see encap_template_to
@@ -53,6 +57,11 @@ struct mux_tables {
 	uint32_t n_endpoints;
 	struct endpoint_table **endpoints; // in the order of the store; shared with other snapshots
 	uint32_t n_rebuilt; // bucket tables that had to be made: what the change cost
+	uint32_t n_with_history; // endpoints with flagged buckets
+	uint64_t n_flagged; // buckets
+	uint64_t cluster_id;
+	uint8_t pin_key[PIN_KEY_BYTES];
+	struct pin_senders *pin_senders;
 };
 
 // What tables are made from.
@@ -62,7 +71,7 @@ struct mux_tables_sources {
 	const struct vip_slots *slots; // updated from this store
 	const struct snat_maps *snat; // made for this store; they outlive the tables
 	const struct mux_tables
-		*before; // the present snapshot, whose bucket tables are shared where sets are equal; NULL: none
+		*before; // the present snapshot, whose bucket tables are shared where sets and histories are equal; NULL: none
 };
 
 // Tables for the store's VIPs; `before` stays as it is. ERR_NO_MEMORY; ERR_INVALID when the store holds no cluster object yet.
@@ -126,4 +135,18 @@ static inline const struct vip_entry *vip_lookup_key(const struct mux_tables *t,
 static inline const struct vip_entry *vip_lookup(const struct mux_tables *t, be32 vip, be16 port, uint8_t protocol)
 {
 	return vip_lookup_key(t, protocol == 0 ? vip_own_key(vip) : vip_key(vip, port, protocol));
+}
+
+// All templates of an endpoint.
+static inline const struct dip_templates *vip_entry_templates(const struct vip_entry *e)
+{
+	return (const struct dip_templates *)((const char *)e->templates - offsetof(struct dip_templates, items));
+}
+
+// Where they have a DIP that packets may be pinned to; NOT_A_DIP when they have not.
+uint32_t vip_entry_lookup_dip(const struct vip_entry *e, be32 dip);
+
+static inline bool vip_entry_has_dip_at(const struct vip_entry *e, be32 dip, uint32_t at)
+{
+	return at < vip_entry_templates(e)->n && e->templates[at].dst == dip;
 }

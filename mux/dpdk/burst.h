@@ -14,7 +14,7 @@ struct burst_out {
 	uint16_t n_drop;
 	struct rte_mbuf *uplink[BURST_MAX];
 	struct rte_mbuf *tap[BURST_MAX];
-	struct rte_mbuf *drop[BURST_MAX];
+	struct rte_mbuf *drop[BURST_MAX]; // and those that were for the worker itself
 };
 
 // Sorts n buffers (single-segment, up to BURST_MAX) by verdict; their data follows what the core made of the frames. The
@@ -46,8 +46,10 @@ static inline void burst_process(struct mux_worker *w, const struct mux_tables *
 		m->pkt_len = len;
 		if (__builtin_expect(frames[i].verdict == MUX_TO_UPLINK, 1))
 			*uplink++ = m;
-		else
+		else if (frames[i].verdict == MUX_TO_TAP)
 			out->tap[n_tap++] = m;
+		else
+			out->drop[n_drop++] = m;
 	}
 	out->n_uplink = (uint16_t)(uplink - out->uplink);
 	out->n_tap = n_tap;

@@ -132,6 +132,9 @@ static struct vip_config *parse_vip(struct words *w)
 	struct vip_config *vip = memory_array(1, sizeof *vip);
 	vip->vip = addr_of(next(w));
 	next_text(w, vip->tenant, sizeof vip->tenant);
+	uint64_t drain_s;
+	if (take_option(w, "drain_s", &drain_s))
+		vip->drain_s = (uint32_t)drain_s;
 	while (strcmp(peek(w), ";") != 0) {
 		const char *name = next(w);
 		if (strcmp(name, ",") == 0)
@@ -213,12 +216,20 @@ static bool parse_op(struct words *w, const char *word, struct snat_op_list *ops
 
 static enum object_kind parse_kind(const char *word)
 {
-	static const char *const names[] = { "", "cluster", "vip", "mux", "host", "dip", "settings" };
-	for (int i = 1; i < 7; i++)
+	static const char *const names[] = { "", "cluster", "vip", "mux", "host", "dip", "settings", "history", "drain" };
+	for (int i = 1; i < 9; i++)
 		if (strcmp(names[i], word) == 0)
 			return (enum object_kind)i;
 	CHECK(!"a kind of object");
 	return OBJECT_CLUSTER;
+}
+
+static void parse_drain(struct words *w, const char *dip, struct change *c)
+{
+	struct ip_addr addr = addr_of(dip);
+	c->key = object_key_of_addr(OBJECT_DRAIN, &addr);
+	if (!ends_list(w))
+		next_text(w, c->key.name, sizeof c->key.name);
 }
 
 static void parse_delete(struct words *w, enum object_kind kind, struct change *c)
@@ -229,7 +240,9 @@ static void parse_delete(struct words *w, enum object_kind kind, struct change *
 		return;
 	}
 	const char *word = next(w);
-	if (kind == OBJECT_VIP || kind == OBJECT_DIP) {
+	if (kind == OBJECT_DRAIN) {
+		parse_drain(w, word, c);
+	} else if (kind == OBJECT_VIP || kind == OBJECT_DIP || kind == OBJECT_HISTORY) {
 		struct ip_addr addr = addr_of(word);
 		c->key = object_key_of_addr(kind, &addr);
 	} else {
@@ -239,11 +252,14 @@ static void parse_delete(struct words *w, enum object_kind kind, struct change *
 
 static void parse_put(struct words *w, enum object_kind kind, struct change *c)
 {
+	uint64_t key;
 	switch (kind) {
 	case OBJECT_CLUSTER:
 		c->key.kind = kind;
 		c->cluster.cluster_id = number(next(w));
 		c->cluster.hash_seed = c->cluster.cluster_id * 3;
+		if (take_option(w, "key", &key))
+			c->cluster.pin_key[0] = (uint8_t)key;
 		break;
 	case OBJECT_VIP:
 		c->vip = parse_vip(w);
@@ -262,6 +278,8 @@ static void parse_put(struct words *w, enum object_kind kind, struct change *c)
 		c->key.kind = kind;
 		parse_settings(w, &c->settings);
 		break;
+	case OBJECT_DRAIN: parse_drain(w, next(w), c); break;
+	case OBJECT_HISTORY: CHECK(!"a history, which is the managers' own"); break;
 	}
 }
 
@@ -303,8 +321,8 @@ struct vip_config *vip_of(const char *text)
 	return vip;
 }
 
-static int apply_at(struct cluster_state *s, uint64_t time_ms, const char *text, struct apply_result *ret_result,
-                    struct error *err)
+int apply_text_at(struct cluster_state *s, uint64_t time_ms, const char *text, struct apply_result *ret_result,
+                  struct error *err)
 {
 	struct state_command command = command_of(time_ms, text);
 	memset(err, 0, sizeof *err);
@@ -315,7 +333,7 @@ static int apply_at(struct cluster_state *s, uint64_t time_ms, const char *text,
 
 int apply_text(struct cluster_state *s, const char *command, struct apply_result *ret_result, struct error *err)
 {
-	int code = apply_at(s, TEST_TIME_MS, command, ret_result, err);
+	int code = apply_text_at(s, TEST_TIME_MS, command, ret_result, err);
 	CHECK(code != 0 || ret_result->outcomes.n == 0);
 	return code;
 }
@@ -325,7 +343,7 @@ struct apply_result must_apply_at(struct cluster_state *s, uint64_t time_ms, con
 {
 	struct apply_result result;
 	struct error err;
-	if (apply_at(s, time_ms, command, &result, &err) != 0) {
+	if (apply_text_at(s, time_ms, command, &result, &err) != 0) {
 		fprintf(stderr, "%s: %s\n", command, err.text);
 		abort();
 	}

@@ -3,8 +3,11 @@
 //   cluster 7 | mux mux1 10.0.0.31 | host host1 10.0.0.21 | dip 10.1.1.11 host1 vm1 if1 02:00:00:00:00:01
 //   vip 203.0.113.10 shop web tcp 80 10.1.1.11:8080*2 10.1.2.11:8080 , snat 10.1.1.11
 //   vip 203.0.113.10 shop snat size=16 first=2048 prealloc=0 max=64 idle=60 10.1.1.11   (what is not named is the default)
+//   vip 203.0.113.10 shop drain_s=60 web tcp 80 10.1.1.11:8080
+//   drain 10.1.1.11 | drain 10.1.1.11 203.0.113.10        (of all its VIPs, of one)
+//   cluster 7 key=5                         (the first byte of the pin key)
 //   settings 60 log=600 gone=10 rate=5      (the quarantine, seconds; what is not named is the default)
-//   -mux mux1 | -host host1 | -dip 10.1.1.11 | -vip 203.0.113.10                        (deletes)
+//   -mux mux1 | -host host1 | -dip 10.1.1.11 | -vip 203.0.113.10 | -drain 10.1.1.11     (deletes)
 //   request 10.1.1.11 7 16                          (seq 7, 16 ports)
 //   return 10.1.1.11 203.0.113.10:1024 5            (epoch 5)
 //   revoke 203.0.113.10:1024 | revoke 10.1.1.11     (operations on leases, after all changes of the command)
@@ -29,6 +32,10 @@ struct vip_config *vip_of(const char *text);
 
 // Applies a command without operations; the result of cluster_state_apply.
 int apply_text(struct cluster_state *s, const char *command, struct apply_result *ret_result, struct error *err);
+
+// The same at a time; operations are fine, and *ret_result is for apply_result_fini on success.
+int apply_text_at(struct cluster_state *s, uint64_t time_ms, const char *command, struct apply_result *ret_result,
+                  struct error *err);
 
 // Applies a command that must be accepted.
 void must_apply(struct cluster_state *s, const char *command);

@@ -79,12 +79,32 @@ static void node_receive(struct node *n)
 	ck_assert_int_eq(distribution_on_ack(&n->d, u->to_version, u->lease_version, &err), 0);
 }
 
-static bool host_holds(const char *host, const struct vip_config *vip)
+static bool host_holds(const char *host, const struct ip_addr *addr)
 {
-	for (uint32_t i = 0; i < state.store.dips.n; i++)
-		if (strcmp(store_dip(&state.store, i)->host, host) == 0 &&
-		    vip_config_has_dip(vip, &store_dip(&state.store, i)->dip))
+	const struct vip_config *vip = store_lookup_vip(&state.store, addr);
+	const struct vip_history *history = store_lookup_history(&state.store, addr);
+	for (uint32_t i = 0; i < state.store.dips.n; i++) {
+		const struct dip_info *dip = store_dip(&state.store, i);
+		if (strcmp(dip->host, host) == 0 &&
+		    (vip_config_has_dip(vip, &dip->dip) || (history != NULL && vip_history_has_dip(history, &dip->dip))))
 			return true;
+	}
+	return false;
+}
+
+static bool node_wants(const struct node *n, const struct change *c)
+{
+	bool is_agent = n->audience == AUDIENCE_AGENT;
+	switch (c->key.kind) {
+	case OBJECT_CLUSTER:
+	case OBJECT_SETTINGS:
+	case OBJECT_MUX:
+	case OBJECT_HOST: return true;
+	case OBJECT_VIP:
+	case OBJECT_HISTORY: return !is_agent || host_holds(n->name, &c->key.addr);
+	case OBJECT_DIP: return is_agent && strcmp(c->dip.host, n->name) == 0;
+	case OBJECT_DRAIN: break;
+	}
 	return false;
 }
 
@@ -92,17 +112,11 @@ static bool host_holds(const char *host, const struct vip_config *vip)
 static void collect_wanted(const struct node *n, struct store *wanted)
 {
 	struct change_list all;
-	bool is_agent = n->audience == AUDIENCE_AGENT;
 	store_init(wanted);
 	ck_assert_int_eq(store_get_all(&state.store, &all), 0);
 	for (uint32_t i = 0; i < all.n; i++) {
-		struct change *c = &all.items[i];
-		bool is_wanted = c->key.kind == OBJECT_CLUSTER || c->key.kind == OBJECT_MUX ||
-		                 (c->key.kind == OBJECT_HOST && is_agent) ||
-		                 (c->key.kind == OBJECT_VIP && (!is_agent || host_holds(n->name, c->vip))) ||
-		                 (c->key.kind == OBJECT_DIP && is_agent && strcmp(c->dip.host, n->name) == 0);
-		if (is_wanted)
-			ck_assert_int_eq(store_apply(wanted, c), 0);
+		if (node_wants(n, &all.items[i]))
+			ck_assert_int_eq(store_apply(wanted, &all.items[i]), 0);
 	}
 	wanted->version = state.store.version;
 	change_list_fini(&all);
@@ -146,6 +160,62 @@ START_TEST(an_agent_learns_of_a_vip_when_one_of_its_dips_is_attached_and_forgets
 	ck_assert_ptr_null(store_lookup_vip(&agent.store, &vip));
 	ck_assert_uint_eq(agent.n_snapshots, 1);
 	node_end(&agent);
+	cluster_state_fini(&state);
+}
+END_TEST
+
+START_TEST(an_agent_that_held_a_dip_keeps_the_vip_and_its_history_until_it_is_forgotten)
+{
+	struct node agent, mux;
+	struct ip_addr vip = addr_of("203.0.113.10");
+	begin();
+	must_apply(&state, "dip 10.1.1.11 host1 vm1 if1 02:00:00:00:00:01 ; dip 10.1.1.12 host2 vm2 if1 02:00:00:00:00:02");
+	must_apply(&state, "vip 203.0.113.10 shop drain_s=60 web tcp 80 10.1.1.11:80 10.1.1.12:80");
+	node_begin(&agent, AUDIENCE_AGENT, "host1");
+	node_begin(&mux, AUDIENCE_MUX, "mux1");
+	check_converged(&agent);
+	check_converged(&mux);
+	must_apply(&state, "vip 203.0.113.10 shop drain_s=60 web tcp 80 10.1.1.12:80");
+	check_converged(&agent);
+	check_converged(&mux);
+	ck_assert_ptr_nonnull(store_lookup_vip(&agent.store, &vip));
+	ck_assert_ptr_nonnull(store_lookup_history(&agent.store, &vip));
+	must_apply(&state, "-dip 10.1.1.11"); // it is gone: nobody there can know a connection
+	check_converged(&agent);
+	check_converged(&mux);
+	ck_assert_ptr_null(store_lookup_vip(&agent.store, &vip));
+	ck_assert_ptr_null(store_lookup_history(&agent.store, &vip));
+	ck_assert_uint_eq(store_lookup_history(&mux.store, &vip)->n_gone, 1);
+	must_apply(&state, "dip 10.1.1.11 host1 vm1 if1 02:00:00:00:00:01"); // it is back
+	check_converged(&agent);
+	check_converged(&mux);
+	ck_assert_ptr_nonnull(store_lookup_history(&agent.store, &vip));
+	ck_assert_uint_eq(store_lookup_history(&mux.store, &vip)->n_gone, 0);
+	(void)must_apply_at(&state, TEST_TIME_MS + 60000, "", NULL);
+	check_converged(&agent);
+	check_converged(&mux);
+	ck_assert_ptr_null(store_lookup_vip(&agent.store, &vip));
+	ck_assert_ptr_null(store_lookup_history(&mux.store, &vip));
+	ck_assert_uint_eq(agent.n_snapshots, 1);
+	node_end(&agent);
+	node_end(&mux);
+	cluster_state_fini(&state);
+}
+END_TEST
+
+START_TEST(drains_are_told_to_nobody_as_such)
+{
+	struct node mux;
+	struct ip_addr vip = addr_of("203.0.113.10");
+	begin();
+	must_apply(&state, "vip 203.0.113.10 shop web tcp 80 10.1.1.11:80 10.1.1.12:80");
+	node_begin(&mux, AUDIENCE_MUX, "mux1");
+	check_converged(&mux);
+	must_apply(&state, "drain 10.1.1.11");
+	check_converged(&mux);
+	ck_assert_uint_eq(mux.store.drains.n, 0);
+	ck_assert_uint_eq(endpoint_history_present(store_lookup_history(&mux.store, &vip)->endpoints)->n_members, 1);
+	node_end(&mux);
 	cluster_state_fini(&state);
 }
 END_TEST
@@ -251,16 +321,22 @@ static unsigned pick(unsigned *seed, unsigned n)
 // Some are refused, which is fine.
 static void random_command(unsigned *seed)
 {
+	static uint64_t now_ms = TEST_TIME_MS;
+	now_ms += pick(seed, 20000);
 	char text[512];
 	struct apply_result result;
 	struct error err;
 	unsigned a = pick(seed, 12), b = pick(seed, 12), host = pick(seed, 3);
-	switch (pick(seed, 7)) {
+	switch (pick(seed, 10)) {
 	case 0:
 	case 1:
-		(void)text_format(text, sizeof text, "vip 203.0.113.%u shop web tcp 80 10.1.1.%u:80 , snat 10.1.1.%u",
-		                  pick(seed, 8) + 1, a + 1, b + 1);
+		(void)text_format(text, sizeof text,
+		                  "vip 203.0.113.%u shop drain_s=300 web tcp 80 10.1.1.%u:80 10.1.1.%u:80 , snat 10.1.1.%u",
+		                  pick(seed, 8) + 1, a + 1, (a + 1 + pick(seed, 11)) % 12 + 1, b + 1);
 		break;
+	case 7: (void)text_format(text, sizeof text, "drain 10.1.1.%u", a + 1); break;
+	case 8: (void)text_format(text, sizeof text, "-drain 10.1.1.%u", a + 1); break;
+	case 9: text[0] = '\0'; break;
 	case 2: (void)text_format(text, sizeof text, "-vip 203.0.113.%u", pick(seed, 8) + 1); break;
 	case 3: (void)text_format(text, sizeof text, "-dip 10.1.1.%u", a + 1); break;
 	case 4: (void)text_format(text, sizeof text, "mux mux%u 10.0.0.%u", pick(seed, 3), pick(seed, 100) + 100); break;
@@ -269,7 +345,8 @@ static void random_command(unsigned *seed)
 		                  pick(seed, 9));
 		break;
 	}
-	(void)apply_text(&state, text, &result, &err);
+	if (apply_text_at(&state, now_ms, text, &result, &err) == 0)
+		apply_result_fini(&result);
 }
 
 // A burst that the change log cannot hold.
@@ -324,7 +401,8 @@ START_TEST(whatever_happens_a_subscriber_comes_to_hold_what_is_its_own)
 END_TEST
 
 SUITE_MAIN("distribution", an_agent_learns_of_a_vip_when_one_of_its_dips_is_attached_and_forgets_it_again,
-           a_mux_is_not_troubled_with_dips_that_come_and_go,
+           an_agent_that_held_a_dip_keeps_the_vip_and_its_history_until_it_is_forgotten,
+           drains_are_told_to_nobody_as_such, a_mux_is_not_troubled_with_dips_that_come_and_go,
            changes_while_an_update_is_under_way_go_together_into_the_next,
            a_subscriber_that_holds_the_present_version_is_greeted_without_changes,
            the_version_of_another_cluster_or_of_the_future_is_worth_nothing,

@@ -122,7 +122,9 @@ static bool model_op(struct model *m, const struct op *op)
 	case OBJECT_MUX: return model_put_node(m, op, 0);
 	case OBJECT_HOST: return model_put_node(m, op, 1);
 	case OBJECT_DIP: return model_put_dip(m, op);
-	case OBJECT_SETTINGS: break;
+	case OBJECT_SETTINGS:
+	case OBJECT_HISTORY:
+	case OBJECT_DRAIN: break;
 	}
 	return false;
 }

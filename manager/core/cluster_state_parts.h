@@ -1,0 +1,18 @@
+// What the files of the state machine share. Included by cluster_state*.c only.
+#pragma once
+
+#include "manager/core/cluster_state.h"
+
+// What one command has done so far.
+struct progress {
+	uint64_t now_ms; // the state's time
+	struct change_list undo; // how to take the changes back: the object before each, in their order
+	struct touched_list touched;
+};
+
+// Applies a change to the store and the indexes, without rules. ERR_NO_MEMORY.
+NODISCARD int cluster_state_replace(struct cluster_state *s, struct change *c);
+
+// What follows from the accepted changes for other objects: drains that are of nothing any more vanish, generations begin, and
+// older ones expire. All keys that it changes are touched. ERR_NO_MEMORY: the state is of no use any more.
+NODISCARD int cluster_state_follow(struct cluster_state *s, bool is_empty, struct progress *p);
