@@ -38,6 +38,7 @@
 #include "hostagent/core/flow_table.h"
 #include "hostagent/core/pins.h"
 #include "hostagent/core/snat.h"
+#include "hostagent/core/strays.h"
 
 #define AGENT_BURST 32
 #define AGENT_HEADROOM 64
@@ -88,7 +89,6 @@ struct agent_packet {
 	uint32_t candidate; // of the flow table's second stage
 	uint64_t hash;
 	be32 dip; // inbound: the outer destination, or the plain one
-	be16 mark; // inbound: the outer Identification, a hop mark (chain.h)
 	const struct agent_endpoint *endpoint; // inbound, of what will be a new flow; and the hash of its reply key
 	uint64_t reply_hash;
 };
@@ -110,6 +110,7 @@ struct agent {
 	struct mono_time now;
 	struct token_bucket chain_limit;
 	struct pins pins;
+	struct strays strays;
 	struct dip_flows dip_flows;
 	bool port_is_open[AGENT_PORTS_MAX];
 };

@@ -54,7 +54,6 @@ COLD_PATH static void on_encapsulated_icmp(struct agent *a, struct agent_packet 
 static inline void on_encapsulated(struct agent *a, struct agent_packet *p, const struct parsed *outer)
 {
 	struct parsed ip;
-	p->mark = ((const struct ip4_header *)(p->frame + outer->l3_off))->id;
 	if (!agent_config_is_encap_source(a->config, outer->src)) {
 		verdict_drop(a, p, DROP_ENCAP_SOURCE);
 		return;
@@ -234,7 +233,7 @@ static struct flow_entry *known_flow(struct agent *a, struct agent_packet *p)
 }
 
 // The packet is the VM's by now, addresses and checksums.
-static void deliver(struct agent *a, struct agent_packet *p)
+static inline void deliver(struct agent *a, struct agent_packet *p)
 {
 	if (__builtin_expect(p->ip.tcp_flags & TCP_SYN, 0) && nat_clamp_mss(p->frame, &p->ip, a->settings.mss))
 		counter_add(&a->counters.mss_clamped, 1);
@@ -271,17 +270,45 @@ static enum drop_reason reason_of_no_endpoint(const struct agent *a, const struc
 	return p->ip.protocol == IP_PROTO_ICMP ? DROP_ICMP_UNKNOWN : DROP_ENCAP_NO_ENDPOINT;
 }
 
-// What is not known must be for an endpoint that the DIP serves. A packet from the middle of a connection is adopted when no
-// other host can know it, because the endpoint's DIPs have not changed or because all owners of its bucket were asked; only a
-// RST makes no flow.
-static void deliver_unknown(struct agent *a, struct agent_packet *p)
+// From the middle of a connection, and more than a RST: its flow would be adopted.
+static bool is_adoption(const struct agent_packet *p)
+{
+	return p->ip.protocol == IP_PROTO_TCP && (p->ip.tcp_flags & TCP_RST) == 0 && !tcp_is_syn(p->ip.tcp_flags);
+}
+
+// Is a packet that may belong to another owner of its bucket this DIP's, or one's of this host (p->dip)? When all of them were
+// asked, or when its endpoint's DIPs have not changed, no other host can know it; and it has come for a while (strays.h).
+// False: it has its verdict.
+COLD_PATH static bool belongs_here(struct agent *a, struct agent_packet *p)
 {
 	const struct endpoint_owners *owners =
 		agent_config_lookup_owners(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol);
+	if (owners == NULL && !tcp_is_syn(p->ip.tcp_flags)) // sent by a mux that knows of a change before this agent does?
+		owners = agent_config_find_present(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol);
 	if (owners != NULL && !chained_adopts(a, p, owners))
-		return;
-	if (owners != NULL || p->candidate != FLOW_NO_CANDIDATE) // another DIP; stage 2 expected to find the flow
+		return false;
+	find_endpoint(a, p); // it may be another DIP's by now
+	if (p->endpoint == NULL || !is_adoption(p))
+		return true;
+	if (!strays_note(&a->strays, p->hash, a->now)) {
+		verdict_drop(a, p, DROP_CHAIN_SKEW);
+		return false;
+	}
+	if ((chained_mark(p) & be16_from(CHAIN_MARK)) != 0)
+		counter_add(&a->counters.chain_adopted, 1);
+	return true;
+}
+
+// What is not known must be for an endpoint that the DIP serves. A packet from the middle of a connection may be somebody else's;
+// a SYN only where DIPs have changed. A RST makes no flow.
+static void deliver_unknown(struct agent *a, struct agent_packet *p)
+{
+	if (__builtin_expect(!tcp_is_syn(p->ip.tcp_flags) || a->config->n_owners > 0, 0)) {
+		if (!belongs_here(a, p))
+			return;
+	} else if (p->candidate != FLOW_NO_CANDIDATE) { // stage 2 expected to find the flow
 		find_endpoint(a, p);
+	}
 	if (p->endpoint == NULL) {
 		verdict_drop(a, p, reason_of_no_endpoint(a, p));
 		return;
@@ -316,7 +343,7 @@ static void deliver_inbound(struct agent *a, struct agent_packet *p)
 		return;
 	}
 	flow_entry_touch(&a->flows, flow, FLOW_INBOUND, p->ip.tcp_flags);
-	if (__builtin_expect((p->mark & be16_from(CHAIN_MARK)) != 0, 0))
+	if (__builtin_expect((chained_mark(p) & be16_from(CHAIN_MARK)) != 0, 0))
 		chained_found(a, p, flow);
 	rewrite_inbound(p->frame, &p->ip, flow);
 	deliver(a, p);

@@ -118,7 +118,7 @@ static void flap(struct sim *s, uint32_t n)
 			continue;
 		vm->is_in = false;
 		vm->is_flapping = true;
-		managers_put_vip(s, vm->vip);
+		put_off(s, LATER_VIP, vm->vip, s->now_us);
 		put_off(s, LATER_DIPS_BACK, dip, s->now_us + 300000 + random_below(&s->trouble, 600000));
 	}
 }

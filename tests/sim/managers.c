@@ -4,6 +4,7 @@
 #include "common/base/check.h"
 #include "common/base/memory.h"
 #include "common/model/flow_hash.h"
+#include "manager/core/generations.h"
 #include "tests/sim/sim.h"
 
 #define UPDATE_US 2000 // of the way to a node, at least
@@ -157,7 +158,9 @@ void managers_start(struct sim *s)
 
 void managers_tick(struct sim *s)
 {
-	(void)s;
+	struct state_command command = { 0 };
+	if (has_leader(s) && generations_next_expire_ms(&s->state.store) <= sim_now_ms(s))
+		apply(s, &command);
 }
 
 // ---- Distribution ----
@@ -190,17 +193,48 @@ void managers_push(struct sim *s)
 		push_to(s, node);
 }
 
-// What has happened to histories does not reach the nodes when the run is to show what is without them.
-static void leave_out_histories(const struct sim *s, struct change_list *list)
+// Of all older generations only the last.
+static void shorten(struct vip_history *h)
 {
-	if (s->options.mode == MODE_ANANTA)
+	for (uint32_t i = 0; i < h->n_endpoints; i++) {
+		struct endpoint_history *e = &h->endpoints[i];
+		while (e->n_generations > 2) {
+			memory_free(e->generations[0].members);
+			memmove(e->generations, e->generations + 1, --e->n_generations * sizeof *e->generations);
+		}
+	}
+}
+
+// Histories do not reach the nodes when the run is to show what is without them.
+static bool is_left_out(const struct sim *s, uint32_t node, const struct change *c)
+{
+	bool is_mux = node < s->options.n_muxes;
+	if (c->key.kind != OBJECT_HISTORY)
+		return false;
+	return s->options.mode != MODE_ANANTA ||
+	       (is_mux ? sim_is_sabotaged(s, "no-flags") : sim_is_sabotaged(s, "no-chain"));
+}
+
+static void tamper(const struct sim *s, uint32_t node, struct change *c)
+{
+	if (c->is_delete)
 		return;
+	if (c->key.kind == OBJECT_HISTORY && sim_is_sabotaged(s, "short-history"))
+		shorten(c->history);
+	if (c->key.kind == OBJECT_CLUSTER && node >= s->options.n_muxes && sim_is_sabotaged(s, "other-seed"))
+		c->cluster.hash_seed++;
+}
+
+static void edit_changes(const struct sim *s, uint32_t node, struct change_list *list)
+{
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < list->n; i++) {
-		if (list->items[i].key.kind == OBJECT_HISTORY)
+		if (is_left_out(s, node, &list->items[i])) {
 			change_fini(&list->items[i]);
-		else
-			list->items[n++] = list->items[i];
+			continue;
+		}
+		tamper(s, node, &list->items[i]);
+		list->items[n++] = list->items[i];
 	}
 	list->n = n;
 }
@@ -216,7 +250,7 @@ void managers_on_update(struct sim *s, uint32_t node)
 		return;
 	}
 	struct distribution_update *u = &sub->update;
-	leave_out_histories(s, &u->changes);
+	edit_changes(s, node, &u->changes);
 	CHECK(store_apply_update(store_of(s, node), &u->changes, u->from_version == 0, u->to_version) == 0);
 	uint64_t version = u->to_version;
 	uint64_t lease_version = u->lease_version;

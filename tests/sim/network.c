@@ -1,4 +1,8 @@
 // Links that delay, lose, double and reorder; routers that spread packets over the muxes that announce.
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/memory.h"
 #include "common/model/flow_hash.h"
 #include "tests/sim/sim.h"
 
@@ -60,12 +64,45 @@ void network_by_address(struct sim *s, struct packet *p)
 {
 	const uint8_t *ip = packet_frame(p) + ETH_BYTES;
 	uint32_t dst = be32_to(load32(ip + 16));
+	if (p->is_detoured && sim_is_sabotaged(s, "lost-chain")) {
+		lose(s, p);
+		return;
+	}
 	if (dst - DIP_BASE < s->options.n_dips)
 		network_to(s, p, AT_HOST, s->vms[dst - DIP_BASE].host);
 	else if (dst - CLIENT_BASE < 1u << 22)
 		network_to(s, p, AT_CLIENT, 0);
 	else
 		lose(s, p);
+}
+
+static uint32_t take_pin_frame(struct sim *s)
+{
+	uint32_t i = s->free_pin_frame;
+	if (i != NONE) {
+		s->free_pin_frame = s->pin_frames[i].next_free;
+		return i;
+	}
+	if (s->n_pin_frames == s->pin_frames_capacity) {
+		s->pin_frames_capacity = s->pin_frames_capacity == 0 ? 256 : s->pin_frames_capacity * 2;
+		s->pin_frames = memory_resize(s->pin_frames, s->pin_frames_capacity, sizeof *s->pin_frames);
+		CHECK(s->pin_frames != NULL);
+	}
+	return s->n_pin_frames++;
+}
+
+void network_pins(struct sim *s, uint32_t mux, const uint8_t *frame, uint32_t n_bytes)
+{
+	if (random_hits(&s->net, s->options.loss)) {
+		s->stats.lost++;
+		return;
+	}
+	uint32_t i = take_pin_frame(s);
+	struct pin_frame *f = &s->pin_frames[i];
+	f->mux = mux;
+	f->n_bytes = n_bytes;
+	memcpy(f->bytes, frame, n_bytes);
+	sim_at(s, s->now_us + link_delay(s, s->options.delay_us), EVENT_PINS, i);
 }
 
 static bool mux_announces(const struct sim *s, uint32_t mux)

@@ -121,14 +121,14 @@ static const char help[] =
 	"  the world:        --muxes N  --hosts N  --dips N  --vips N  --routers N\n"
 	"  connections:      --connections N  --udp PERCENT  --seconds S  --lifetime MIN:MAX  --patience S\n"
 	"  links:            --delay US  --client-delay US  --jitter US  --loss P  --duplicate P  --reorder P   (P: 0 to "
-    "1)\n"
-	"  configuration:    --skew S  --detect S  --drain S  --out PERCENT\n"
+	"1)\n"
+	"  configuration:    --skew S  --detect S  --drain S  --out PERCENT  --max-pins N\n"
 	"  looking closer:   --trace N (the first N broken connections)  --follow CONNECTION\n"
 	"  --sabotage WHAT:  a mechanism is broken on purpose, to see that it is noticed (docs/simulator.md)\n"
 	"PLAN: none, trouble, muxes, dips, drain, flap, weights, hosts, agents, agents-lose, leader, late, storm, or a "
-    "list\n"
+	"list\n"
 	"      ACTION[=N[%]][@PERIOD_S[+FIRST_S]],... of mux-kill mux-hang dips drain flap weights host-kill "
-    "agent-restart\n"
+	"agent-restart\n"
 	"      agent-lose leader late\n"
 	"Exit code: 0, or 1 when a connection was broken.\n";
 
@@ -215,6 +215,7 @@ enum option_id {
 	OPT_LOSS,
 	OPT_DUPLICATE,
 	OPT_REORDER,
+	OPT_MAX_PINS,
 	OPT_CHURN,
 	OPT_TRACE,
 	OPT_FOLLOW,
@@ -246,6 +247,7 @@ static const struct option table[] = {
 	{ "loss", required_argument, NULL, OPT_LOSS },
 	{ "duplicate", required_argument, NULL, OPT_DUPLICATE },
 	{ "reorder", required_argument, NULL, OPT_REORDER },
+	{ "max-pins", required_argument, NULL, OPT_MAX_PINS },
 	{ "churn", required_argument, NULL, OPT_CHURN },
 	{ "trace", required_argument, NULL, OPT_TRACE },
 	{ "follow", required_argument, NULL, OPT_FOLLOW },
@@ -282,6 +284,7 @@ static bool take_link(struct sim_options *o, int id, const char *text)
 	case OPT_SKEW: o->skew_s = seconds("skew", text); return true;
 	case OPT_DETECT: o->detect_s = seconds("detect", text); return true;
 	case OPT_DRAIN: o->drain_s = number("drain", text, 1, 30 * 86400); return true;
+	case OPT_MAX_PINS: o->max_pins = number("max-pins", text, 0, 1u << 24); return true;
 	case OPT_DELAY: o->delay_us = number("delay", text, 1, 10000000); return true;
 	case OPT_CLIENT_DELAY: o->client_delay_us = number("client-delay", text, 1, 10000000); return true;
 	case OPT_JITTER: o->jitter_us = number("jitter", text, 0, 10000000); return true;
@@ -329,6 +332,7 @@ void sim_options_parse(int argc, char **argv, struct sim_options *ret_options)
 		.client_delay_us = 5000,
 		.jitter_us = 50,
 		.drain_s = 3600,
+		.max_pins = 262144,
 		.follow = UINT32_MAX,
 		.churn_text = "none",
 		.sabotage = "",

@@ -60,6 +60,7 @@ struct sim_options {
 	uint32_t duplicate;
 	uint32_t reorder; // late by up to 20 jitters
 	uint32_t drain_s;
+	uint32_t max_pins; // of a mux; 0: none
 	uint32_t n_trace; // of the first broken connections
 	uint32_t follow; // this connection is traced in any case; UINT32_MAX: none
 	bool json;

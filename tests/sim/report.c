@@ -26,9 +26,12 @@ uint64_t report_broken(const struct sim *s)
 	X(detours_moved, "of them: of connections that moved")                                    \
 	X(hops, "hops that these took")                                                           \
 	X(adopted, "flows that agents adopted in the middle of a connection")                     \
-	X(pins_sent, "pins that agents sent, to all muxes together")                              \
-	X(pins_taken, "of them: taken by a mux")                                                  \
-	X(pins_refused, "of them: refused by a mux")                                              \
+	X(chain_adopted, "of them: at the end of a chain")                                        \
+	X(drops_skew, "packets that agents dropped because their views of the owners differed")   \
+	X(pins_sent, "pins that agents sent, each to all muxes")                                  \
+	X(pins_taken, "pins that muxes took")                                                     \
+	X(pin_hits, "packets that muxes sent by a pin")                                           \
+	X(pins_refused, "datagrams of pins that muxes refused")                                   \
 	X(generations, "changes of the configuration")                                            \
 	X(commands_refused, "of them: refused by the managers")                                   \
 	X(mux_kills, "muxes killed")                                                              \

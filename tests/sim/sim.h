@@ -13,11 +13,10 @@
 // One thread; the only clock is sim->now_us, the only randomness the streams below. A run is a function of its options.
 #pragma once
 
-#include "common/model/history.h"
-#include "hostagent/core/agent.h"
+#include "common/base/mono.h"
+#include "common/packet/pin.h"
 #include "manager/core/cluster_state.h"
 #include "manager/core/distribution.h"
-#include "mux/core/pipeline.h"
 #include "tests/sim/options.h"
 #include "tests/sim/queue.h"
 #include "tests/sim/random.h"
@@ -53,7 +52,8 @@ enum event_kind {
 	EVENT_LATER, // what a churn action put off
 	EVENT_TICK, // every 100 ms: agents expire flows
 	EVENT_LEADER, // a manager leads again
-	EVENT_PINS, // a datagram of pins
+	EVENT_FLUSH, // of a host: the end of its agent's turn, in which it sends pins
+	EVENT_PINS, // a datagram of pins comes to a mux
 };
 
 #define EVENT_INDEX_BITS 28
@@ -130,6 +130,9 @@ struct subscriber {
 	uint64_t late_us; // by this much
 };
 
+struct mux_core; // the real one, and what it needs: mux.c
+struct host_core; // likewise: host.c
+
 struct sim_mux {
 	char name[NAME_BYTES];
 	be32 address;
@@ -139,12 +142,7 @@ struct sim_mux {
 	uint64_t back_us; // when it comes back after it died; 0: it lives, or stays away
 	struct subscriber subscriber;
 	struct store store;
-	struct mux_worker worker;
-	struct vip_counters *vips;
-	struct vip_slots *slots;
-	struct snat_maps snat;
-	struct mux_tables *tables;
-	uint16_t *chosen; // of MODE_FLOW_TABLE: connection -> DIP + 1
+	struct mux_core *core;
 };
 
 struct sim_host {
@@ -153,12 +151,19 @@ struct sim_host {
 	bool is_alive;
 	uint64_t down_until_us; // the agent restarts
 	bool keeps_flows; // and attaches to the flow table that the one before it left
+	int64_t clock_us; // how far its wall clock is off
 	struct subscriber subscriber;
 	struct store store;
-	struct agent agent;
-	struct agent_config *config;
-	void *block;
-	uint32_t capacity;
+	struct host_core *core;
+};
+
+#define PIN_FRAME_BYTES (ETH_BYTES + IP4_BYTES + 8 + PIN_MESSAGE_BYTES_MAX)
+
+struct pin_frame { // on its way
+	uint32_t mux;
+	uint32_t n_bytes;
+	uint32_t next_free;
+	uint8_t bytes[PIN_FRAME_BYTES];
 };
 
 struct sim_vm { // its index is the DIP's
@@ -206,9 +211,12 @@ struct sim_stats {
 	uint64_t mux_drops;
 	uint64_t agent_drops;
 	uint64_t adopted;
+	uint64_t chain_adopted;
 	uint64_t pins_sent;
 	uint64_t pins_taken;
+	uint64_t pin_hits;
 	uint64_t pins_refused;
+	uint64_t drops_skew; // packets that agents dropped because their views of the owners differed
 	uint64_t generations; // VIP changes that were applied
 	uint64_t commands_refused;
 	uint64_t mux_kills;
@@ -223,6 +231,11 @@ struct sim {
 	struct random config_delays;
 	struct random trouble;
 	struct packet_pool packets;
+
+	uint32_t n_pin_frames;
+	uint32_t pin_frames_capacity;
+	uint32_t free_pin_frame;
+	struct pin_frame *pin_frames;
 
 	struct cluster_state state;
 	uint64_t leaderless_until_us;
@@ -321,6 +334,11 @@ static inline uint64_t sim_now_ms(const struct sim *s)
 	return EPOCH_MS + (s->now_us - START_US) / 1000;
 }
 
+static inline uint64_t sim_wall_us(const struct sim *s)
+{
+	return EPOCH_MS * 1000 + (s->now_us - START_US);
+}
+
 // Nodes, muxes first and then hosts, as events name them.
 static inline uint32_t node_of_host(const struct sim *s, uint32_t host)
 {
@@ -374,6 +392,7 @@ void content_seal(struct content *c);
 void network_from_client(struct sim *s, struct packet *p, uint32_t connection); // to a mux, by a router
 void network_to(struct sim *s, struct packet *p, enum place to, uint32_t idx); // a link
 void network_by_address(struct sim *s, struct packet *p); // where the IP header says: what leaves a mux or host
+void network_pins(struct sim *s, uint32_t mux, const uint8_t *frame, uint32_t n_bytes); // a host's, to a mux
 void network_mux_changed(struct sim *s); // routers will see it
 void network_on_router(struct sim *s, uint32_t router);
 
@@ -394,6 +413,7 @@ void mux_start(struct sim *s, uint32_t mux);
 void mux_kill(struct sim *s, uint32_t mux);
 void mux_use_store(struct sim *s, uint32_t mux);
 void mux_on_packet(struct sim *s, uint32_t mux, struct packet *p);
+void mux_on_pins(struct sim *s, uint32_t pin_frame);
 void mux_free(struct sim *s, uint32_t mux);
 void mux_collect(struct sim *s, uint32_t mux); // its counters into the stats
 
@@ -404,6 +424,7 @@ void host_kill(struct sim *s, uint32_t host);
 void host_use_store(struct sim *s, uint32_t host);
 void host_on_packet(struct sim *s, uint32_t host, struct packet *p);
 void host_from_vm(struct sim *s, uint32_t vm, struct packet *p);
+void host_on_flush(struct sim *s, uint32_t host);
 void host_on_tick(struct sim *s, uint32_t host);
 void host_free(struct sim *s, uint32_t host);
 void host_collect(struct sim *s, uint32_t host); // its counters into the stats
@@ -433,6 +454,8 @@ const char *trace_flags(uint8_t tcp_flags); // "SYN ACK", in memory that the nex
 		if (__builtin_expect((s)->connections[connection].is_followed, 0)) \
 			trace_write(s, connection, __VA_ARGS__);                       \
 	} while (0)
+
+bool sim_is_sabotaged(const struct sim *s, const char *what);
 
 // report.c
 void report_print(const struct sim *s, FILE *out);

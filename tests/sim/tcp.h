@@ -70,6 +70,11 @@ void tcp_on_timeout(struct tcp_end *t, uint64_t now_us);
 // What is to be sent now; false: nothing more.
 bool tcp_next_segment(struct tcp_end *t, uint64_t now_us, struct tcp_segment *ret_segment);
 
+static inline bool tcp_flags_begin(uint8_t flags)
+{
+	return (flags & (TCP_SYN | TCP_ACK)) == TCP_SYN;
+}
+
 // The number of a data segment of this end.
 static inline uint32_t tcp_segment_number(uint32_t iss, uint32_t seq)
 {

@@ -3,6 +3,7 @@
 
 #include "common/base/check.h"
 #include "common/base/memory.h"
+#include "hostagent/core/agent.h"
 #include "tests/sim/sim.h"
 
 #define SYN_TIMEOUTS_MAX 6
@@ -180,7 +181,7 @@ static void on_tcp(struct sim *s, uint32_t connection, uint32_t vm, const struct
 	uint32_t half = find_half(s, connection, vm);
 	if (half != NONE) {
 		on_segment_of(s, half, d);
-	} else if (tcp_is_syn(d->tcp.flags)) {
+	} else if (tcp_flags_begin(d->tcp.flags)) {
 		half = new_half(s, connection, vm);
 		uint64_t iss = hash_mix64(s->options.seed ^ ((uint64_t)connection << 20 | vm));
 		tcp_accept(&s->halves[half].tcp, (uint32_t)iss, &d->tcp, s->now_us);

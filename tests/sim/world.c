@@ -1,10 +1,18 @@
 // Makes the world, and turns its clock.
+#include <string.h>
+
 #include "common/base/check.h"
 #include "common/base/memory.h"
 #include "tests/sim/sim.h"
 
 #define TICK_US 100000u
+#define CLOCK_SKEW_US 5000000u
 #define SETTLE_US 1000000u // from the first configuration to the first connection
+
+bool sim_is_sabotaged(const struct sim *s, const char *what)
+{
+	return strcmp(s->options.sabotage, what) == 0;
+}
 
 static bool plan_has(const struct sim_options *o, enum churn_action action)
 {
@@ -35,6 +43,7 @@ static void make_nodes(struct sim *s)
 	for (uint32_t i = 0; i < s->options.n_hosts; i++) {
 		text_format(s->hosts[i].name, NAME_BYTES, "host%u", i);
 		s->hosts[i].address = be32_from(HOST_BASE + i);
+		s->hosts[i].clock_us = (int64_t)random_below(&s->trouble, 2 * CLOCK_SKEW_US) - (int64_t)CLOCK_SKEW_US;
 	}
 	for (uint32_t i = 0; i < s->options.n_routers; i++)
 		s->routers[i].hash_seed = hash_mix64(s->options.seed * 131 + i);
@@ -57,6 +66,7 @@ struct sim *sim_create(const struct sim_options *options, const uint32_t *follow
 	s->trouble = random_make(options->seed, 3);
 	s->packets.free_head = NONE;
 	s->free_half = NONE;
+	s->free_pin_frame = NONE;
 	s->follow = follow;
 	s->n_follow = n_follow;
 	s->trace = trace;
@@ -92,6 +102,7 @@ void sim_destroy(struct sim *s)
 	memory_free(s->routers);
 	memory_free(s->connections);
 	memory_free(s->halves);
+	memory_free(s->pin_frames);
 	memory_free(s);
 }
 
@@ -159,7 +170,8 @@ static void on_event(struct sim *s, enum event_kind kind, uint32_t idx)
 	case EVENT_LATER: churn_on_later(s, idx); break;
 	case EVENT_TICK: on_tick(s); break;
 	case EVENT_LEADER: on_leader(s); break;
-	case EVENT_PINS: break;
+	case EVENT_FLUSH: host_on_flush(s, idx); break;
+	case EVENT_PINS: mux_on_pins(s, idx); break;
 	}
 }
 
