@@ -117,23 +117,20 @@ APART static uint32_t find_pinned_dip(struct mux_worker *w, const struct vip_ent
 	return at;
 }
 
-// Where a flow goes in a bucket that had other owners than the present one: where it is pinned to, if it is. `s` is its set.
-static inline const struct encap_template *pinned_or_present(struct mux_worker *w, const struct vip_entry *e,
-                                                             uint64_t hash, uint32_t owner, struct pin_set *s,
-                                                             uint64_t *n_hits)
+// Where a flow is pinned to; NULL when it is not. `s` is its set.
+static inline const struct encap_template *find_pin(struct mux_worker *w, const struct vip_entry *e, uint64_t hash,
+                                                    struct pin_set *s)
 {
-	const struct encap_template *present = &e->templates[owner & ~BUCKET_HAD_OTHERS];
 	uint32_t way = pin_set_lookup(s, hash);
 	if (way == PIN_WAYS)
-		return present;
+		return NULL;
 	uint32_t at = s->hints[way];
 	if (__builtin_expect(!vip_entry_has_dip_at(e, s->dips[way], at), 0)) {
 		at = find_pinned_dip(w, e, s, way);
 		if (at == NOT_A_DIP)
-			return present;
+			return NULL;
 	}
 	pin_set_touch(s, way);
-	++*n_hits;
 	return &e->templates[at];
 }
 
@@ -145,13 +142,16 @@ static inline struct pin_set *set_of(const struct pins *pins, uint64_t hash)
 	return pins == NULL ? (struct pin_set *)&no_pins : pins_set_of(pins, hash);
 }
 
+// To the owner of a flow's bucket; where that had other owners, first of all to the DIP that the flow is pinned to.
 static const struct encap_template *template_of(struct mux_worker *w, const struct vip_entry *e, uint64_t hash)
 {
 	uint32_t owner = e->owners[flow_bucket(hash, e->n_buckets)];
 	if ((owner & BUCKET_HAD_OTHERS) == 0)
 		return &e->templates[owner];
+	const struct encap_template *pinned = find_pin(w, e, hash, set_of(w->pins, hash));
 	w->counters.history_packets++;
-	return pinned_or_present(w, e, hash, owner, set_of(w->pins, hash), &w->counters.pin_hits);
+	w->counters.pin_hits += pinned != NULL;
+	return pinned != NULL ? pinned : &e->templates[owner & ~BUCKET_HAD_OTHERS];
 }
 
 static uint64_t hash_of(const struct mux_tables *t, const struct parsed *p)
@@ -345,7 +345,7 @@ void mux_pipeline_one(struct mux_worker *w, const struct mux_tables *tables, str
 // leaves the roads for take_frame, which is the scalar twin: what it would do, the stages do. In stage 3 those packets turn
 // off the main road whose bucket had other owners: their pins are one more line to load, while the others are finished.
 // What is constant for the burst is made before, what is counted is summed up after; both stay in registers.
-// (A gateway whose ARP reply is in this very burst is used from the next one on.)
+// (A gateway whose ARP reply is in this very burst is used from the next one on, and so are pins.)
 
 #define MAIN_PROTOCOLS (1u << IP_PROTO_TCP | 1u << IP_PROTO_UDP) // and those 32 above, which no endpoint has
 #define OTHER_PROTOCOLS (0xe0ull << 32) // in a key: a bit of it is set for those
@@ -617,7 +617,11 @@ APART static void take_history(struct mux_worker *w, const struct gateways *g, c
 		const struct passage *x = h->passages[i];
 		const struct vip_entry *e = x->entry;
 		const uint32_t n_bytes = x->inner_bytes;
-		const struct encap_template *template = pinned_or_present(w, e, x->hash, *x->owner, x->pins, &n_hits);
+		const struct encap_template *template = find_pin(w, e, x->hash, x->pins);
+		if (template != NULL)
+			n_hits++;
+		else
+			template = &e->templates[*x->owner & ~BUCKET_HAD_OTHERS];
 		finish(x->frame, __builtin_expect(n_gateways == 1, 1) ? first_start : g->starts[(uint32_t)x->hash % n_gateways],
 		       template, n_bytes);
 		count_vip(&vips[e->slot], n_bytes);
