@@ -3,6 +3,7 @@
 import argparse
 import contextlib
 import fcntl
+import json
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ sys.dont_write_bytecode = True
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 LAB_TESTS = os.path.join(REPOSITORY, "tests", "lab")
 UNIT_PRESETS = ("debug", "asan")
+SIM_SEEDS = os.path.join(REPOSITORY, "tests", "sim", "seeds.txt")
 FUZZ_RUNS = 50000
 FUZZ_SECONDS = 20
 PROGRAM_TIMEOUT_S = 900
@@ -151,6 +153,55 @@ def run_bench(report, builder, _):
         script_suite(report, "bench", gate)
 
 
+def sim_lines():
+    """(line number, what is expected, options) of each line of tests/sim/seeds.txt."""
+    with open(SIM_SEEDS, encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            words = line.partition("#")[0].split()
+            if words:
+                yield number, words[0], words[1:]
+
+
+def sim_problem(expected, code, said):
+    """What is wrong with the outcome of one run; "" when nothing is."""
+    if code not in (0, 1):
+        return f"exit code {code}\n{said}"
+    run_of = json.loads(said.splitlines()[-1])
+    name, _, bound = expected.partition("<")
+    if name == "whole" and code == 1:
+        return said
+    if name == "breaks" and code == 0:
+        return "nothing broke, and nobody would have noticed\n" + said
+    if name not in ("whole", "breaks"):
+        value = run_of[name.removesuffix(">")]
+        is_right = code == 0 and (value < float(bound) if bound else value > 0)
+        return "" if is_right else f"{name} is {value}\n{said}"
+    return ""
+
+
+def run_sim(report, builder, _):
+    directory = builder.build("release")
+    if directory is None:
+        return
+    program = os.path.join(directory, "ananta-sim")
+    for number, expected, options in sim_lines():
+        name = f"sim: {expected} {' '.join(options)}"
+        if not report.wants(name):
+            continue
+        code, said, seconds = run([program, "--json", *options])
+        problem = sim_problem(expected, code, said)
+        report.add("FAIL" if problem else "ok", name, seconds, f"line {number}: {problem}" if problem else "")
+    run_sim_twice(report, program)
+
+
+def run_sim_twice(report, program):
+    options = ["--connections", "1500", "--seed", "9", "--churn", "storm", "--loss", "0.01", "--duplicate", "0.01", "--follow", "17"]
+    first, again, other = (run([program, *more, *options]) for more in ([], [], ["--skew", "2"]))
+    is_same = first[:2] == again[:2] and first[0] in (0, 1) and "connection 17" in first[1]
+    report.add("ok" if is_same else "FAIL", "sim: the same seed gives the same bytes", first[2] + again[2])
+    report.add("ok" if other[1] != first[1] else "FAIL", "sim: other options give other bytes", other[2])
+
+
 class LabResult(unittest.TestResult):
     """One line per test, named as the sentence that its method's name is."""
 
@@ -258,6 +309,7 @@ SUITES = {
     "unit": run_unit,
     "fuzz": run_fuzz,
     "bench": run_bench,
+    "sim": run_sim,
     "lab": run_lab,
 }
 

@@ -216,11 +216,13 @@ void host_from_vm(struct sim *s, uint32_t vm, struct packet *p)
 
 // ---- Pins ----
 
-// Pins for another DIP than the one that has the connection: a mistake in any agent.
-static void misdirect(struct agent *a)
+// Pins for another DIP of the VIP than the one that has the connection.
+static void misdirect(const struct sim *s, struct agent *a)
 {
-	for (uint32_t i = 0; i < a->pins.n; i++)
-		a->pins.items[i].dip = be32_from(be32_to(a->pins.items[i].dip) ^ 1);
+	for (uint32_t i = 0; i < a->pins.n; i++) {
+		uint32_t dip = be32_to(a->pins.items[i].dip) - DIP_BASE;
+		a->pins.items[i].dip = dip_address((dip + s->options.n_vips) % s->options.n_dips);
+	}
 }
 
 void host_on_flush(struct sim *s, uint32_t host)
@@ -232,7 +234,7 @@ void host_on_flush(struct sim *s, uint32_t host)
 	if (!host_is_up(s, h))
 		return;
 	if (sim_is_sabotaged(s, "wrong-pins"))
-		misdirect(a);
+		misdirect(s, a);
 	uint32_t n = agent_pins_begin(a, sim_wall_us(s) + (uint64_t)h->clock_us);
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t n_bytes = agent_pins_write(a, i, frame);

@@ -193,35 +193,37 @@ void managers_push(struct sim *s)
 		push_to(s, node);
 }
 
-// Of all older generations only the last.
-static void shorten(struct vip_history *h)
+// Only the last generations stay.
+static void shorten(struct vip_history *h, uint32_t n_generations)
 {
 	for (uint32_t i = 0; i < h->n_endpoints; i++) {
 		struct endpoint_history *e = &h->endpoints[i];
-		while (e->n_generations > 2) {
+		while (e->n_generations > n_generations) {
 			memory_free(e->generations[0].members);
 			memmove(e->generations, e->generations + 1, --e->n_generations * sizeof *e->generations);
 		}
 	}
 }
 
-// Histories do not reach the nodes when the run is to show what is without them.
+// Histories do not reach the agents when the run is to show what is without them.
 static bool is_left_out(const struct sim *s, uint32_t node, const struct change *c)
 {
-	bool is_mux = node < s->options.n_muxes;
-	if (c->key.kind != OBJECT_HISTORY)
+	if (node < s->options.n_muxes || c->key.kind != OBJECT_HISTORY)
 		return false;
-	return s->options.mode != MODE_ANANTA ||
-	       (is_mux ? sim_is_sabotaged(s, "no-flags") : sim_is_sabotaged(s, "no-chain"));
+	return s->options.mode != MODE_ANANTA || sim_is_sabotaged(s, "no-chain");
 }
 
 static void tamper(const struct sim *s, uint32_t node, struct change *c)
 {
 	if (c->is_delete)
 		return;
+	bool is_mux = node < s->options.n_muxes;
+	bool has_present_only = is_mux && (s->options.mode != MODE_ANANTA || sim_is_sabotaged(s, "no-flags"));
+	if (c->key.kind == OBJECT_HISTORY && has_present_only)
+		shorten(c->history, 1);
 	if (c->key.kind == OBJECT_HISTORY && sim_is_sabotaged(s, "short-history"))
-		shorten(c->history);
-	if (c->key.kind == OBJECT_CLUSTER && node >= s->options.n_muxes && sim_is_sabotaged(s, "other-seed"))
+		shorten(c->history, 2);
+	if (c->key.kind == OBJECT_CLUSTER && !is_mux && sim_is_sabotaged(s, "other-seed"))
 		c->cluster.hash_seed++;
 }
 
