@@ -33,6 +33,14 @@ struct cluster_info {
 	uint8_t pin_key[PIN_KEY_BYTES]; // agents sign pins with it, muxes check them
 };
 
+static inline bool cluster_info_has_pin_key(const struct cluster_info *c)
+{
+	uint8_t any = 0;
+	for (uint32_t i = 0; i < PIN_KEY_BYTES; i++)
+		any |= c->pin_key[i];
+	return any != 0;
+}
+
 struct node_info { // a mux, or a host with its agent
 	char name[NAME_BYTES];
 	struct ip_addr addr; // the outer source of what it encapsulates

@@ -95,7 +95,7 @@ enum { FIELD_BYTES = 6, DIP_BYTES = 3 * FIELD_BYTES + 16 + 5 + 5, NAME_FIELD_BYT
 
 static size_t history_bytes(const struct vip_history *h)
 {
-	size_t n = h->n_gone * (size_t)(FIELD_BYTES + 16);
+	size_t n = h->n_gone + FIELD_BYTES;
 	for (uint32_t i = 0; i < h->n_endpoints; i++) {
 		n += 6 * FIELD_BYTES;
 		for (uint32_t g = 0; g < h->endpoints[i].n_generations; g++)

@@ -18,10 +18,10 @@ struct addresses {
 	struct ip_addr *items; // sorted, distinct
 };
 
-// The DIPs of all generations.
+// The DIPs of all generations, and those that are gone, which are of them.
 static bool collect_addresses(struct arena *a, const struct vip_history *h, struct addresses *all)
 {
-	size_t n = 0;
+	size_t n = h->n_gone;
 	for (uint32_t i = 0; i < h->n_endpoints; i++)
 		for (uint32_t g = 0; g < h->endpoints[i].n_generations; g++)
 			n += h->endpoints[i].generations[g].n_members;
@@ -34,12 +34,20 @@ static bool collect_addresses(struct arena *a, const struct vip_history *h, stru
 		for (uint32_t g = 0; g < h->endpoints[i].n_generations; g++)
 			for (uint32_t k = 0; k < h->endpoints[i].generations[g].n_members; k++)
 				all->items[n++] = h->endpoints[i].generations[g].members[k].dip;
+	for (uint32_t i = 0; i < h->n_gone; i++)
+		all->items[n++] = h->gone[i];
 	if (n > 0)
 		qsort(all->items, n, sizeof *all->items, compare_addrs);
 	for (size_t i = 0; i < n; i++)
 		if (all->n == 0 || !ip_addr_equal(&all->items[all->n - 1], &all->items[i]))
 			all->items[all->n++] = all->items[i];
 	return true;
+}
+
+static uint32_t index_of(const struct addresses *all, const struct ip_addr *dip)
+{
+	const struct ip_addr *found = bsearch(dip, all->items, all->n, sizeof *all->items, compare_addrs);
+	return (uint32_t)(found - all->items);
 }
 
 static bool fill_generation(struct arena *a, const struct addresses *all, const struct generation *g,
@@ -53,9 +61,7 @@ static bool fill_generation(struct arena *a, const struct addresses *all, const 
 	if (pb->dip == NULL || pb->weight == NULL)
 		return false;
 	for (uint32_t i = 0; i < g->n_members; i++) {
-		const struct ip_addr *found =
-			bsearch(&g->members[i].dip, all->items, all->n, sizeof *all->items, compare_addrs);
-		pb->dip[i] = (uint32_t)(found - all->items);
+		pb->dip[i] = index_of(all, &g->members[i].dip);
 		pb->weight[i] = g->members[i].weight;
 	}
 	return true;
@@ -80,15 +86,30 @@ static bool fill_endpoint(struct arena *a, const struct addresses *all, const st
 	return true;
 }
 
-static bool fill_addrs(struct arena *a, const struct ip_addr *addrs, uint32_t n, size_t *ret_n,
-                       ProtobufCBinaryData **ret_pb)
+static bool fill_addresses(struct arena *a, const struct addresses *all, Ananta__VipHistory *pb)
 {
-	*ret_pb = arena_array(a, n, sizeof **ret_pb);
-	if (*ret_pb == NULL)
+	pb->addresses = arena_array(a, all->n, sizeof *pb->addresses);
+	if (pb->addresses == NULL)
 		return false;
-	*ret_n = n;
-	for (uint32_t i = 0; i < n; i++)
-		(*ret_pb)[i] = pb_from_addr(&addrs[i]);
+	pb->n_addresses = all->n;
+	for (uint32_t i = 0; i < all->n; i++)
+		pb->addresses[i] = pb_from_addr(&all->items[i]);
+	return true;
+}
+
+static bool fill_gone(struct arena *a, const struct addresses *all, const struct vip_history *h, Ananta__VipHistory *pb)
+{
+	if (h->n_gone == 0)
+		return true;
+	pb->gone.len = (all->n + 7) / 8;
+	pb->gone.data = arena_array(a, pb->gone.len, 1);
+	if (pb->gone.data == NULL)
+		return false;
+	memset(pb->gone.data, 0, pb->gone.len);
+	for (uint32_t i = 0; i < h->n_gone; i++) {
+		uint32_t bit = index_of(all, &h->gone[i]);
+		pb->gone.data[bit / 8] |= (uint8_t)(1 << bit % 8);
+	}
 	return true;
 }
 
@@ -103,9 +124,7 @@ Ananta__VipHistory *pb_from_history(struct arena *a, const struct vip_history *h
 	pb->n_endpoints = h->n_endpoints;
 	pb->endpoints = arena_array(a, h->n_endpoints, sizeof *pb->endpoints);
 	Ananta__EndpointHistory *endpoints = arena_array(a, h->n_endpoints, sizeof *endpoints);
-	if (pb->endpoints == NULL || endpoints == NULL ||
-	    !fill_addrs(a, all.items, all.n, &pb->n_addresses, &pb->addresses) ||
-	    !fill_addrs(a, h->gone, h->n_gone, &pb->n_gone, &pb->gone))
+	if (pb->endpoints == NULL || endpoints == NULL || !fill_addresses(a, &all, pb) || !fill_gone(a, &all, h, pb))
 		return NULL;
 	for (uint32_t i = 0; i < h->n_endpoints; i++) {
 		if (!fill_endpoint(a, &all, &h->endpoints[i], &endpoints[i]))
@@ -174,20 +193,30 @@ static int read_endpoint(struct reading *r, const Ananta__EndpointHistory *pb, s
 	return code;
 }
 
+static bool is_gone(const Ananta__VipHistory *pb, size_t address)
+{
+	return address / 8 < pb->gone.len && (pb->gone.data[address / 8] >> address % 8 & 1) != 0;
+}
+
 static int read_gone(struct reading *r, struct vip_history *h)
 {
-	if (r->pb->n_gone > HISTORY_MEMBERS_MAX)
-		return error_set(r->err, ERR_MALFORMED, "more DIPs that are gone than there can be");
-	h->gone = memory_array(r->pb->n_gone, sizeof *h->gone);
+	uint32_t n = 0;
+	for (size_t i = 0; i < r->pb->gone.len * 8; i++)
+		n += is_gone(r->pb, i);
+	h->gone = memory_array(n, sizeof *h->gone);
 	if (h->gone == NULL)
 		return no_memory(r->err);
 	int code = 0;
-	for (size_t i = 0; code == 0 && i < r->pb->n_gone; i++) {
-		code = pb_to_addr(&r->pb->gone[i], &h->gone[i], r->err);
-		if (code == 0 && i > 0 && ip_addr_compare(&h->gone[i - 1], &h->gone[i]) >= 0)
+	for (size_t i = 0; code == 0 && i < r->pb->n_addresses; i++) {
+		if (!is_gone(r->pb, i))
+			continue;
+		code = pb_to_addr(&r->pb->addresses[i], &h->gone[h->n_gone], r->err);
+		if (code == 0 && h->n_gone > 0 && ip_addr_compare(&h->gone[h->n_gone - 1], &h->gone[h->n_gone]) >= 0)
 			code = error_set(r->err, ERR_MALFORMED, "DIPs that are gone are not in order");
+		h->n_gone++;
 	}
-	h->n_gone = (uint32_t)r->pb->n_gone;
+	if (code == 0 && h->n_gone != n)
+		code = error_set(r->err, ERR_MALFORMED, "more DIPs that are gone than there are");
 	return code;
 }
 

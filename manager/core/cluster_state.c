@@ -131,7 +131,8 @@ static bool is_noop(const struct cluster_state *s, const struct change *c)
 	if (c->is_delete)
 		return false;
 	switch (c->key.kind) {
-	case OBJECT_CLUSTER: return s->store.has_cluster;
+	case OBJECT_CLUSTER:
+		return s->store.has_cluster && memcmp(s->store.cluster.pin_key, c->cluster.pin_key, PIN_KEY_BYTES) == 0;
 	case OBJECT_VIP: {
 		const struct vip_config *old = store_lookup_vip(&s->store, &c->key.addr);
 		return old != NULL && vip_config_equal(old, c->vip);
@@ -238,18 +239,19 @@ static int list_snat_vips(const struct cluster_state *s, const struct touched_li
 	return 0;
 }
 
-static bool has_touched_cluster(const struct touched_list *touched)
+static bool has_new_cluster(const struct change_list *undo)
 {
-	for (uint32_t i = 0; i < touched->n; i++)
-		if (touched->items[i].key.kind == OBJECT_CLUSTER)
+	for (uint32_t i = 0; i < undo->n; i++)
+		if (undo->items[i].key.kind == OBJECT_CLUSTER && undo->items[i].is_delete)
 			return true;
 	return false;
 }
 
-static int reconcile_leases(struct cluster_state *s, const struct touched_list *touched)
+static int reconcile_leases(struct cluster_state *s, const struct progress *p)
 {
+	const struct touched_list *touched = &p->touched;
 	struct addr_list vips = { 0 };
-	int code = has_touched_cluster(touched) ? snat_state_reseed(&s->snat, &s->store) : 0;
+	int code = has_new_cluster(&p->undo) ? snat_state_reseed(&s->snat, &s->store) : 0;
 	if (code == 0)
 		code = list_snat_vips(s, touched, &vips);
 	for (uint32_t i = 0; code == 0 && i < vips.n; i++)
@@ -284,7 +286,7 @@ static int apply_rest(struct cluster_state *s, const struct state_command *comma
 	s->store.version += r->is_changed;
 	r->version = s->store.version;
 	log_touched(s, touched);
-	if (reconcile_leases(s, touched) != 0)
+	if (reconcile_leases(s, p) != 0)
 		return ERR_NO_MEMORY;
 	apply_ops(s, &command->ops, &r->outcomes);
 	r->leases_changed = snat_state_end(&s->snat);

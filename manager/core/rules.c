@@ -68,7 +68,8 @@ static int check_cluster(const struct cluster_state *s, const struct change *c, 
 	if (c->cluster.cluster_id == 0)
 		return error_set(err, ERR_INVALID, "cluster.cluster_id: must not be 0");
 	const struct cluster_info *old = &s->store.cluster;
-	bool is_same = old->cluster_id == c->cluster.cluster_id && old->hash_seed == c->cluster.hash_seed;
+	bool is_same = old->cluster_id == c->cluster.cluster_id && old->hash_seed == c->cluster.hash_seed &&
+	               (!cluster_info_has_pin_key(old) || memcmp(old->pin_key, c->cluster.pin_key, PIN_KEY_BYTES) == 0);
 	if (s->store.has_cluster && !is_same)
 		return error_set(err, ERR_CONFLICT, "cluster: is put once and never changed");
 	return 0;

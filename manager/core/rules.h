@@ -1,6 +1,6 @@
 // What a command may do to the state: the rules that need to see other objects, and the call to those that do not.
 //
-//   cluster   put once, never deleted
+//   cluster   put once, never deleted; one from before there were pins may be given its key
 //   settings  cluster_settings_validate; deleting them brings the defaults back
 //   VIP       vip_config_validate; held by one tenant; neither a DIP, nor the address of a mux or host; its DIPs are no VIPs
 //             what is leased stays as it is: range_size and first_port do not change the ranges that are leased, and no endpoint

@@ -298,14 +298,19 @@ static void on_cluster_made(const struct error *err, uint64_t version, void *use
 		log_warn("cluster-not-made", "text=\"%s\"", err->text); // the next leader tries again
 }
 
-// The first leader gives the cluster its identity.
+// The first leader gives the cluster its identity; and, to one from before there were pins, their key.
 static void make_cluster(struct server *s)
 {
+	const struct store *store = &s->machine.state.store;
 	struct change put = { .key.kind = OBJECT_CLUSTER };
 	struct change_list changes = { .n = 1, .capacity = 1, .items = &put };
 	struct error err = { 0 };
 	CHECK(uv_random(NULL, NULL, &put.cluster, sizeof put.cluster, 0, NULL) == 0);
 	put.cluster.cluster_id |= 1; // never 0
+	if (store->has_cluster) {
+		put.cluster.cluster_id = store->cluster.cluster_id;
+		put.cluster.hash_seed = store->cluster.hash_seed;
+	}
 	if (server_propose(s, &changes, NULL, on_cluster_made, s, &err) != 0)
 		on_cluster_made(&err, 0, s);
 }
@@ -316,7 +321,7 @@ static void on_leadership(bool leads, void *user)
 	if (leads) {
 		log_info("became-leader", "replica=%llu term=%llu version=%llu", (unsigned long long)s->config.id,
 		         (unsigned long long)replica_term(s->replica), (unsigned long long)s->machine.state.store.version);
-		if (!s->machine.state.store.has_cluster)
+		if (!cluster_info_has_pin_key(&s->machine.state.store.cluster)) // or there is no cluster yet
 			make_cluster(s);
 		snat_service_begin(s);
 		return;

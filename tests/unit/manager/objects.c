@@ -252,11 +252,14 @@ static void parse_delete(struct words *w, enum object_kind kind, struct change *
 
 static void parse_put(struct words *w, enum object_kind kind, struct change *c)
 {
+	uint64_t key;
 	switch (kind) {
 	case OBJECT_CLUSTER:
 		c->key.kind = kind;
 		c->cluster.cluster_id = number(next(w));
 		c->cluster.hash_seed = c->cluster.cluster_id * 3;
+		if (take_option(w, "key", &key))
+			c->cluster.pin_key[0] = (uint8_t)key;
 		break;
 	case OBJECT_VIP:
 		c->vip = parse_vip(w);

@@ -5,6 +5,7 @@
 //   vip 203.0.113.10 shop snat size=16 first=2048 prealloc=0 max=64 idle=60 10.1.1.11   (what is not named is the default)
 //   vip 203.0.113.10 shop drain_s=60 web tcp 80 10.1.1.11:8080
 //   drain 10.1.1.11 | drain 10.1.1.11 203.0.113.10        (of all its VIPs, of one)
+//   cluster 7 key=5                         (the first byte of the pin key)
 //   settings 60 log=600 gone=10 rate=5      (the quarantine, seconds; what is not named is the default)
 //   -mux mux1 | -host host1 | -dip 10.1.1.11 | -vip 203.0.113.10 | -drain 10.1.1.11     (deletes)
 //   request 10.1.1.11 7 16                          (seq 7, 16 ports)

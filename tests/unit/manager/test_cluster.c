@@ -62,6 +62,43 @@ START_TEST(a_refusal_comes_back_with_its_sentence)
 }
 END_TEST
 
+START_TEST(the_leader_drops_generations_when_their_time_has_come)
+{
+	struct test_node mux;
+	begin(3);
+	struct ip_addr vip = addr_of("203.0.113.10");
+	cluster_must(&cluster, "vip 203.0.113.10 shop drain_s=2 web tcp 80 10.1.1.11:80 10.1.1.12:80");
+	test_node_begin(&mux, &loop, &cluster, ROLE_MUX, "mux1", "10.0.0.31");
+	RUN_UNTIL(&loop, manager_link_is_up(mux.link)); // so that no version is its registration
+	uint64_t version = cluster_must(&cluster, "vip 203.0.113.10 shop drain_s=2 web tcp 80 10.1.1.12:80");
+	RUN_UNTIL(&loop, mux.store.version == version);
+	const struct vip_history *h = store_lookup_history(&mux.store, &vip);
+	ck_assert_ptr_nonnull(h);
+	ck_assert_uint_eq(h->endpoints[0].n_generations, 2);
+	ck_assert_uint_eq(h->n_gone, 2);
+	RUN_UNTIL(&loop, mux.store.version == version + 1);
+	ck_assert_ptr_null(store_lookup_history(&mux.store, &vip));
+	for (uint32_t i = 0; i < 3; i++)
+		cluster_wait_version(&cluster, i, version + 1);
+	test_node_end(&mux);
+	end();
+}
+END_TEST
+
+START_TEST(a_history_is_not_for_clients_to_change)
+{
+	uint64_t version;
+	struct error err;
+	begin(1);
+	ck_assert_int_eq(cluster_command(&cluster, "-history 203.0.113.10", &version, &err), ERR_INVALID);
+	ck_assert_str_eq(err.text, "history: is made by the managers themselves");
+	struct store state = get_state();
+	ck_assert(cluster_info_has_pin_key(&state.cluster));
+	store_fini(&state);
+	end();
+}
+END_TEST
+
 START_TEST(when_the_leader_is_killed_another_leads_with_everything_and_it_catches_up)
 {
 	char command[96];
@@ -322,7 +359,8 @@ START_TEST(a_signal_to_stop_ends_a_manager_with_0)
 END_TEST
 
 SUITE_MAIN("cluster", a_command_is_answered_by_its_version_and_comes_to_every_replica,
-           a_refusal_comes_back_with_its_sentence,
+           a_refusal_comes_back_with_its_sentence, the_leader_drops_generations_when_their_time_has_come,
+           a_history_is_not_for_clients_to_change,
            when_the_leader_is_killed_another_leads_with_everything_and_it_catches_up,
            all_killed_and_started_again_hold_what_was_acknowledged, without_a_majority_a_command_is_not_acknowledged,
            subscribers_follow_every_change_and_every_leader, a_newer_subscription_of_the_same_node_wins,

@@ -246,6 +246,26 @@ START_TEST(a_command_takes_effect_as_a_whole_or_not_at_all)
 }
 END_TEST
 
+START_TEST(a_cluster_without_a_pin_key_is_given_one_once)
+{
+	struct apply_result result;
+	struct error err;
+	begin();
+	must_apply(&state, "request 10.1.1.11 1 16");
+	ck_assert_int_eq(apply_text(&state, "cluster 8 key=5", &result, &err), ERR_CONFLICT);
+	ck_assert_int_eq(apply_text(&state, "cluster 7 key=5", &result, &err), 0);
+	ck_assert(result.is_changed && !result.leases_changed);
+	ck_assert_uint_eq(state.store.cluster.pin_key[0], 5);
+	ck_assert_int_eq(apply_text(&state, "cluster 7 key=5", &result, &err), 0);
+	ck_assert(!result.is_changed);
+	ck_assert_int_eq(apply_text(&state, "cluster 7 key=6", &result, &err), ERR_CONFLICT);
+	ck_assert_int_eq(apply_text(&state, "cluster 7", &result, &err), ERR_CONFLICT);
+	replace_by_snapshot(&state);
+	ck_assert_uint_eq(state.store.cluster.pin_key[0], 5);
+	end();
+}
+END_TEST
+
 START_TEST(a_limit_is_refused_by_its_number)
 {
 	struct apply_result result;
@@ -332,5 +352,6 @@ SUITE_MAIN("cluster_state", what_breaks_a_rule_is_refused_with_the_field_and_cha
            a_change_that_would_pull_a_leased_port_from_under_a_dip_is_refused,
            what_the_rules_allow_makes_one_new_version, what_is_so_already_is_accepted_and_makes_no_version,
            a_vip_written_in_another_order_is_the_same_vip, a_command_takes_effect_as_a_whole_or_not_at_all,
-           a_limit_is_refused_by_its_number, a_snapshot_restores_to_an_equal_state_that_goes_on_alike,
-           a_failed_restore_leaves_the_state_as_it_was, short_memory_is_reported_and_never_crashes)
+           a_cluster_without_a_pin_key_is_given_one_once, a_limit_is_refused_by_its_number,
+           a_snapshot_restores_to_an_equal_state_that_goes_on_alike, a_failed_restore_leaves_the_state_as_it_was,
+           short_memory_is_reported_and_never_crashes)

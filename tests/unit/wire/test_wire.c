@@ -1,5 +1,6 @@
 #include "tests/support/suite.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/memory.h"
@@ -8,13 +9,63 @@
 #include "common/wire/message.h"
 #include "tests/support/vip_builder.h"
 
+// A history of endpoints with as many generations, of members that are all distinct.
+static struct vip_history *history_of(uint32_t n_endpoints, uint32_t n_generations, uint32_t n_members, bool is_v6)
+{
+	uint32_t n = 0;
+	struct vip_history *h = memory_array(1, sizeof *h);
+	h->vip = test_addr(is_v6 ? "2001:db8::10" : "203.0.113.10");
+	h->n_endpoints = n_endpoints;
+	h->endpoints = memory_array(n_endpoints, sizeof *h->endpoints);
+	h->gone = memory_array((size_t)n_endpoints * n_generations * n_members, sizeof *h->gone);
+	for (uint32_t i = 0; i < n_endpoints; i++) {
+		struct endpoint_history *e = &h->endpoints[i];
+		*e = (struct endpoint_history){ .protocol = 6, .port = (uint16_t)(65000 + i), .n_generations = n_generations };
+		e->generations = memory_array(n_generations, sizeof *e->generations);
+		for (uint32_t g = 0; g < n_generations; g++) {
+			struct maglev_member *members = memory_array(n_members, sizeof *members);
+			for (uint32_t k = 0; k < n_members; k++, n++) {
+				members[k].dip = is_v6 ? test_addr("2001:db8:1::") : test_addr("10.0.0.0");
+				members[k].dip.bytes[13] = (uint8_t)(n >> 16);
+				members[k].dip.bytes[14] = (uint8_t)(n >> 8);
+				members[k].dip.bytes[15] = (uint8_t)n;
+				members[k].weight = (uint16_t)(1000 - k % 3);
+				h->gone[n] = members[k].dip;
+			}
+			e->generations[g] =
+				(struct generation){ .since_ms = 1700000000000 + n, .n_members = n_members, .members = members };
+		}
+	}
+	h->n_gone = n;
+	return h;
+}
+
+static struct change put_history(uint32_t n_gone)
+{
+	struct vip_history *h = history_of(2, 3, 2, false);
+	h->n_gone = n_gone;
+	h->endpoints[1].generations[0].since_ms = 0;
+	return (struct change){ .key = object_key_of_addr(OBJECT_HISTORY, &h->vip), .history = h };
+}
+
+static struct change drain(const char *dip, const char *vip, uint64_t since_ms)
+{
+	struct change c = test_delete(OBJECT_DIP, dip);
+	c.key.kind = OBJECT_DRAIN;
+	ck_assert(text_copy(c.key.name, sizeof c.key.name, vip));
+	c.is_delete = since_ms == 0;
+	c.drain.since_ms = since_ms;
+	return c;
+}
+
 // One change of every kind.
 static struct change_list all_kinds(void)
 {
 	unsigned seed = 3;
 	struct change_list list = { 0 };
+	struct ip_addr changes_vip = test_addr("203.0.113.10");
 	struct change changes[] = {
-		{ .key = { .kind = OBJECT_CLUSTER }, .cluster = { 0x1122334455667788ULL, 42 } },
+		{ .key = { .kind = OBJECT_CLUSTER }, .cluster = { 0x1122334455667788ULL, 42, { 1, 0, 3 } } },
 		test_put_vip(test_random_vip(&seed, 10)),
 		test_put_node(OBJECT_MUX, "mux1", "10.0.0.31"),
 		test_put_node(OBJECT_HOST, "host1", "2001:db8::21"),
@@ -25,6 +76,13 @@ static struct change_list all_kinds(void)
 		test_delete(OBJECT_DIP, "10.1.1.12"),
 		{ .key = { .kind = OBJECT_SETTINGS }, .settings = cluster_settings_default() },
 		{ .key = { .kind = OBJECT_SETTINGS }, .is_delete = true },
+		put_history(0),
+		put_history(9),
+		drain("10.1.1.11", "", 1700000000000),
+		drain("10.1.1.11", "203.0.113.10", 1700000000001),
+		drain("10.1.1.11", "203.0.113.10", 0),
+		drain("2001:db8::7", "", 0),
+		{ .key = object_key_of_addr(OBJECT_HISTORY, &changes_vip), .is_delete = true },
 	};
 	for (size_t i = 0; i < sizeof changes / sizeof *changes; i++)
 		ck_assert_int_eq(change_list_append(&list, &changes[i]), 0);
@@ -48,6 +106,8 @@ static void assert_changes_equal(const struct change_list *a, const struct chang
 		case OBJECT_HOST: ck_assert_mem_eq(&x->node, &y->node, sizeof x->node); break;
 		case OBJECT_DIP: ck_assert_mem_eq(&x->dip, &y->dip, sizeof x->dip); break;
 		case OBJECT_SETTINGS: ck_assert(cluster_settings_equal(&x->settings, &y->settings)); break;
+		case OBJECT_HISTORY: ck_assert(vip_history_equal(x->history, y->history)); break;
+		case OBJECT_DRAIN: ck_assert_uint_eq(x->drain.since_ms, y->drain.since_ms); break;
 		}
 	}
 }
@@ -397,6 +457,68 @@ START_TEST(the_estimate_of_a_change_is_never_too_small)
 }
 END_TEST
 
+START_TEST(the_largest_history_fits_into_one_message)
+{
+	// Both have HISTORY_MEMBERS_MAX members; the first has as many generations as there can be.
+	static const uint32_t shapes[][3] = { { 256, 64, 2 }, { 1, 8, 4096 } };
+	for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++) {
+		struct vip_history *h = history_of(shapes[i][0], shapes[i][1], shapes[i][2], true);
+		struct change c = { .key = object_key_of_addr(OBJECT_HISTORY, &h->vip), .history = h };
+		struct message m = { .type = MESSAGE_UPDATE, .update = { .to_version = UINT64_MAX } };
+		ck_assert_uint_eq(h->n_gone, HISTORY_MEMBERS_MAX);
+		ck_assert_int_eq(change_list_append(&m.update.changes, &c), 0);
+		uint8_t *bytes;
+		size_t n;
+		ck_assert_int_eq(message_encode(&m, &bytes, &n), 0);
+		ck_assert_uint_le(n, change_encoded_bytes(&m.update.changes.items[0]) + 64);
+		printf("%u endpoints, %u generations of %u: %zu bytes\n", shapes[i][0], shapes[i][1], shapes[i][2], n);
+		memory_free(bytes);
+		struct message got = sent_and_received(&m);
+		assert_changes_equal(&m.update.changes, &got.update.changes);
+		message_fini(&got);
+		message_fini(&m);
+	}
+}
+END_TEST
+
+START_TEST(a_history_that_cannot_be_is_refused)
+{
+	static const struct {
+		const char *what;
+		uint32_t shape[3];
+		int damage;
+	} rows[] = {
+		{ "a history of 0 generations", { 1, 0, 0 }, 0 },
+		{ "a history of 65 generations", { 1, 65, 1 }, 0 },
+		{ "a history of 257 endpoints", { 257, 1, 1 }, 0 },
+		{ "a generation of 0 DIPs", { 1, 1, 0 }, 0 },
+		{ "a generation of 4097 DIPs", { 1, 1, 4097 }, 0 },
+		{ "a generation of 4096 DIPs", { 1, 9, 4096 }, 0 }, // the ninth
+		{ "a generation whose DIPs are not in order", { 1, 1, 2 }, 1 },
+		{ "a generation with a DIP or weight that cannot be", { 1, 1, 2 }, 2 },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct vip_history *h = history_of(rows[i].shape[0], rows[i].shape[1], rows[i].shape[2], false);
+		struct message m = { .type = MESSAGE_UPDATE };
+		struct change c = { .key = object_key_of_addr(OBJECT_HISTORY, &h->vip), .history = h };
+		struct error err;
+		if (rows[i].damage == 1)
+			h->endpoints[0].generations[0].members[1].dip = h->endpoints[0].generations[0].members[0].dip;
+		else if (rows[i].damage == 2)
+			h->endpoints[0].generations[0].members[1].weight = 1001;
+		ck_assert_int_eq(change_list_append(&m.update.changes, &c), 0);
+		uint8_t *bytes;
+		size_t n;
+		struct message got;
+		ck_assert_int_eq(message_encode(&m, &bytes, &n), 0);
+		ck_assert_int_eq(message_decode(bytes, n, &got, &err), ERR_MALFORMED);
+		ck_assert_msg(strstr(err.text, rows[i].what) != NULL, "%s, not %s", err.text, rows[i].what);
+		memory_free(bytes);
+		message_fini(&m);
+	}
+}
+END_TEST
+
 START_TEST(every_truncation_and_every_damaged_byte_is_refused_or_read_soundly)
 {
 	struct message m = { .type = MESSAGE_UPDATE,
@@ -462,6 +584,6 @@ SUITE_MAIN("wire", commands_and_snapshots_come_back_equal, an_update_comes_back_
            a_subscription_and_a_cluster_reply_come_back_equal, node_statuses_come_back_equal,
            short_messages_come_back_equal, leases_and_operations_come_back_equal,
            the_estimate_of_a_lease_is_never_too_small, a_message_over_the_limit_is_not_made,
-           the_estimate_of_a_change_is_never_too_small,
-           every_truncation_and_every_damaged_byte_is_refused_or_read_soundly,
+           the_estimate_of_a_change_is_never_too_small, the_largest_history_fits_into_one_message,
+           a_history_that_cannot_be_is_refused, every_truncation_and_every_damaged_byte_is_refused_or_read_soundly,
            a_snapshot_of_a_newer_format_is_refused_by_name, messages_are_made_or_refused_when_memory_is_short)
