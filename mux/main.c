@@ -23,6 +23,8 @@ struct program {
 	struct routes routes;
 	struct loop loop;
 	struct vip_counters *vips;
+	struct pins pins;
+	void *pin_sets;
 	struct control *control;
 	uv_loop_t uv;
 	uv_signal_t signals[2];
@@ -69,6 +71,18 @@ static int start_dpdk(struct program *p, struct error *err)
 	return code;
 }
 
+static int make_pins(struct program *p, struct error *err)
+{
+	uint32_t max_pins = p->config.max_pins;
+	if (max_pins == 0)
+		return 0;
+	p->pin_sets = memory_aligned(PINS_ALIGN, pins_memory_bytes(max_pins));
+	if (p->pin_sets == NULL)
+		return error_set(err, ERR_NO_MEMORY, "out of memory for %u pins", max_pins);
+	pins_init(&p->pins, max_pins, p->pin_sets);
+	return 0;
+}
+
 static int start_worker(struct program *p, struct error *err)
 {
 	const struct node_config *node = &p->config.node;
@@ -78,7 +92,10 @@ static int start_worker(struct program *p, struct error *err)
 	p->vips = memory_aligned(64, sizeof *p->vips);
 	if (p->vips == NULL)
 		return error_set(err, ERR_NO_MEMORY, "out of memory");
-	int code = loop_init(&p->loop, &settings, &p->ports.uplink, &p->ports.tap, p->vips, err);
+	int code = make_pins(p, err);
+	struct pins *pins = p->pin_sets != NULL ? &p->pins : NULL;
+	if (code == 0)
+		code = loop_init(&p->loop, &settings, &p->ports.uplink, &p->ports.tap, p->vips, pins, err);
 	if (code != 0)
 		return code;
 	p->loop.sees_own_frames = node->uplink_interface[0] != '\0' && strcmp(node->uplink_driver, "af_packet") == 0;
@@ -112,6 +129,7 @@ static void stop(struct program *p)
 	node_ports_close(&p->ports);
 	dpdk_eal_stop(&p->eal);
 	memory_free(p->vips);
+	memory_free(p->pin_sets);
 }
 
 static int run(struct program *p)

@@ -91,7 +91,7 @@ static int append_touched(const struct distribution *d, const struct cluster_sta
 		return 0;
 	if (d->audience == AUDIENCE_AGENT)
 		return agent_needs(s, d->node, &t->key) ? append_current(s, &t->key, list) : append_delete(&t->key, list);
-	if (t->is_audience_only || t->key.kind == OBJECT_HOST || t->key.kind == OBJECT_DIP)
+	if (t->is_audience_only || t->key.kind == OBJECT_DIP)
 		return 0;
 	return append_current(s, &t->key, list);
 }
@@ -194,8 +194,8 @@ static int collect_snapshot(const struct distribution *d, const struct cluster_s
 		code = d->audience == AUDIENCE_MUX ? append_all_vips(s, list) : append_vips_of_host(s, d->node, list);
 	if (code == 0)
 		code = append_nodes(s, OBJECT_MUX, list);
-	if (code == 0 && d->audience == AUDIENCE_AGENT)
-		code = append_nodes(s, OBJECT_HOST, list);
+	if (code == 0)
+		code = append_nodes(s, OBJECT_HOST, list); // a mux takes pins from them
 	if (code == 0 && d->audience == AUDIENCE_AGENT)
 		code = append_dips_of_host(s, d->node, list);
 	return code;

@@ -1,6 +1,6 @@
 // What one subscriber is told, and when: the state filtered to what it needs, as snapshots and deltas with versions.
 //
-//   a mux gets     the cluster, its settings, all VIPs and their histories, all muxes, all leases
+//   a mux gets     the cluster, its settings, all VIPs and their histories, all muxes, all hosts (they send pins), all leases
 //   an agent gets  the cluster, its settings, all muxes, all hosts, the DIPs attached on its host, the VIPs (and their
 //                  histories) that hold one of those or held it in a generation that is kept, the leases of those DIPs
 //

@@ -104,34 +104,54 @@ static void count_vip(struct vip_traffic *vip, uint32_t inner_bytes)
 	vip->bytes += inner_bytes;
 }
 
-// Where a flow goes in a bucket that had other owners than the present one: where it is pinned to, if it is.
+// Looks for the DIP of a pin where it is not expected: it has moved, or is of no generation any more, and so is the pin then.
+APART static uint32_t find_pinned_dip(struct mux_worker *w, const struct vip_entry *e, struct pin_set *s, uint32_t way)
+{
+	if (s->dips[way] == 0) // it is free
+		return NOT_A_DIP;
+	uint32_t at = vip_entry_lookup_dip(e, s->dips[way]);
+	if (at == NOT_A_DIP)
+		pins_remove(w->pins, s, way);
+	else
+		s->hints[way] = (uint16_t)at;
+	return at;
+}
+
+// Where a flow goes in a bucket that had other owners than the present one: where it is pinned to, if it is. `s` is its set.
 static inline const struct encap_template *pinned_or_present(struct mux_worker *w, const struct vip_entry *e,
-                                                             uint64_t hash, uint32_t owner)
+                                                             uint64_t hash, uint32_t owner, struct pin_set *s,
+                                                             uint64_t *n_hits)
 {
 	const struct encap_template *present = &e->templates[owner & ~BUCKET_HAD_OTHERS];
-	w->counters.history_packets++;
-	if (w->pins == NULL)
-		return present;
-	struct pin_set *s = pins_set_of(w->pins, hash);
 	uint32_t way = pin_set_lookup(s, hash);
-	if (way >= PIN_WAYS)
+	if (way == PIN_WAYS)
 		return present;
-	uint32_t at = vip_entry_lookup_dip_near(e, s->dips[way], s->hints[way]);
-	if (__builtin_expect(at == NOT_A_DIP, 0)) { // the DIP is of no generation any more
-		pins_remove(w->pins, s, way);
-		return present;
+	uint32_t at = s->hints[way];
+	if (__builtin_expect(!vip_entry_has_dip_at(e, s->dips[way], at), 0)) {
+		at = find_pinned_dip(w, e, s, way);
+		if (at == NOT_A_DIP)
+			return present;
 	}
-	if (__builtin_expect(s->hints[way] != at, 0))
-		s->hints[way] = (uint16_t)at;
 	pin_set_touch(s, way);
-	w->counters.pin_hits++;
+	++*n_hits;
 	return &e->templates[at];
+}
+
+// The set of a worker without pins. Nothing is found in it, so that it is never written.
+static const struct pin_set no_pins;
+
+static inline struct pin_set *set_of(const struct pins *pins, uint64_t hash)
+{
+	return pins == NULL ? (struct pin_set *)&no_pins : pins_set_of(pins, hash);
 }
 
 static const struct encap_template *template_of(struct mux_worker *w, const struct vip_entry *e, uint64_t hash)
 {
 	uint32_t owner = e->owners[flow_bucket(hash, e->n_buckets)];
-	return (owner & BUCKET_HAD_OTHERS) == 0 ? &e->templates[owner] : pinned_or_present(w, e, hash, owner);
+	if ((owner & BUCKET_HAD_OTHERS) == 0)
+		return &e->templates[owner];
+	w->counters.history_packets++;
+	return pinned_or_present(w, e, hash, owner, set_of(w->pins, hash), &w->counters.pin_hits);
 }
 
 static uint64_t hash_of(const struct mux_tables *t, const struct parsed *p)
@@ -322,8 +342,8 @@ void mux_pipeline_one(struct mux_worker *w, const struct mux_tables *tables, str
 // The main road is TCP or UDP over IPv4 without options, to our MAC, of 40 bytes and more that fit with an outer header, to
 // an endpoint; the side road is the same to a port that a DIP has leased. Which one it is the port tells: what is on no
 // VIP's list of endpoints takes the side road at once, and the rest turns off when it finds no endpoint. Everything else
-// leaves the roads for take_frame, which is the scalar twin: what it would do, the stages do. In stage 3 those packets turn off
-// the main road whose bucket had other owners: their pins are one more line to load, while the others are finished.
+// leaves the roads for take_frame, which is the scalar twin: what it would do, the stages do. In stage 3 those packets turn
+// off the main road whose bucket had other owners: their pins are one more line to load, while the others are finished.
 // What is constant for the burst is made before, what is counted is summed up after; both stay in registers.
 // (A gateway whose ARP reply is in this very burst is used from the next one on.)
 
@@ -352,6 +372,7 @@ struct passage {
 	const struct vip_line *line;
 	const struct vip_entry *entry; // NULL when it left the main road
 	const uint16_t *owner;
+	struct pin_set *pins; // when its bucket had other owners
 	uint32_t inner_bytes;
 };
 
@@ -374,7 +395,7 @@ struct side_road {
 // Packets whose bucket had other owners, on their way from the main road to their pins.
 struct history_road {
 	uint32_t n;
-	const struct passage *passages[MUX_BURST_MAX];
+	struct passage *passages[MUX_BURST_MAX];
 };
 
 // Ethernet header, version and header length of IPv4, type of service.
@@ -576,26 +597,36 @@ APART static void take_side(struct mux_worker *w, const struct mux_tables *t, co
 
 // ---- the road by way of the pins ----
 
-static inline void enter_history(const struct mux_worker *w, const struct passage *x, struct history_road *h)
+// In stage 3: begin to load the packet's pins.
+static inline void enter_history(const struct pins *pins, struct passage *x, struct history_road *h)
 {
+	x->pins = set_of(pins, x->hash);
+	__builtin_prefetch(x->pins);
 	h->passages[h->n++] = x;
-	if (__builtin_expect(w->pins != NULL, 1))
-		__builtin_prefetch(pins_set_of(w->pins, x->hash));
 }
 
 APART static void take_history(struct mux_worker *w, const struct gateways *g, const struct history_road *h)
 {
+	const uint32_t n = h->n;
+	const uint32_t n_gateways = g->n;
+	const __m128i first_start = g->starts[0];
+	struct vip_traffic *const vips = w->vips->endpoints;
 	uint64_t inner_bytes = 0;
-	for (uint32_t i = 0; i < h->n; i++) {
+	uint64_t n_hits = 0;
+	for (uint32_t i = 0; i < n; i++) {
 		const struct passage *x = h->passages[i];
 		const struct vip_entry *e = x->entry;
-		const struct encap_template *template = pinned_or_present(w, e, x->hash, *x->owner);
-		finish(x->frame, g->starts[(uint32_t)x->hash % g->n], template, x->inner_bytes);
-		count_vip(&w->vips->endpoints[e->slot], x->inner_bytes);
-		inner_bytes += x->inner_bytes;
+		const uint32_t n_bytes = x->inner_bytes;
+		const struct encap_template *template = pinned_or_present(w, e, x->hash, *x->owner, x->pins, &n_hits);
+		finish(x->frame, __builtin_expect(n_gateways == 1, 1) ? first_start : g->starts[(uint32_t)x->hash % n_gateways],
+		       template, n_bytes);
+		count_vip(&vips[e->slot], n_bytes);
+		inner_bytes += n_bytes;
 	}
-	w->counters.forwarded_packets += h->n;
-	w->counters.forwarded_bytes += inner_bytes + (uint64_t)h->n * (ETH_BYTES + ENCAP_BYTES);
+	w->counters.forwarded_packets += n;
+	w->counters.forwarded_bytes += inner_bytes + (uint64_t)n * (ETH_BYTES + ENCAP_BYTES);
+	w->counters.history_packets += n;
+	w->counters.pin_hits += n_hits;
 }
 
 // ---- the burst ----
@@ -628,16 +659,17 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 	w->counters.rx_bytes += rx_bytes;
 	const uint32_t n_gateways = g->n;
 	const __m128i first_start = g->starts[0];
+	const struct pins *const pins = w->pins;
 	struct vip_traffic *const vips = w->vips->endpoints;
 	uint64_t n_forwarded = 0;
 	uint64_t inner_bytes = 0;
-	for (const struct passage *x = passages; x < end; x++) {
+	for (struct passage *x = passages; x < end; x++) {
 		const struct vip_entry *e = x->entry; // read before anything is written through a byte pointer
 		const uint32_t n_bytes = x->inner_bytes;
 		const int16_t owner = (int16_t)*x->owner;
 		if (__builtin_expect(owner < 0, 0)) { // BUCKET_HAD_OTHERS
 			if (e != NULL)
-				enter_history(w, x, &history);
+				enter_history(pins, x, &history);
 			continue;
 		}
 		finish(x->frame, __builtin_expect(n_gateways == 1, 1) ? first_start : g->starts[(uint32_t)x->hash % n_gateways],

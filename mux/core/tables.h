@@ -146,9 +146,7 @@ static inline const struct dip_templates *vip_entry_templates(const struct vip_e
 // Where they have a DIP that packets may be pinned to; NOT_A_DIP when they have not.
 uint32_t vip_entry_lookup_dip(const struct vip_entry *e, be32 dip);
 
-// The same when it is probably at `hint`.
-static inline uint32_t vip_entry_lookup_dip_near(const struct vip_entry *e, be32 dip, uint32_t hint)
+static inline bool vip_entry_has_dip_at(const struct vip_entry *e, be32 dip, uint32_t at)
 {
-	const struct dip_templates *t = vip_entry_templates(e);
-	return __builtin_expect(hint < t->n && t->items[hint].dst == dip, 1) ? hint : vip_entry_lookup_dip(e, dip);
+	return at < vip_entry_templates(e)->n && e->templates[at].dst == dip;
 }

@@ -4,6 +4,7 @@
 #include <rte_ethdev.h>
 #include <rte_launch.h>
 #include <rte_mbuf.h>
+#include <time.h>
 
 #include "mux/dpdk/burst.h"
 
@@ -14,12 +15,23 @@ static struct mono_time loop_now(const struct loop *l)
 	return mono_from_us(rte_rdtsc() / l->tsc_per_us);
 }
 
+// A read of some 50 ns, done rarely.
+static void read_wall_clock(struct loop *l, struct mono_time now)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	l->tended = now;
+	l->real_us_at_tended = (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
 int loop_init(struct loop *l, const struct mux_settings *settings, const struct dpdk_port *uplink,
-              const struct dpdk_port *tap, struct vip_counters *vips, struct error *err)
+              const struct dpdk_port *tap, struct vip_counters *vips, struct pins *pins, struct error *err)
 {
 	*l = (struct loop){ .uplink = uplink->id, .tap = tap->id, .pool = uplink->pool };
 	l->tsc_per_us = rte_get_tsc_hz() / 1000000;
 	mux_worker_init(&l->worker, settings, vips, loop_now(l));
+	l->worker.pins = pins;
+	read_wall_clock(l, l->worker.now);
 	int code = dpdk_poller_init(&l->poller, err);
 	if (code != 0)
 		return code;
@@ -117,7 +129,7 @@ static void tend(struct loop *l, struct mono_time now)
 	uint8_t frame[ARP_FRAME_BYTES];
 	if (mono_elapsed_us(l->tended, now) < TEND_US)
 		return;
-	l->tended = now;
+	read_wall_clock(l, now);
 	while (neighbor_table_step(&l->worker.neighbors, now, frame)) {
 		struct rte_mbuf *m = rte_pktmbuf_alloc(l->pool);
 		if (m == NULL)
@@ -132,6 +144,7 @@ static uint32_t turn(struct loop *l)
 	const struct mux_tables *tables = atomic_load_explicit(&l->tables, memory_order_acquire);
 	struct mono_time now = loop_now(l);
 	l->worker.now = now;
+	l->worker.now_real_us = l->real_us_at_tended + mono_elapsed_us(l->tended, now);
 	uint32_t n = turn_tap(l);
 	n += turn_uplink(l, tables);
 	tend(l, now);

@@ -30,11 +30,12 @@ struct loop {
 	struct mux_worker worker;
 	uint64_t tsc_per_us;
 	struct mono_time tended;
+	uint64_t real_us_at_tended; // the wall clock then; in between it goes on with the monotonic one
 };
 
-// Before the worker is launched. The ports are open.
+// Before the worker is launched. The ports are open. pins: NULL turns them off.
 NODISCARD int loop_init(struct loop *l, const struct mux_settings *settings, const struct dpdk_port *uplink,
-                        const struct dpdk_port *tap, struct vip_counters *vips, struct error *err);
+                        const struct dpdk_port *tap, struct vip_counters *vips, struct pins *pins, struct error *err);
 void loop_fini(struct loop *l);
 
 // Starts the worker on an lcore of the EAL. ERR_IO when it is taken.

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "mux/core/pins.h"
+
 #define CONFIG_BYTES_MAX (1u << 20)
 
 static void read_routes(struct mux_config *c, struct json_reader *r)
@@ -28,6 +30,7 @@ int mux_config_read(const char *path, struct mux_config *ret_config, struct erro
 	json_t *root;
 	struct json_reader r;
 	uint64_t n_workers = 1;
+	uint64_t max_pins = MAX_PINS_DEFAULT;
 	memset(err, 0, sizeof *err);
 	memset(ret_config, 0, sizeof *ret_config);
 	int code = json_read_file(path, CONFIG_BYTES_MAX, &root, err);
@@ -37,7 +40,9 @@ int mux_config_read(const char *path, struct mux_config *ret_config, struct erro
 	node_config_read(&ret_config->node, &r);
 	read_routes(ret_config, &r);
 	json_reader_u64_or(&r, "workers", 1, 1, &n_workers);
+	json_reader_u64_or(&r, "max_pins", 0, MAX_PINS_LIMIT, &max_pins);
 	ret_config->n_workers = (uint32_t)n_workers;
+	ret_config->max_pins = (uint32_t)max_pins;
 	code = json_reader_finish(&r);
 	json_decref(root);
 	return code == 0 ? 0 : error_prefix(err, "%s: ", path);

@@ -148,9 +148,10 @@ static int on_update(struct update *u, void *user)
 		return code;
 	}
 	if (has_objects)
-		log_info("config-applied", "version=%llu snapshot=%d vips=%u tables_rebuilt=%u announced=%u lease_version=%llu",
+		log_info("config-applied",
+		         "version=%llu snapshot=%d vips=%u tables_rebuilt=%u with_history=%u announced=%u lease_version=%llu",
 		         (unsigned long long)version, is_snapshot, c->store.vips.n, c->tables->n_rebuilt,
-		         c->parts.routes->n_announced, (unsigned long long)u->lease_version);
+		         c->tables->n_with_history, c->parts.routes->n_announced, (unsigned long long)u->lease_version);
 	return 0;
 }
 
@@ -226,6 +227,9 @@ static void fill_status(struct node_status *s, void *user)
 #undef X
 	put_counter(s, c->parts.routes->n_announced, "%s", "announced_vips");
 	put_counter(s, snat_maps_leased_ports(&c->snat), "%s", "snat_leased_ports");
+	put_counter(s, c->parts.loop->worker.pins != NULL ? c->parts.loop->worker.pins->n_pins : 0, "%s", "pins");
+	put_counter(s, c->tables != NULL ? c->tables->n_with_history : 0, "%s", "endpoints_with_history");
+	put_counter(s, c->tables != NULL ? c->tables->n_flagged : 0, "%s", "buckets_with_history");
 	for (int i = DROP_NONE + 1; i < DROP_REASON_COUNT; i++)
 		put_counter(s, counters->drops[i], "drop_%s", drop_reason_name((enum drop_reason)i));
 	fill_vip_counters(c, s);

@@ -3,7 +3,8 @@
 // What is measured is burst_process (mux/dpdk/burst.h), the very code between receiving and sending in a mux: from packet
 // buffers to packet buffers ready to send. The floor is the least a packet program can do: parse the packet and swap its
 // MAC addresses. Bursts of both alternate, and each burst is a sample; buffers are filled between them, outside the time.
-// Beside the path snat-reply, the inbound path of the same mux is measured in the same run.
+// Beside the path snat-reply the inbound path of the same mux is measured in the same run, and beside inbound-history that of one
+// whose endpoints have none.
 #include <rte_cycles.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,12 +20,12 @@
 #define APART __attribute__((noipa))
 #endif
 
-APART void bench_measured(struct bench *b, struct burst_out *out);
+APART void bench_measured(struct bench *b, const struct mux_tables *tables, struct burst_out *out);
 APART void bench_floor(struct bench *b);
 
-void bench_measured(struct bench *b, struct burst_out *out)
+void bench_measured(struct bench *b, const struct mux_tables *tables, struct burst_out *out)
 {
-	burst_process(&b->worker, b->tables, b->pipeline_mbufs, (uint16_t)b->options.burst, out);
+	burst_process(&b->worker, tables, b->pipeline_mbufs, (uint16_t)b->options.burst, out);
 }
 
 void bench_floor(struct bench *b)
@@ -74,11 +75,16 @@ static struct samples samples_create(uint32_t n)
 
 struct figures {
 	struct samples pipeline;
-	struct samples inbound; // beside snat-reply; else n is 0
+	struct samples inbound; // beside snat-reply and inbound-history; else n is 0
 	struct samples floor;
 };
 
-#define INBOUND_BLOCK 64 // bursts to endpoints and bursts to leased ports take turns, this many of each
+#define INBOUND_BLOCK 64 // bursts of the path and those beside it take turns, this many of each
+
+static bool has_inbound_beside(const struct bench_options *o)
+{
+	return o->path == PATH_SNAT_REPLY || o->path == PATH_HISTORY;
+}
 
 static double measure_floor(struct bench *b)
 {
@@ -88,14 +94,16 @@ static double measure_floor(struct bench *b)
 	return (double)(rte_rdtsc_precise() - begin) / b->options.burst;
 }
 
-static double measure_pipeline(struct bench *b, bool to_leased_ports)
+static double measure_pipeline(struct bench *b, bool is_beside)
 {
+	bool to_leased_ports = b->options.path == PATH_SNAT_REPLY && !is_beside;
+	const struct mux_tables *tables = is_beside && b->without_history != NULL ? b->without_history : b->tables;
 	struct burst_out out;
 	bench_fill(b, b->pipeline_mbufs, b->options.burst, to_leased_ports);
 	// Echo replies are limited by time; here time goes on so that none is refused.
 	b->worker.now.us += 1000000;
 	uint64_t begin = rte_rdtsc_precise();
-	bench_measured(b, &out);
+	bench_measured(b, tables, &out);
 	return (double)(rte_rdtsc_precise() - begin) / b->options.burst;
 }
 
@@ -108,11 +116,11 @@ static void add_sample(struct samples *s, double cycles)
 static void measure(struct bench *b, struct figures *f)
 {
 	uint32_t n_warm_up = b->options.n_bursts / 10;
-	bool is_snat = b->options.path == PATH_SNAT_REPLY;
-	for (uint32_t i = 0; i < (is_snat ? 2 : 1) * (n_warm_up + b->options.n_bursts); i++) {
-		bool is_inbound = is_snat && i / INBOUND_BLOCK % 2 == 0;
+	bool is_compared = has_inbound_beside(&b->options);
+	for (uint32_t i = 0; i < (is_compared ? 2 : 1) * (n_warm_up + b->options.n_bursts); i++) {
+		bool is_inbound = is_compared && i / INBOUND_BLOCK % 2 == 0;
 		double floor = measure_floor(b);
-		double cycles = measure_pipeline(b, is_snat && !is_inbound);
+		double cycles = measure_pipeline(b, is_inbound);
 		if (i < n_warm_up)
 			continue;
 		add_sample(&f->floor, floor);
@@ -132,6 +140,7 @@ static void check_path(const struct bench *b, uint32_t n_paths)
 	switch (b->options.path) {
 	case PATH_INBOUND:
 	case PATH_UDP: got = c->forwarded_packets; break;
+	case PATH_HISTORY: got = c->history_packets > 0 ? c->forwarded_packets : 0; break;
 	case PATH_SNAT_REPLY: got = c->snat_packets * (n_paths + 1) > want ? c->forwarded_packets : 0; break;
 	case PATH_ICMP_ECHO: got = c->icmp_echo_replies; break;
 	case PATH_GARBAGE: got = c->drops[DROP_L4_LENGTH]; break;
@@ -186,6 +195,12 @@ static void report(const struct bench *b, const struct figures *f)
 	}
 	printf("path %s: %u flows, %u VIPs of %u DIPs, bursts of %u (%u measured)\n", bench_path_name(o->path), o->n_flows,
 	       o->n_vips, o->n_dips, o->burst, o->n_bursts);
+	if (o->path == PATH_HISTORY)
+		printf("%u of 100 DIPs are new; %llu flows pinned, %u evicted; %.1f of 100 packets in flagged buckets, %.1f "
+		       "pinned\n",
+		       o->changed_percent, (unsigned long long)b->pins.n_pins, b->n_evicted,
+		       200.0 * (double)b->worker.counters.history_packets / (double)b->worker.counters.rx_packets,
+		       200.0 * (double)b->worker.counters.pin_hits / (double)b->worker.counters.rx_packets);
 	printf("%s, TSC %.3f GHz, packet buffers in %s\n\n", cpu, ghz, b->has_hugepages ? "hugepages" : "4 KiB pages");
 	printf("cycles per packet        p10  median     p90\n");
 	printf("pipeline             %7.1f %7.1f %7.1f\n", quantile(pipeline, 0.1), median, quantile(pipeline, 0.9));
@@ -209,7 +224,7 @@ int main(int argc, char **argv)
 		for (uint32_t i = 0; i < options.n_bursts; i++) {
 			bench_fill(&b, b.pipeline_mbufs, options.burst, options.path == PATH_SNAT_REPLY);
 			b.worker.now.us += 1000000;
-			bench_measured(&b, &out);
+			bench_measured(&b, b.tables, &out);
 		}
 		check_path(&b, 1);
 		printf("%llu packets\n", (unsigned long long)b.worker.counters.rx_packets);
@@ -219,7 +234,7 @@ int main(int argc, char **argv)
 		                 .inbound = samples_create(options.n_bursts),
 		                 .floor = samples_create(options.n_bursts) };
 	measure(&b, &f);
-	check_path(&b, options.path == PATH_SNAT_REPLY ? 2 : 1);
+	check_path(&b, has_inbound_beside(&options) ? 2 : 1);
 	report(&b, &f);
 	return 0;
 }

@@ -4,13 +4,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum bench_path { PATH_INBOUND, PATH_UDP, PATH_SNAT_REPLY, PATH_ICMP_ECHO, PATH_GARBAGE };
+enum bench_path { PATH_INBOUND, PATH_UDP, PATH_SNAT_REPLY, PATH_HISTORY, PATH_ICMP_ECHO, PATH_GARBAGE };
 
 struct bench_options {
 	enum bench_path path;
 	uint32_t n_flows;
 	uint32_t n_vips;
 	uint32_t n_dips; // of each endpoint
+	uint32_t changed_percent; // of them, that the generation before did not have; of PATH_HISTORY
+	uint32_t n_pins; // of flows, from the first on; likewise
 	uint32_t burst; // packets
 	uint32_t n_bursts; // measured, of the pipeline and of the floor each
 	bool is_json;

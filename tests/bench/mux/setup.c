@@ -8,6 +8,7 @@
 #include "common/base/hash.h"
 #include "common/base/memory.h"
 #include "common/dpdk/eal.h"
+#include "common/model/flow_hash.h"
 #include "tests/support/packet_builder.h"
 
 #define POOL_MB 64
@@ -116,27 +117,75 @@ static void lease_ports(struct bench *b, const struct vip_config *vip)
 	lease_list_fini(&leases);
 }
 
-static void make_tables(struct bench *b)
+// The generation before: some of the DIPs were others.
+static struct vip_history *make_history(const struct vip_config *vip, uint32_t changed_percent)
+{
+	const struct endpoint *e = &vip->endpoints[0];
+	struct vip_history *h = must(memory_array(1, sizeof *h));
+	h->vip = vip->vip;
+	h->n_endpoints = 1;
+	h->endpoints = must(memory_array(1, sizeof *h->endpoints));
+	h->endpoints[0] = (struct endpoint_history){ .port = e->port, .protocol = e->protocol, .n_generations = 2 };
+	h->endpoints[0].generations = must(memory_array(2, sizeof *h->endpoints[0].generations));
+	for (uint32_t g = 0; g < 2; g++) {
+		struct generation *generation = &h->endpoints[0].generations[g];
+		generation->n_members = e->n_dips;
+		generation->members = must(memory_array(e->n_dips, sizeof *generation->members));
+		for (uint32_t k = 0; k < e->n_dips; k++) {
+			be32 dip = ip_addr_to_v4(&e->dips[k].dip);
+			bool was_another = g == 0 && k * 100 < e->n_dips * changed_percent;
+			dip = was_another ? be32_from(be32_to(dip) - 0x01000000u) : dip; // sorts in front
+			generation->members[k] = (struct maglev_member){ .dip = ip_addr_from_v4(dip), .weight = 1 };
+		}
+	}
+	return h;
+}
+
+static struct mux_tables *make_tables(struct bench *b, const struct store *store, const struct vip_slots *slots)
+{
+	struct mux_tables *tables;
+	struct mux_tables_sources from = {
+		.store = store, .own_addr = test_ip4(OWN_ADDRESS), .slots = slots, .snat = &b->snat
+	};
+	if (mux_tables_create(&from, &tables) != 0)
+		die("no tables");
+	return tables;
+}
+
+static void put(struct store *store, struct change c)
+{
+	if (store_apply(store, &c) != 0)
+		die("out of memory");
+}
+
+static void put_histories(struct bench *b, struct store *store)
+{
+	for (uint32_t i = 0; i < store->vips.n; i++) {
+		const struct vip_config *vip = store_vip(store, i);
+		put(store, (struct change){ .key = object_key_of_addr(OBJECT_HISTORY, &vip->vip),
+		                            .history = make_history(vip, b->options.changed_percent) });
+	}
+}
+
+static void make_all_tables(struct bench *b)
 {
 	struct store store;
 	struct vip_slots *slots = must(memory_array(1, sizeof *slots));
 	store_init(&store);
-	struct change cluster = { .key = { .kind = OBJECT_CLUSTER }, .cluster = { .cluster_id = 1, .hash_seed = 0x5eed } };
-	if (store_apply(&store, &cluster) != 0)
-		die("out of memory");
+	put(&store,
+	    (struct change){ .key = { .kind = OBJECT_CLUSTER }, .cluster = { .cluster_id = 1, .hash_seed = 0x5eed } });
 	for (uint32_t i = 0; i < b->options.n_vips; i++) {
 		struct vip_config *vip = make_vip(i, &b->options);
-		struct change put = { .key = object_key_of_addr(OBJECT_VIP, &vip->vip), .vip = vip };
-		if (store_apply(&store, &put) != 0)
-			die("out of memory");
+		put(&store, (struct change){ .key = object_key_of_addr(OBJECT_VIP, &vip->vip), .vip = vip });
 	}
 	vip_slots_init(slots);
-	struct mux_tables_sources from = {
-		.store = &store, .own_addr = test_ip4(OWN_ADDRESS), .slots = slots, .snat = &b->snat
-	};
-	if (vip_slots_update(slots, &store, NULL) != 0 || snat_maps_create(&store, NULL, &b->snat) != 0 ||
-	    mux_tables_create(&from, &b->tables) != 0)
+	if (vip_slots_update(slots, &store, NULL) != 0 || snat_maps_create(&store, NULL, &b->snat) != 0)
 		die("no tables");
+	if (b->options.path == PATH_HISTORY) {
+		b->without_history = make_tables(b, &store, slots);
+		put_histories(b, &store);
+	}
+	b->tables = make_tables(b, &store, slots);
 	for (uint32_t i = 0; i < store.vips.n; i++)
 		lease_ports(b, store_vip(&store, i));
 	memory_free(slots);
@@ -161,16 +210,34 @@ static uint64_t draw(struct bench *b)
 	return hash_mix64(b->random);
 }
 
-static void make_flows(struct bench *b)
+// The i-th flow: computed, not stored, so that no table of flows competes with the mux for the cache.
+static struct bench_flow flow_at(const struct bench *b, uint32_t i)
 {
-	b->flows = must(memory_array(b->options.n_flows, sizeof *b->flows));
-	for (uint32_t i = 0; i < b->options.n_flows; i++) {
-		uint64_t r = draw(b);
-		b->flows[i] = (struct bench_flow){ .src = be32_from(0x20000000u | ((uint32_t)r & 0x1fffffffu)),
-			                               .dst = vip_number(i % b->options.n_vips),
-			                               .src_port = be16_from((uint16_t)(1024 + (r >> 32) % 64000)),
-			                               .leased_port = be16_from(
-											   (uint16_t)(SNAT_FIRST_PORT + (r >> 40) % (65536 - SNAT_FIRST_PORT))) };
+	uint64_t r = hash_mix64((i + 1) * 0x9e3779b97f4a7c15ULL);
+	uint32_t leased_port = SNAT_FIRST_PORT + (uint32_t)((r >> 40) % (65536 - SNAT_FIRST_PORT));
+	return (struct bench_flow){ .src = be32_from(0x20000000u | ((uint32_t)r & 0x1fffffffu)),
+		                        .dst = vip_number(i % b->options.n_vips),
+		                        .src_port = be16_from((uint16_t)(1024 + (r >> 32) % 64000)),
+		                        .leased_port = be16_from((uint16_t)leased_port) };
+}
+
+// Pins, as many as wanted, of flows in buckets that had other owners; each to a DIP of the endpoint.
+static void make_pins(struct bench *b)
+{
+	const struct bench_options *o = &b->options;
+	if (o->path != PATH_HISTORY)
+		return;
+	uint32_t capacity = o->n_pins > MAX_PINS_DEFAULT ? o->n_pins : MAX_PINS_DEFAULT;
+	pins_init(&b->pins, capacity, must(memory_aligned(PINS_ALIGN, pins_memory_bytes(capacity))));
+	b->worker.pins = &b->pins;
+	for (uint32_t i = 0; i < o->n_flows && b->pins.n_pins < o->n_pins; i++) {
+		struct bench_flow f = flow_at(b, i);
+		be16 port = be16_from(ENDPOINT_PORT);
+		const struct vip_entry *e = vip_lookup(b->tables, f.dst, port, IP_PROTO_TCP);
+		uint64_t hash = flow_hash_v4(f.src, f.dst, f.src_port, port, IP_PROTO_TCP, b->tables->hash_seed);
+		uint32_t dip = i % vip_entry_templates(e)->n;
+		if ((e->owners[flow_bucket(hash, e->n_buckets)] & BUCKET_HAD_OTHERS) != 0)
+			b->n_evicted += pins_insert(&b->pins, hash, e->templates[dip].dst, (uint16_t)dip);
 	}
 }
 
@@ -180,6 +247,7 @@ static void make_frame(struct bench *b)
 	struct test_frame f = { 0 };
 	switch (b->options.path) {
 	case PATH_INBOUND:
+	case PATH_HISTORY:
 	case PATH_SNAT_REPLY: f = test_tcp(&t, TCP_ACK, NULL, 6); break; // 60 bytes: with the FCS a frame of 64
 	case PATH_UDP: f = test_udp(&t, NULL, 18); break;
 	case PATH_ICMP_ECHO: f = test_icmp(&t, ICMP_ECHO, 0, 1, 1, NULL, 18); break;
@@ -199,9 +267,9 @@ void bench_setup(struct bench *b, const struct bench_options *options)
 	b->random = 42;
 	start_eal(b);
 	make_buffers(b);
-	make_tables(b);
+	make_all_tables(b);
 	make_worker(b);
-	make_flows(b);
+	make_pins(b);
 	make_frame(b);
 }
 
@@ -209,17 +277,17 @@ void bench_fill(struct bench *b, struct rte_mbuf **mbufs, uint32_t n, bool to_le
 {
 	for (uint32_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = mbufs[i];
-		const struct bench_flow *flow = &b->flows[hash_reduce(draw(b), b->options.n_flows)];
+		struct bench_flow flow = flow_at(b, hash_reduce(draw(b), b->options.n_flows));
 		m->data_off = b->data_off;
 		m->data_len = (uint16_t)b->frame_len;
 		m->pkt_len = b->frame_len;
 		uint8_t *data = rte_pktmbuf_mtod(m, uint8_t *);
 		memcpy(data, b->frame, b->frame_len);
-		store32(data + 26, flow->src);
-		store32(data + 30, flow->dst);
+		store32(data + 26, flow.src);
+		store32(data + 30, flow.dst);
 		if (b->options.path != PATH_ICMP_ECHO)
-			store16(data + 34, flow->src_port);
+			store16(data + 34, flow.src_port);
 		if (to_leased_ports)
-			store16(data + 36, flow->leased_port);
+			store16(data + 36, flow.leased_port);
 	}
 }

@@ -19,8 +19,10 @@ struct bench {
 	bool has_hugepages;
 	struct mux_worker worker;
 	struct mux_tables *tables;
+	struct mux_tables *without_history; // of the same VIPs; beside PATH_HISTORY
+	struct pins pins;
+	uint32_t n_evicted; // of those that were pinned
 	struct snat_maps snat;
-	struct bench_flow *flows;
 	uint64_t random; // state of the draw
 	uint32_t frame_len;
 	uint8_t frame[256]; // what every packet begins as

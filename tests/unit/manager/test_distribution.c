@@ -98,8 +98,8 @@ static bool node_wants(const struct node *n, const struct change *c)
 	switch (c->key.kind) {
 	case OBJECT_CLUSTER:
 	case OBJECT_SETTINGS:
-	case OBJECT_MUX: return true;
-	case OBJECT_HOST: return is_agent;
+	case OBJECT_MUX:
+	case OBJECT_HOST: return true;
 	case OBJECT_VIP:
 	case OBJECT_HISTORY: return !is_agent || host_holds(n->name, &c->key.addr);
 	case OBJECT_DIP: return is_agent && strcmp(c->dip.host, n->name) == 0;
