@@ -21,7 +21,7 @@ void agent_use_flows(struct agent *a, const struct flow_table *flows)
 	a->flows = *flows;
 	memset(&a->dip_flows, 0, sizeof a->dip_flows);
 	for (uint32_t i = 0; i < flows->high_water; i++)
-		if (flow_entry_is_balanced(&flows->entries[i]))
+		if (flows->entries[i].state != FLOW_FREE && flow_entry_is_balanced(&flows->entries[i]))
 			dip_flows_add(&a->dip_flows, flows->entries[i].dip);
 }
 

@@ -88,7 +88,6 @@ struct agent_packet {
 	uint32_t candidate; // of the flow table's second stage
 	uint64_t hash;
 	be32 dip; // inbound: the outer destination, or the plain one
-	be16 mark; // inbound: the outer Identification, a hop mark (chain.h)
 	const struct agent_endpoint *endpoint; // inbound, of what will be a new flow; and the hash of its reply key
 	uint64_t reply_hash;
 };

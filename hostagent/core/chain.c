@@ -1,10 +1,11 @@
 #include "hostagent/core/chain.h"
 
+enum { LISTS_DIFFER = 0, LIST_MASK = 0x7f };
+
 struct mark {
 	bool is_adopt;
-	bool is_mixed; // lists differed
 	bool has_wrapped;
-	uint8_t list; // six bits
+	uint8_t list; // which one the walk began with: 1 to 127, or LISTS_DIFFER
 	uint8_t n_asked;
 	uint8_t hops;
 };
@@ -14,7 +15,7 @@ static uint8_t list_hash(const struct bucket_owners *owners)
 	uint64_t h = owners->n;
 	for (uint32_t i = 0; i < owners->n; i++)
 		h = hash_mix64(h ^ owners->dips[i]);
-	return (uint8_t)(h & 0x3f);
+	return (uint8_t)(1 + h % LIST_MASK);
 }
 
 // Who has it first sets the list that the others compare with.
@@ -25,20 +26,20 @@ static struct mark mark_parse(uint16_t bits, const struct bucket_owners *owners)
 		return (struct mark){ .list = list };
 	struct mark m = {
 		.is_adopt = (bits & CHAIN_MARK_ADOPT) != 0,
-		.list = (uint8_t)(bits >> 8 & 0x3f),
-		.is_mixed = (bits & 0x80) != 0,
+		.list = (uint8_t)(bits >> 7 & LIST_MASK),
 		.has_wrapped = (bits & 0x40) != 0,
 		.n_asked = (uint8_t)(bits >> 3 & 7),
 		.hops = (uint8_t)(bits & CHAIN_MARK_HOPS),
 	};
-	m.is_mixed = m.is_mixed || m.list != list;
+	if (m.list != list)
+		m.list = LISTS_DIFFER;
 	return m;
 }
 
 static uint16_t mark_format(const struct mark *m)
 {
-	uint32_t bits = CHAIN_MARK | (m->is_adopt ? CHAIN_MARK_ADOPT : 0) | (uint32_t)m->list << 8 |
-	                (m->is_mixed ? 0x80 : 0) | (m->has_wrapped ? 0x40 : 0) | (uint32_t)m->n_asked << 3 | m->hops;
+	uint32_t bits = CHAIN_MARK | (m->is_adopt ? CHAIN_MARK_ADOPT : 0) | (uint32_t)m->list << 7 |
+	                (m->has_wrapped ? 0x40 : 0) | (uint32_t)m->n_asked << 3 | m->hops;
 	return (uint16_t)bits;
 }
 
@@ -76,7 +77,7 @@ static struct chain_step nobody_knows_it(const struct bucket_owners *owners, con
 {
 	if (p->kind == CHAIN_ERROR)
 		return drop_it(DROP_ICMP_UNKNOWN);
-	if (p->kind == CHAIN_TCP && m.is_mixed)
+	if (p->kind == CHAIN_TCP && m.list == LISTS_DIFFER)
 		return drop_it(DROP_CHAIN_SKEW);
 	return give_away(owners, p, m);
 }

@@ -13,14 +13,14 @@
 // A DIP that is in none of its owners' places sends to owner 0, from where the walk is the same.
 //
 // Programs learn of a change at different times, so those asked may have different owners in mind. A walk goes on to the end of
-// the list of whoever has the packet, even if enough have been asked by the count; and the mark carries six bits of a hash of
+// the list of whoever has the packet, even if enough have been asked by the count; and the mark carries seven bits of a hash of
 // the first one's list: if anyone asked has another list, then an end without a finding proves nothing. TCP is then dropped
 // (DROP_CHAIN_SKEW), and its sender repeats it when they agree, a moment later. To adopt it would be to let a VM that does not
 // know the connection reset it.
 //
 // The mark is the Identification of the outer IPv4 header, which is free with DF set (RFC 6864):
 //
-//   15 chained | 14 ADOPT | 13..8 whose list | 7 lists differed | 6 passed the end of a list | 5..3 owners asked | 2..0 hops
+//   15 chained | 14 ADOPT | 13..7 whose list, 0: they differed | 6 passed the end of a list | 5..3 owners asked | 2..0 hops
 //
 // Never more than CHAIN_HOPS_MAX hops, whatever the views and the marks: each hop counts up, and at the limit there is none.
 // With equal views OWNERS_MAX - 1 hops ask everyone, one more brings it to the present owner, and one more is for a start at

@@ -20,7 +20,7 @@ static struct chain_step decide(const struct agent *a, struct agent_packet *p, c
 {
 	uint64_t hash = flow_hash_v4(f->remote, f->vip, f->remote_port, f->vip_port, f->protocol, a->config->hash_seed);
 	struct bucket_owners bucket = owners_of(owners, hash);
-	struct chain_packet c = { .kind = f->kind, .mark = be16_to(p->mark) };
+	struct chain_packet c = { .kind = f->kind, .mark = be16_to(chained_mark(p)) };
 	for (;;) {
 		c.position = chain_position(&bucket, p->dip);
 		c.is_present = owners_is_present(owners, p->dip);

@@ -7,6 +7,12 @@
 #include "common/packet/icmp_error.h"
 #include "hostagent/core/agent.h"
 
+// The hop mark of an encapsulated packet that has no verdict yet: its outer Identification.
+static inline be16 chained_mark(const struct agent_packet *p)
+{
+	return ((const struct ip4_header *)(p->frame + ETH_BYTES))->id;
+}
+
 // An encapsulated TCP or UDP packet whose flow is not known here, of an endpoint with these owners. True: it is to be adopted, by
 // p->dip, behind p->port, which may be another DIP of this host than before. False: it has its verdict.
 bool chained_adopts(struct agent *a, struct agent_packet *p, const struct endpoint_owners *owners);

@@ -7,7 +7,6 @@
 // Threads: one writer; dip_flows_read from any, each value whole.
 #pragma once
 
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/bytes.h"
@@ -15,7 +14,8 @@
 #define DIP_FLOWS_SLOTS 4096u
 
 struct dip_flows {
-	uint64_t slots[DIP_FLOWS_SLOTS]; // DIP << 32 | number; 0: never used. A place whose number is 0 may get another DIP
+	uint64_t
+		slots[DIP_FLOWS_SLOTS]; // DIP << 32 | number, by hash; 0: never used. One whose number is 0 may get another DIP
 };
 
 static inline uint32_t dip_flows_start(be32 dip)
@@ -23,56 +23,28 @@ static inline uint32_t dip_flows_start(be32 dip)
 	return (uint32_t)((dip * 0x9e3779b97f4a7c15ULL) >> 32) % DIP_FLOWS_SLOTS;
 }
 
-// The place of the DIP, or, when it has none: one that it can have (*ret_is_there false), or NULL.
-static inline uint64_t *dip_flows_find(struct dip_flows *f, be32 dip, bool *ret_is_there)
-{
-	uint64_t *vacant = NULL;
-	uint32_t at = dip_flows_start(dip);
-	*ret_is_there = true;
-	for (uint32_t i = 0; i < DIP_FLOWS_SLOTS; i++, at = (at + 1) % DIP_FLOWS_SLOTS) {
-		uint64_t *slot = &f->slots[at];
-		uint64_t value = __atomic_load_n(slot, __ATOMIC_RELAXED);
-		if (value >> 32 == dip && value != 0)
-			return slot;
-		if (vacant == NULL && (uint32_t)value == 0)
-			vacant = slot;
-		if (value == 0)
-			break;
-	}
-	*ret_is_there = false;
-	return vacant;
-}
+// One more, one less, when the DIP is not in its first place.
+void dip_flows_add_elsewhere(struct dip_flows *f, be32 dip);
+void dip_flows_take_elsewhere(struct dip_flows *f, be32 dip);
 
 static inline void dip_flows_add(struct dip_flows *f, be32 dip)
 {
-	bool is_there;
-	uint64_t *slot = dip_flows_find(f, dip, &is_there);
-	if (slot == NULL)
-		return;
-	uint64_t n = is_there ? (uint32_t)__atomic_load_n(slot, __ATOMIC_RELAXED) : 0;
-	__atomic_store_n(slot, (uint64_t)dip << 32 | (n + 1), __ATOMIC_RELAXED);
+	uint64_t *slot = &f->slots[dip_flows_start(dip)];
+	uint64_t value = __atomic_load_n(slot, __ATOMIC_RELAXED);
+	if (__builtin_expect(value >> 32 == dip, 1))
+		__atomic_store_n(slot, value + 1, __ATOMIC_RELAXED);
+	else
+		dip_flows_add_elsewhere(f, dip);
 }
 
 static inline void dip_flows_take(struct dip_flows *f, be32 dip)
 {
-	bool is_there;
-	uint64_t *slot = dip_flows_find(f, dip, &is_there);
-	if (slot == NULL || !is_there)
-		return;
+	uint64_t *slot = &f->slots[dip_flows_start(dip)];
 	uint64_t value = __atomic_load_n(slot, __ATOMIC_RELAXED);
-	if ((uint32_t)value != 0)
+	if (__builtin_expect(value >> 32 == dip && (uint32_t)value != 0, 1))
 		__atomic_store_n(slot, value - 1, __ATOMIC_RELAXED);
+	else
+		dip_flows_take_elsewhere(f, dip);
 }
 
-static inline uint32_t dip_flows_read(const struct dip_flows *f, be32 dip)
-{
-	uint32_t at = dip_flows_start(dip);
-	for (uint32_t i = 0; i < DIP_FLOWS_SLOTS; i++, at = (at + 1) % DIP_FLOWS_SLOTS) {
-		uint64_t value = __atomic_load_n(&f->slots[at], __ATOMIC_RELAXED);
-		if (value == 0)
-			return 0;
-		if (value >> 32 == dip)
-			return (uint32_t)value;
-	}
-	return 0;
-}
+uint32_t dip_flows_read(const struct dip_flows *f, be32 dip);

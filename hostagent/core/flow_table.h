@@ -302,10 +302,10 @@ static inline bool flow_entry_is_snat(const struct flow_entry *e)
 	return (e->state & FLOW_IS_SNAT) != 0;
 }
 
-// Is it a connection that came through a VIP's endpoint (not of SNAT, not to the DIP itself)?
+// Is it, existing, a connection that came through a VIP's endpoint (not of SNAT, not to the DIP itself)?
 static inline bool flow_entry_is_balanced(const struct flow_entry *e)
 {
-	return e->state != FLOW_FREE && !flow_entry_is_snat(e) && e->vip != e->dip;
+	return !flow_entry_is_snat(e) && e->vip != e->dip;
 }
 
 // Is it only guessed so far that the client speaks to the VIP? (The flow was adopted from the VM's side; one of SNAT never is.)

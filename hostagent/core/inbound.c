@@ -54,7 +54,6 @@ COLD_PATH static void on_encapsulated_icmp(struct agent *a, struct agent_packet 
 static inline void on_encapsulated(struct agent *a, struct agent_packet *p, const struct parsed *outer)
 {
 	struct parsed ip;
-	p->mark = ((const struct ip4_header *)(p->frame + outer->l3_off))->id;
 	if (!agent_config_is_encap_source(a->config, outer->src)) {
 		verdict_drop(a, p, DROP_ENCAP_SOURCE);
 		return;
@@ -234,7 +233,7 @@ static struct flow_entry *known_flow(struct agent *a, struct agent_packet *p)
 }
 
 // The packet is the VM's by now, addresses and checksums.
-static void deliver(struct agent *a, struct agent_packet *p)
+static inline void deliver(struct agent *a, struct agent_packet *p)
 {
 	if (__builtin_expect(p->ip.tcp_flags & TCP_SYN, 0) && nat_clamp_mss(p->frame, &p->ip, a->settings.mss))
 		counter_add(&a->counters.mss_clamped, 1);
@@ -278,10 +277,13 @@ static void deliver_unknown(struct agent *a, struct agent_packet *p)
 {
 	const struct endpoint_owners *owners =
 		agent_config_lookup_owners(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol);
-	if (owners != NULL && !chained_adopts(a, p, owners))
-		return;
-	if (owners != NULL || p->candidate != FLOW_NO_CANDIDATE) // another DIP; stage 2 expected to find the flow
+	if (__builtin_expect(owners != NULL, 0)) {
+		if (!chained_adopts(a, p, owners))
+			return;
+		find_endpoint(a, p); // it may be another DIP's by now
+	} else if (p->candidate != FLOW_NO_CANDIDATE) { // stage 2 expected to find the flow
 		find_endpoint(a, p);
+	}
 	if (p->endpoint == NULL) {
 		verdict_drop(a, p, reason_of_no_endpoint(a, p));
 		return;
@@ -316,7 +318,7 @@ static void deliver_inbound(struct agent *a, struct agent_packet *p)
 		return;
 	}
 	flow_entry_touch(&a->flows, flow, FLOW_INBOUND, p->ip.tcp_flags);
-	if (__builtin_expect((p->mark & be16_from(CHAIN_MARK)) != 0, 0))
+	if (__builtin_expect((chained_mark(p) & be16_from(CHAIN_MARK)) != 0, 0))
 		chained_found(a, p, flow);
 	rewrite_inbound(p->frame, &p->ip, flow);
 	deliver(a, p);

@@ -30,13 +30,10 @@ struct samples {
 };
 
 static const char *const path_names[] = {
-	[BENCH_INBOUND] = "inbound",
-	[BENCH_REPLY] = "reply",
-	[BENCH_NEW] = "new",
-	[BENCH_SNAT] = "snat",
-	[BENCH_SNAT_REPLY] = "snat-reply",
-	[BENCH_SNAT_NEW] = "snat-new",
-	[BENCH_SNAT_REFUSED] = "snat-refused",
+	[BENCH_INBOUND] = "inbound",   [BENCH_REPLY] = "reply",
+	[BENCH_NEW] = "new",           [BENCH_CHAIN] = "chain",
+	[BENCH_SNAT] = "snat",         [BENCH_SNAT_REPLY] = "snat-reply",
+	[BENCH_SNAT_NEW] = "snat-new", [BENCH_SNAT_REFUSED] = "snat-refused",
 };
 
 // Nothing before is under way any more, nothing after has begun.
@@ -81,7 +78,7 @@ __attribute__((noipa)) void bench_measured(struct bench_world *w, enum bench_pat
 
 static void check_verdicts(const struct options *o, const struct agent_packet *packets)
 {
-	bool to_uplink = bench_is_outbound(o->path) && o->path != BENCH_SNAT_REFUSED;
+	bool to_uplink = (bench_is_outbound(o->path) && o->path != BENCH_SNAT_REFUSED) || o->path == BENCH_CHAIN;
 	for (uint32_t i = 0; i < o->burst; i++)
 		CHECK(packets[i].verdict == (to_uplink ? AGENT_TO_UPLINK : AGENT_TO_VM));
 }
@@ -94,6 +91,7 @@ static enum bench_path floor_path(enum bench_path path)
 	case BENCH_SNAT_NEW: return BENCH_SNAT;
 	case BENCH_INBOUND:
 	case BENCH_REPLY:
+	case BENCH_CHAIN:
 	case BENCH_SNAT:
 	case BENCH_SNAT_REPLY:
 	case BENCH_SNAT_REFUSED: break;
@@ -169,7 +167,7 @@ static void print(const struct options *o, struct samples *floor_samples, struct
 		       path_names[o->path], o->n_flows, o->n_vms, o->burst, median, p10, p90, floor_median, bytes);
 }
 
-static const char help[] = "usage: agent-bench [--path inbound|reply|new|snat|snat-reply|snat-new|snat-refused] "
+static const char help[] = "usage: agent-bench [--path inbound|reply|new|chain|snat|snat-reply|snat-new|snat-refused] "
 						   "[--flows N] [--vms N] [--burst N] [--bursts N]\n"
 						   "                   [--small-pages] [--json | --instructions]\n";
 

@@ -74,6 +74,27 @@ static void put_vm(struct bench_world *w, uint32_t vm)
 	put(s, (struct change){ .key = object_key_of_addr(OBJECT_VIP, &v->vip), .vip = v });
 }
 
+static void fill_generation(struct generation *g, be32 dip)
+{
+	g->n_members = 1;
+	g->members = memory_array(1, sizeof *g->members);
+	g->members[0] = (struct maglev_member){ .dip = ip_addr_from_v4(dip), .weight = 1 };
+}
+
+static void put_history(struct bench_world *w, uint32_t vm)
+{
+	struct vip_history *h = memory_array(1, sizeof *h);
+	h->vip = ip_addr_from_v4(vip_of(vm));
+	h->gone = memory_array(0, sizeof *h->gone);
+	h->n_endpoints = 1;
+	h->endpoints = memory_array(1, sizeof *h->endpoints);
+	h->endpoints[0] = (struct endpoint_history){ .port = 80, .protocol = IP_PROTO_TCP, .n_generations = 2 };
+	h->endpoints[0].generations = memory_array(2, sizeof *h->endpoints[0].generations);
+	fill_generation(&h->endpoints[0].generations[0], be32_from(0x0a02000bu + vm));
+	fill_generation(&h->endpoints[0].generations[1], dip_of(vm));
+	put(&w->store, (struct change){ .key = object_key_of_addr(OBJECT_HISTORY, &h->vip), .history = h });
+}
+
 static void make_config(struct bench_world *w)
 {
 	store_init(&w->store);
@@ -81,6 +102,10 @@ static void make_config(struct bench_world *w)
 	put_node(&w->store, OBJECT_HOST, "host1", test_ip4("10.0.0.21"));
 	for (uint32_t vm = 0; vm < w->n_vms; vm++)
 		put_vm(w, vm);
+	if (w->has_histories)
+		put(&w->store, (struct change){ .key.kind = OBJECT_CLUSTER, .cluster = { .cluster_id = 1, .hash_seed = 7 } });
+	for (uint32_t vm = 0; w->has_histories && vm < w->n_vms; vm++)
+		put_history(w, vm);
 	CHECK(agent_config_create(&w->store, "host1", (uint16_t)w->n_vms, NULL, &w->config, NULL) == 0);
 }
 
@@ -186,9 +211,10 @@ void bench_world_fill(struct bench_world *w, enum bench_path path, struct agent_
 		fill_snat(w, path, packets, n);
 		return;
 	}
+	token_bucket_init(&w->agent.chain_limit, AGENT_CHAIN_PPS, AGENT_CHAIN_PPS, w->agent.now);
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t number = path == BENCH_NEW ? w->next_new++ : (uint32_t)(random_next(w) >> 32) % w->n_flows;
-		struct bench_flow f = flow_number(w, number);
+		struct bench_flow f = flow_number(w, path == BENCH_CHAIN ? w->n_flows + number : number);
 		uint8_t *frame = w->frames[i] + 64;
 		uint32_t len = path == BENCH_REPLY ? write_reply(frame, &f)
 		                                   : write_inbound(frame, &f, path == BENCH_NEW ? TCP_SYN : TCP_ACK);
@@ -297,7 +323,7 @@ void bench_world_retire(struct bench_world *w, uint32_t n)
 			flow_key_make(f.client, vip_of(f.vm), f.client_port, be16_from(80), IP_PROTO_TCP, FLOW_INBOUND);
 		struct flow_entry *e = flow_table_lookup(&w->agent.flows, &key, flow_table_hash(&w->agent.flows, &key));
 		if (e != NULL)
-			flow_table_remove(&w->agent.flows, e);
+			agent_flow_remove(&w->agent, e);
 	}
 }
 
@@ -321,6 +347,7 @@ void bench_world_init(struct bench_world *w, enum bench_path path, uint32_t n_fl
 {
 	memset(w, 0, sizeof *w);
 	w->is_snat = bench_is_snat(path);
+	w->has_histories = path == BENCH_CHAIN;
 	w->n_flows = n_flows;
 	w->n_vms = n_vms;
 	w->random = 88172645463325252ULL;

@@ -17,6 +17,7 @@ enum bench_path {
 	BENCH_INBOUND,
 	BENCH_REPLY,
 	BENCH_NEW,
+	BENCH_CHAIN, // of a flow that is not known, whose bucket has an earlier owner elsewhere: it is sent on
 	BENCH_SNAT, // an outbound packet of a flow that is there
 	BENCH_SNAT_REPLY, // its answer from outside
 	BENCH_SNAT_NEW, // a connection of a VM begins
@@ -49,6 +50,7 @@ struct bench_world {
 	uint64_t random;
 	uint32_t next_new; // number of the flow that comes next
 	bool is_snat;
+	bool has_histories; // every VIP had another DIP before
 	be16 *vip_ports; // of the flows of SNAT, by number
 	uint8_t (*frames)[BENCH_FRAME_BYTES];
 };

@@ -1,12 +1,13 @@
 // A fuzz input as a sequence of frames: each is a big-endian u16 (upper 4 bits: seconds that pass before it; the rest: its
 // length) and its bytes. Every frame is put into memory of exactly its size, and the headroom, so that ASan sees any byte
-// beyond. Both VMs are SNATed and have leased ports.
+// beyond. Both VMs are SNATed and have leased ports; two endpoints have histories, so that frames with hop marks go their ways.
 #pragma once
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/check.h"
+#include "hostagent/core/chain.h"
 #include "tests/unit/hostagent/fixture.h"
 
 struct frames {
@@ -53,6 +54,28 @@ static inline void check_verdict(const struct agent *a, const struct agent_packe
 	if (p->verdict == AGENT_TO_VM)
 		CHECK(p->port < a->config->n_ports && a->port_is_open[p->port]);
 	CHECK(a->flows.n_flows <= a->flows.capacity);
+	CHECK(agent_dip_flows(a, test_ip4("10.1.1.11")) + agent_dip_flows(a, test_ip4("10.1.1.12")) <= a->flows.n_flows);
+}
+
+// What was encapsulated anew goes to nobody here, within the hops that there are.
+static inline void check_chained(const struct agent *a, const struct agent_packet *p)
+{
+	if (p->verdict != AGENT_TO_UPLINK || frame_ether_type(p->frame) != be16_from(ETHER_IP4))
+		return;
+	const struct ip4_header *ip = (const struct ip4_header *)(p->frame + ETH_BYTES);
+	uint16_t mark = be16_to(ip->id);
+	CHECK(ip->protocol == IP_PROTO_IPIP && ip->src == a->settings.address);
+	CHECK(agent_config_lookup_dip(a->config, ip->dst) == AGENT_NO_PORT);
+	CHECK((mark & CHAIN_MARK) != 0 && (mark & CHAIN_MARK_HOPS) <= CHAIN_HOPS_MAX);
+}
+
+static inline void check_pins(struct agent *a, uint64_t wall_us)
+{
+	uint8_t frame[PINS_FRAME_BYTES];
+	uint32_t n = agent_pins_begin(a, wall_us);
+	for (uint32_t i = 0; i < n; i++)
+		CHECK(agent_pins_write(a, i, frame) <= PINS_FRAME_BYTES);
+	CHECK(a->pins.n == 0);
 }
 
 // A VM that is SNATed never reaches the outside with its own address.
@@ -67,6 +90,10 @@ static inline void check_is_translated(const struct agent *a, const struct agent
 static inline void fuzz_fixture_init(struct agent_fixture *f)
 {
 	fixture_init(f, 16);
+	static const char *const web[] = { "10.1.2.12", "10.1.1.12", "10.1.2.11", "10.1.1.11", NULL };
+	static const char *const dns[] = { "10.1.1.11", "10.1.2.11", NULL }; // vm1 is drained
+	fixture_change(f, fixture_cluster());
+	fixture_change(f, fixture_two_histories("203.0.113.10", web, dns));
 	fixture_add_snat(f, NULL);
 	fixture_lease(f, "203.0.113.20", "10.1.1.11", 1024, 8, 1);
 	fixture_lease(f, "203.0.113.20", "10.1.1.12", 1032, 8, 2);

@@ -18,6 +18,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		struct agent_packet p = { .frame = frame, .len = len };
 		agent_inbound(&f.agent, &p, 1);
 		check_verdict(&f.agent, &p, frame, len);
+		check_chained(&f.agent, &p);
+		check_pins(&f.agent, frames.now_us);
 		free(buffer);
 	}
 	fixture_fini(&f);

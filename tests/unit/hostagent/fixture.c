@@ -1,5 +1,6 @@
 #include "tests/unit/hostagent/fixture.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/check.h"
@@ -225,4 +226,69 @@ void fixture_pass(struct agent_fixture *f, uint32_t n_seconds)
 		if (f->agent.snat != NULL)
 			agent_snat_tend(&f->agent, now, 1000000);
 	}
+}
+
+// ---- Histories ----
+
+struct change fixture_cluster(void)
+{
+	struct change c = { .key.kind = OBJECT_CLUSTER, .cluster = { .cluster_id = FIXTURE_CLUSTER_ID, .hash_seed = 5 } };
+	memset(c.cluster.pin_key, 0x5a, sizeof c.cluster.pin_key);
+	return c;
+}
+
+static int compare_members(const void *a, const void *b)
+{
+	return ip_addr_compare(&((const struct maglev_member *)a)->dip, &((const struct maglev_member *)b)->dip);
+}
+
+static void fill_generation(struct generation *g, const char *dips)
+{
+	char text[32];
+	g->members = memory_array(64, sizeof *g->members);
+	while (*dips != '\0') {
+		size_t n = strcspn(dips, " ");
+		CHECK(n < sizeof text && g->n_members < 64);
+		memcpy(text, dips, n);
+		text[n] = '\0';
+		g->members[g->n_members++] = (struct maglev_member){ .dip = test_addr(text), .weight = 1 };
+		dips += n + (dips[n] == ' ');
+	}
+	qsort(g->members, g->n_members, sizeof *g->members, compare_members);
+}
+
+static void fill_history(struct endpoint_history *e, uint8_t protocol, uint16_t port, const char *const *generations)
+{
+	*e = (struct endpoint_history){ .protocol = protocol, .port = port };
+	e->generations = memory_array(FIXTURE_GENERATIONS_MAX, sizeof *e->generations);
+	for (; generations[e->n_generations] != NULL; e->n_generations++) {
+		CHECK(e->n_generations < FIXTURE_GENERATIONS_MAX);
+		e->generations[e->n_generations].since_ms = 1000 * e->n_generations;
+		fill_generation(&e->generations[e->n_generations], generations[e->n_generations]);
+	}
+}
+
+static struct vip_history *empty_history(const char *vip, uint32_t n_endpoints)
+{
+	struct vip_history *h = memory_array(1, sizeof *h);
+	h->vip = test_addr(vip);
+	h->n_endpoints = n_endpoints;
+	h->endpoints = memory_array(n_endpoints, sizeof *h->endpoints);
+	h->gone = memory_array(0, sizeof *h->gone);
+	return h;
+}
+
+struct change fixture_history(const char *vip, uint8_t protocol, uint16_t port, const char *const *generations)
+{
+	struct vip_history *h = empty_history(vip, 1);
+	fill_history(&h->endpoints[0], protocol, port, generations);
+	return (struct change){ .key = object_key_of_addr(OBJECT_HISTORY, &h->vip), .history = h };
+}
+
+struct change fixture_two_histories(const char *vip, const char *const *web, const char *const *dns)
+{
+	struct vip_history *h = empty_history(vip, 2);
+	fill_history(&h->endpoints[0], IP_PROTO_TCP, 80, web);
+	fill_history(&h->endpoints[1], IP_PROTO_UDP, 53, dns);
+	return (struct change){ .key = object_key_of_addr(OBJECT_HISTORY, &h->vip), .history = h };
 }

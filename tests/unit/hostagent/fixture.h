@@ -42,6 +42,15 @@ void fixture_link(struct agent_fixture *f, bool is_up);
 // Time goes on, second by second, with all that it brings.
 void fixture_pass(struct agent_fixture *f, uint32_t n_seconds);
 
+// The cluster's seed and key, and the generations of an endpoint of a VIP, oldest first, each a list of DIPs ("10.1.1.11
+// 10.1.2.11"), until NULL. Generations of one DIP each make the same owners for every bucket: the last one's first.
+#define FIXTURE_CLUSTER_ID 77
+#define FIXTURE_GENERATIONS_MAX 16
+struct change fixture_cluster(void);
+struct change fixture_history(const char *vip, uint8_t protocol, uint16_t port, const char *const *generations);
+// Of tcp 80 and udp 53.
+struct change fixture_two_histories(const char *vip, const char *const *web, const char *const *dns);
+
 // Applies a change to the store and gives the agent the configuration that follows.
 void fixture_change(struct agent_fixture *f, struct change c);
 

@@ -274,9 +274,103 @@ START_TEST(counters_have_names)
 }
 END_TEST
 
+static const struct endpoint_owners *owners(const struct agent_config *c, uint16_t port)
+{
+	return agent_config_lookup_owners(c, test_ip4("203.0.113.10"), be16_from(port), IP_PROTO_TCP);
+}
+
+START_TEST(owners_are_known_by_endpoint_and_say_who_is_present)
+{
+	static const char *const web[] = { "10.1.1.11 10.1.2.11", "10.1.2.11", NULL };
+	struct store s;
+	fixture_store(&s);
+	apply(&s, fixture_history("203.0.113.10", IP_PROTO_TCP, 80, web));
+	struct agent_config *c = build(&s, 4, NULL);
+	ck_assert_ptr_null(owners(c, 80)); // nobody knows the seed yet
+	agent_config_destroy(c);
+	apply(&s, fixture_cluster());
+	c = build(&s, 4, NULL);
+	ck_assert_uint_eq(c->hash_seed, 5);
+	ck_assert_uint_eq(c->cluster_id, FIXTURE_CLUSTER_ID);
+	ck_assert_uint_eq(c->n_muxes, 1);
+	ck_assert_uint_eq(c->muxes[0], test_ip4("10.0.0.31"));
+	const struct endpoint_owners *o = owners(c, 80);
+	ck_assert_ptr_nonnull(o);
+	ck_assert_ptr_null(owners(c, 81));
+	ck_assert(owners_is_present(o, test_ip4("10.1.2.11")));
+	ck_assert(!owners_is_present(o, test_ip4("10.1.1.11")));
+	ck_assert(!owners_is_present(o, test_ip4("10.1.1.12")));
+	uint32_t n_two = 0;
+	for (uint64_t hash = 0; hash < 1000; hash++) {
+		struct bucket_owners b = owners_of(o, hash_mix64(hash));
+		ck_assert_uint_eq(b.dips[0], test_ip4("10.1.2.11"));
+		ck_assert(b.n == 1 || (b.n == 2 && b.dips[1] == test_ip4("10.1.1.11")));
+		n_two += b.n == 2;
+	}
+	ck_assert(n_two > 400 && n_two < 600);
+	agent_config_destroy(c);
+	store_fini(&s);
+}
+END_TEST
+
+START_TEST(owners_are_shared_with_the_snapshot_before_while_their_history_stays)
+{
+	static const char *const web[] = { "10.1.1.11 10.1.2.11", "10.1.2.11", NULL };
+	static const char *const web_later[] = { "10.1.1.11 10.1.2.11", "10.1.2.11", "10.1.1.11", NULL };
+	struct store s;
+	fixture_store(&s);
+	apply(&s, fixture_cluster());
+	apply(&s, fixture_history("203.0.113.10", IP_PROTO_TCP, 80, web));
+	struct agent_config *first = build(&s, 4, NULL);
+	apply(&s, fixture_history("203.0.113.10", IP_PROTO_TCP, 80, web)); // the same again
+	struct agent_config *second = build(&s, 4, first);
+	ck_assert_ptr_eq(owners(first, 80), owners(second, 80));
+	agent_config_destroy(first);
+	ck_assert(owners_is_present(owners(second, 80), test_ip4("10.1.2.11")));
+	apply(&s, fixture_history("203.0.113.10", IP_PROTO_TCP, 80, web_later));
+	struct agent_config *third = build(&s, 4, second);
+	ck_assert_ptr_ne(owners(second, 80), owners(third, 80));
+	ck_assert(owners_is_present(owners(third, 80), test_ip4("10.1.1.11")));
+	struct ip_addr vip = test_addr("203.0.113.10");
+	apply(&s, (struct change){ .key = object_key_of_addr(OBJECT_HISTORY, &vip), .is_delete = true });
+	struct agent_config *fourth = build(&s, 4, third);
+	ck_assert_ptr_null(owners(fourth, 80));
+	agent_config_destroy(second);
+	agent_config_destroy(third);
+	agent_config_destroy(fourth);
+	store_fini(&s);
+}
+END_TEST
+
+START_TEST(a_config_with_histories_is_whole_or_none_when_memory_is_short)
+{
+	static const char *const web[] = { "10.1.1.11 10.1.2.11", "10.1.2.11", NULL };
+	struct store s;
+	fixture_store(&s);
+	apply(&s, fixture_cluster());
+	apply(&s, fixture_history("203.0.113.10", IP_PROTO_TCP, 80, web));
+	int code = ERR_NO_MEMORY;
+	for (uint64_t n = 0; code != 0; n++) {
+		struct agent_config *c;
+		struct error err = { 0 };
+		memory_fail_after(n);
+		code = agent_config_create(&s, "host1", 4, NULL, &c, &err);
+		memory_fail_after(UINT64_MAX);
+		ck_assert(code == 0 || code == ERR_NO_MEMORY);
+		if (code == 0) {
+			ck_assert_uint_gt(n, 5);
+			agent_config_destroy(c);
+		}
+	}
+	store_fini(&s);
+}
+END_TEST
+
 SUITE_MAIN("agent config", a_config_knows_this_hosts_part_of_the_store, endpoints_are_found_by_vip_and_by_dip,
            an_interface_keeps_its_port_while_others_come_and_go, dips_that_cannot_be_served_are_named,
            two_addresses_of_one_vm_share_its_port, a_large_store_is_found_again,
            dips_that_are_snated_have_their_vips_in_ascending_order,
            destinations_inside_are_known_addresses_and_prefixes, no_memory_and_bad_limits_are_answers,
-           counters_have_names)
+           counters_have_names, owners_are_known_by_endpoint_and_say_who_is_present,
+           owners_are_shared_with_the_snapshot_before_while_their_history_stays,
+           a_config_with_histories_is_whole_or_none_when_memory_is_short)
