@@ -38,6 +38,7 @@
 #include "hostagent/core/flow_table.h"
 #include "hostagent/core/pins.h"
 #include "hostagent/core/snat.h"
+#include "hostagent/core/strays.h"
 
 #define AGENT_BURST 32
 #define AGENT_HEADROOM 64
@@ -109,6 +110,7 @@ struct agent {
 	struct mono_time now;
 	struct token_bucket chain_limit;
 	struct pins pins;
+	struct strays strays;
 	struct dip_flows dip_flows;
 	bool port_is_open[AGENT_PORTS_MAX];
 };

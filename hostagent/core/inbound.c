@@ -270,9 +270,14 @@ static enum drop_reason reason_of_no_endpoint(const struct agent *a, const struc
 	return p->ip.protocol == IP_PROTO_ICMP ? DROP_ICMP_UNKNOWN : DROP_ENCAP_NO_ENDPOINT;
 }
 
+static bool is_stray(const struct agent_packet *p)
+{
+	return p->ip.protocol == IP_PROTO_TCP && !tcp_is_syn(p->ip.tcp_flags);
+}
+
 // What is not known must be for an endpoint that the DIP serves. A packet from the middle of a connection is adopted when no
-// other host can know it, because the endpoint's DIPs have not changed or because all owners of its bucket were asked; only a
-// RST makes no flow.
+// other host can know it, because the endpoint's DIPs have not changed or because all owners of its bucket were asked, and when
+// its packets have come for a while (strays.h); only a RST makes no flow.
 static void deliver_unknown(struct agent *a, struct agent_packet *p)
 {
 	const struct endpoint_owners *owners =
@@ -292,6 +297,10 @@ static void deliver_unknown(struct agent *a, struct agent_packet *p)
 	if ((p->ip.tcp_flags & TCP_RST) != 0) {
 		nat_rewrite_dst(p->frame, &p->ip, p->dip, dip_port);
 		deliver(a, p);
+		return;
+	}
+	if (is_stray(p) && !strays_note(&a->strays, p->hash, a->now)) {
+		verdict_drop(a, p, DROP_CHAIN_SKEW);
 		return;
 	}
 	enum drop_reason reason = DROP_NONE;
