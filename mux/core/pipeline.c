@@ -345,7 +345,7 @@ void mux_pipeline_one(struct mux_worker *w, const struct mux_tables *tables, str
 // leaves the roads for take_frame, which is the scalar twin: what it would do, the stages do. In stage 3 those packets turn
 // off the main road whose bucket had other owners: their pins are one more line to load, while the others are finished.
 // What is constant for the burst is made before, what is counted is summed up after; both stay in registers.
-// (A gateway whose ARP reply is in this very burst is used from the next one on.)
+// (A gateway whose ARP reply is in this very burst is used from the next one on, and so are pins.)
 
 #define MAIN_PROTOCOLS (1u << IP_PROTO_TCP | 1u << IP_PROTO_UDP) // and those 32 above, which no endpoint has
 #define OTHER_PROTOCOLS (0xe0ull << 32) // in a key: a bit of it is set for those
