@@ -3,7 +3,7 @@
 MUX_RECEIVED = "rx_packets"
 MUX_SENT = "tx_packets"
 MUX_FORWARDED = "forwarded_packets"
-MUX_PINS = "pins"
+MUX_PINS_TAKEN = "pins_taken"
 MUX_DROP_PIN_MALFORMED = "drop_pin_malformed"
 MUX_DROP_PIN_FORGED = "drop_pin_forged"
 

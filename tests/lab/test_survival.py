@@ -1,6 +1,7 @@
 """Established connections go on, whatever happens to muxes, DIPs, agents and managers, one at a time and several at once."""
 
 import concurrent.futures
+import itertools
 import json
 import pathlib
 import random
@@ -33,20 +34,23 @@ class Load:
 
 
 class SurvivalTest(LabTest):
+    # A VM's port of each test's own: to an agent, a client's port that it remembers from one VIP is not free for another VIP and the same port of a VM.
+    dip_ports = itertools.count(9100)
     has_udp = True
 
     def setUp(self):
         super().setUp()
         self.servers = {}
+        self.dip_port = next(self.dip_ports)
 
     def serve(self, vms=VMS):
         for vm in vms:
-            self.servers[vm] = self.lab.spawn(vm, "python3", f"{TOOLS}/long_lived.py", "serve", PORT, vm)
+            self.servers[vm] = self.lab.spawn(vm, "python3", f"{TOOLS}/long_lived.py", "serve", self.dip_port, vm)
         for vm, child in self.servers.items():
             self.assertEqual(child.stdout.readline(), "ready\n", f"{vm} serves")
 
     def endpoints(self, vms):
-        return [endpoint(vms, port=PORT, dip_port=PORT), endpoint(vms, port=PORT, dip_port=PORT, protocol="udp", name="udp")]
+        return [endpoint(vms, port=PORT, dip_port=self.dip_port), endpoint(vms, port=PORT, dip_port=self.dip_port, protocol="udp", name="udp")]
 
     def use(self, vms):
         """Servers in all VMs; the VIP has these, and is announced."""
@@ -65,8 +69,9 @@ class SurvivalTest(LabTest):
 
     def newcomers(self, n=60):
         """Which VMs new connections, and new UDP flows, go to."""
-        outcome = self.lab.tool("client1", "long_lived", "run", f"{self.vip}:{PORT}", "--connections", n, "--udp-flows", n if self.has_udp else 0,
-                                "--seconds", 0, "--reset")
+        said = self.lab.exec("client1", "python3", f"{TOOLS}/long_lived.py", "run", f"{self.vip}:{PORT}", "--connections", n,
+                             "--udp-flows", n if self.has_udp else 0, "--seconds", 0, "--reset").stdout
+        outcome = json.loads(said.splitlines()[-1])
         self.assertEqual((outcome["opened"], outcome["broken"]), (n, {}), outcome)
         return set(outcome["by_vm"]) | set(outcome["udp"]["by_vm"])
 
@@ -226,7 +231,7 @@ class Pins(SurvivalTest):
         before = self.sum_of("host", counters.AGENT_CHAIN_FORWARDED)
         self.change(VMS)
         self.wait_newcomers(VMS)
-        eventually(lambda: all(self.lab.counters("mux", mux)[counters.MUX_PINS] > 0 for mux in self.lab.all_muxes()), "both muxes have pins")
+        eventually(lambda: all(self.lab.counters("mux", mux)[counters.MUX_PINS_TAKEN] > 0 for mux in self.lab.all_muxes()), "both muxes have pins")
 
         def detours_have_stopped():
             n = self.sum_of("host", counters.AGENT_CHAIN_FORWARDED)
@@ -246,7 +251,7 @@ class Pins(SurvivalTest):
         self.lab.wait_announced(self.vip, ["mux2"])
         self.lab.start("mux1")
         self.lab.wait_announced(self.vip)
-        eventually(lambda: self.lab.counters("mux", "mux1")[counters.MUX_PINS] > 0, "mux1 has pins again")
+        eventually(lambda: self.lab.counters("mux", "mux1")[counters.MUX_PINS_TAKEN] > 0, "mux1 has pins again")
         self.assert_unbroken(load)
 
     def test_pins_of_strangers_are_refused(self):

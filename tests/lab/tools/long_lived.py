@@ -33,6 +33,7 @@ PATTERN_BYTES = 1 << 20
 PATTERN = random.Random("long lived").randbytes(PATTERN_BYTES) * 2
 BLOCK_BYTES = 256
 TRAILER = struct.Struct("!QQ")  # received, wrong bytes
+WILL_RESET = 1 << 63  # in the number
 TICK_S = 0.02
 SHOWN = 20
 
@@ -132,6 +133,8 @@ async def watch_clock(peers, patience_s):
 
 
 class ServerPeer(Peer):
+    will_reset = False
+
     def connection_made(self, transport):
         super().connection_made(transport)
         transport.write(self.owner.name.encode() + b"\n")
@@ -146,6 +149,7 @@ class ServerPeer(Peer):
                 return
             number, data = struct.unpack("!Q", self.buffer[:8])[0], self.buffer[8:]
             self.incoming, self.outgoing = Stream(number, "up"), Stream(number, "down")
+            self.will_reset = number & WILL_RESET != 0
         self.check(data)
 
     def eof_received(self):
@@ -157,6 +161,9 @@ class ServerPeer(Peer):
         return False  # closes, once all is sent
 
     def connection_lost(self, exc):
+        if self.will_reset and not self.is_over and isinstance(exc, ConnectionResetError):
+            self.is_over = True
+            self.owner.n_finished += 1
         super().connection_lost(exc)
         self.owner.peers.remove(self)
         self.owner.n_received += self.incoming.n if self.incoming else 0
@@ -336,7 +343,7 @@ class Client:
             async with gate:
                 await self.open(number)
 
-        await asyncio.gather(*(one(random.getrandbits(63)) for _ in range(self.args.connections)))
+        await asyncio.gather(*(one(random.getrandbits(63) | (WILL_RESET if self.args.reset else 0)) for _ in range(self.args.connections)))
         for number in range(self.args.udp_flows):
             _, flow = await asyncio.get_running_loop().create_datagram_endpoint(lambda number=number: UdpFlow(number),
                                                                                 remote_addr=(self.host, self.port))
