@@ -143,7 +143,7 @@ static inline struct pin_set *set_of(const struct pins *pins, uint64_t hash)
 }
 
 // To the owner of a flow's bucket; where that had other owners, first of all to the DIP that the flow is pinned to.
-static const struct encap_template *template_of(struct mux_worker *w, const struct vip_entry *e, uint64_t hash)
+APART static const struct encap_template *template_of(struct mux_worker *w, const struct vip_entry *e, uint64_t hash)
 {
 	uint32_t owner = e->owners[flow_bucket(hash, e->n_buckets)];
 	if ((owner & BUCKET_HAD_OTHERS) == 0)
@@ -280,11 +280,6 @@ static void take_vip_packet(struct mux_worker *w, const struct mux_tables *t, st
 		drop(w, f, DROP_NO_ENDPOINT);
 }
 
-static bool is_pin_message(const struct parsed *p)
-{
-	return p->protocol == IP_PROTO_UDP && p->dst_port == be16_from(PIN_PORT);
-}
-
 static void take_pins(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, const struct parsed *p)
 {
 	enum drop_reason reason = t == NULL ? DROP_NO_CONFIG : pin_intake_take(w, t, f->data, p);
@@ -296,14 +291,22 @@ static void take_pins(struct mux_worker *w, const struct mux_tables *t, struct m
 	f->reason = DROP_NONE;
 }
 
+// To the node's own address: pins are the worker's, all else is the kernel's. A fragment has no ports.
+APART static void take_own(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
+                           const struct parsed *p, bool is_fragment)
+{
+	if (!is_fragment && p->protocol == IP_PROTO_UDP && p->dst_port == be16_from(PIN_PORT))
+		take_pins(w, t, f, p);
+	else
+		pass_to_tap(w, f);
+}
+
 static void take_ip4(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f)
 {
 	struct parsed p;
 	enum drop_reason reason = parse_ip4(f->data, f->len, ETH_BYTES, &p);
-	if (reason == DROP_NONE && p.dst == w->settings.address && is_pin_message(&p))
-		take_pins(w, t, f, &p);
-	else if ((reason == DROP_NONE || reason == DROP_FRAGMENT) && p.dst == w->settings.address)
-		pass_to_tap(w, f);
+	if ((reason == DROP_NONE || reason == DROP_FRAGMENT) && p.dst == w->settings.address)
+		take_own(w, t, f, &p, reason == DROP_FRAGMENT);
 	else if (reason != DROP_NONE)
 		drop(w, f, reason);
 	else if (t == NULL)
@@ -663,7 +666,6 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 	w->counters.rx_bytes += rx_bytes;
 	const uint32_t n_gateways = g->n;
 	const __m128i first_start = g->starts[0];
-	const struct pins *const pins = w->pins;
 	struct vip_traffic *const vips = w->vips->endpoints;
 	uint64_t n_forwarded = 0;
 	uint64_t inner_bytes = 0;
@@ -673,7 +675,7 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 		const int16_t owner = (int16_t)*x->owner;
 		if (__builtin_expect(owner < 0, 0)) { // BUCKET_HAD_OTHERS
 			if (e != NULL)
-				enter_history(pins, x, &history);
+				enter_history(w->pins, x, &history);
 			continue;
 		}
 		finish(x->frame, __builtin_expect(n_gateways == 1, 1) ? first_start : g->starts[(uint32_t)x->hash % n_gateways],
