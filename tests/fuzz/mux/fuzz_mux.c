@@ -1,6 +1,7 @@
 // Any bytes as a burst of frames through the mux's pipeline, staged and one by one: both must do the same, touch nothing
 // beyond a frame and its headroom, and give every frame a verdict that fits it. Input: frames, each behind its length in
-// two bytes (little-endian, at most 2047).
+// two bytes (little-endian, at most 2047). Frames to the port of pins are signed for a host here, so that what is inside is looked
+// at, too; they go last, since in a burst they count from the next one on; and then all of it comes once more.
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -8,6 +9,8 @@
 
 #include "common/base/check.h"
 #include "tests/unit/mux/fixture.h"
+
+#define HOST "10.0.1.1"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -25,6 +28,10 @@ static struct fixture *make_mux(void)
 			fixture_lease(f, vip, "10.1.7.7", (uint16_t)port, 8);
 	}
 	CHECK(f->snat.n > 1 && f->snat.n < f->store.vips.n);
+	fixture_put_host(f, "host1", HOST);
+	for (uint32_t i = 0; i < f->store.vips.n; i += 2)
+		fixture_put_history(f, test_random_history(&seed, store_vip(&f->store, i)));
+	CHECK(f->tables->n_with_history > 0);
 	return f;
 }
 
@@ -54,29 +61,89 @@ static uint32_t read_frames(const uint8_t *data, size_t size, struct mux_frame *
 	return n;
 }
 
+// ---- pins ----
+
+enum { N_PINS = 6000, MESSAGE_OFF = ETH_BYTES + IP4_BYTES + 8 };
+
+static bool is_for_pins(const struct mux_frame *f)
+{
+	const uint8_t *d = f->data;
+	return f->len >= MESSAGE_OFF && d[ETH_BYTES] == 0x45 && d[23] == IP_PROTO_UDP &&
+	       load16(d + 36) == be16_from(PIN_PORT);
+}
+
+// Makes all of it right but for the pins; what has no room for that stays as it is.
+static void sign(struct mux_frame *f, const struct fixture *mux, uint64_t stamp_us)
+{
+	uint8_t *message = f->data + MESSAGE_OFF;
+	struct pin_message m = {
+		.cluster_id = mux->store.cluster.cluster_id, .stamp_us = stamp_us, .sender = test_ip4(HOST), .n_pins = 1
+	};
+	uint8_t right[PIN_MESSAGE_BYTES_MAX];
+	uint32_t room = f->len - MESSAGE_OFF;
+	if (room < PIN_HEADER_BYTES + PIN_BYTES + PIN_TAG_BYTES || room > PIN_MESSAGE_BYTES_MAX)
+		return;
+	(void)pin_message_encode(&m, mux->store.cluster.pin_key, right);
+	right[5] = (uint8_t)((room - PIN_HEADER_BYTES - PIN_TAG_BYTES) / PIN_BYTES);
+	memcpy(message, right, PIN_HEADER_BYTES);
+	uint32_t n_signed = PIN_HEADER_BYTES + right[5] * PIN_BYTES;
+	uint64_t tag = siphash24(mux->store.cluster.pin_key, message, n_signed);
+	store64(message + n_signed, __builtin_bswap64(tag));
+	store32(f->data + 26, m.sender);
+	store16(f->data + 16, be16_from((uint16_t)(MESSAGE_OFF - ETH_BYTES + n_signed + PIN_TAG_BYTES)));
+	store16(f->data + 38, be16_from((uint16_t)(8 + n_signed + PIN_TAG_BYTES)));
+}
+
+static void swap(struct mux_frame *frames, uint32_t i, uint32_t k)
+{
+	struct mux_frame f = frames[i];
+	frames[i] = frames[k];
+	frames[k] = f;
+}
+
+// ... and moves them to the end.
+static void sign_pins(struct mux_frame *staged, struct mux_frame *scalar, uint32_t n, const struct fixture *mux)
+{
+	uint32_t end = n;
+	for (uint32_t i = n; i-- > 0;) {
+		if (!is_for_pins(&staged[i]))
+			continue;
+		sign(&staged[i], mux, mux->worker.now_real_us + n - end);
+		sign(&scalar[i], mux, mux->worker.now_real_us + n - end);
+		end--;
+		swap(staged, i, end);
+		swap(scalar, i, end);
+	}
+}
+
+// Each input finds an empty table.
+static void forget_pins(struct fixture *mux)
+{
+	struct pin_stamps stamps = mux->pins.stamps;
+	memset(mux->pins.sets, 0, N_PINS / PIN_WAYS * sizeof *mux->pins.sets);
+	pins_init(&mux->pins, N_PINS, mux->pins.sets);
+	mux->pins.stamps = stamps;
+}
+
 static void check_frame(const struct mux_frame *f, const struct mux_frame *twin)
 {
 	CHECK(f->verdict == twin->verdict && f->reason == twin->reason && f->len == twin->len);
 	CHECK((f->verdict == MUX_DROP) == (f->reason != DROP_NONE));
 	CHECK(f->reason < DROP_REASON_COUNT);
-	if (f->verdict == MUX_DROP)
+	if (f->verdict == MUX_DROP || f->verdict == MUX_CONSUMED)
 		return;
 	CHECK(memcmp(f->data, twin->data, f->len) == 0);
 	CHECK(f->verdict != MUX_TO_UPLINK || f->len <= ETH_BYTES + MUX_MTU + 512); // an echo reply is as long as it came
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+static void run(struct fixture *staged_mux, struct fixture *scalar_mux, const uint8_t *data, size_t size)
 {
-	static struct fixture *staged_mux, *scalar_mux;
 	struct mux_frame staged[MUX_BURST_MAX], scalar[MUX_BURST_MAX];
 	uint8_t *memory[MUX_BURST_MAX][2];
-	if (staged_mux == NULL) {
-		staged_mux = make_mux();
-		scalar_mux = make_mux();
-	}
-	// Each input finds the same next hops: what it teaches by ARP is forgotten.
+	// Each burst finds the same next hops: what it teaches by ARP is forgotten.
 	struct neighbor_table neighbors = staged_mux->worker.neighbors;
 	uint32_t n = read_frames(data, size, staged, scalar);
+	sign_pins(staged, scalar, n, staged_mux);
 	for (uint32_t i = 0; i < n; i++) {
 		memory[i][0] = staged[i].data - ENCAP_BYTES;
 		memory[i][1] = scalar[i].data - ENCAP_BYTES;
@@ -91,6 +158,29 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		free(memory[i][0]);
 		free(memory[i][1]);
 	}
-	staged_mux->worker.now = scalar_mux->worker.now = mono_add_us(staged_mux->worker.now, 1000);
+	CHECK(staged_mux->pins.n_pins == scalar_mux->pins.n_pins);
+	CHECK(memcmp(&staged_mux->worker.counters, &scalar_mux->worker.counters, sizeof(struct mux_counters)) == 0);
+}
+
+static void go_on(struct fixture *mux, uint64_t us)
+{
+	mux->worker.now = mono_add_us(mux->worker.now, us);
+	mux->worker.now_real_us += us;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static struct fixture *staged_mux, *scalar_mux;
+	if (staged_mux == NULL) {
+		staged_mux = make_mux();
+		scalar_mux = make_mux();
+	}
+	forget_pins(staged_mux);
+	forget_pins(scalar_mux);
+	for (int i = 0; i < 2; i++) { // what was pinned the first time is of use the second time
+		run(staged_mux, scalar_mux, data, size);
+		go_on(staged_mux, 1000);
+		go_on(scalar_mux, 1000);
+	}
 	return 0;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/model/store.h"
+#include "common/packet/pin.h"
 #include "mux/core/pipeline.h"
 #include "tests/support/packet_builder.h"
 #include "tests/support/vip_builder.h"
@@ -9,6 +10,8 @@
 #define MUX_ADDRESS "10.0.0.31"
 #define MUX_GATEWAY "10.0.0.1"
 #define MUX_MTU 1600
+#define MUX_MAX_PINS 60000
+#define MUX_NOW_REAL_US 1753000000000000ull
 
 extern const struct mac MUX_MAC; // TEST_MAC_B: frames of the packet builder go to it
 extern const struct mac GATEWAY_MAC; // TEST_MAC_A
@@ -19,6 +22,7 @@ struct fixture {
 	struct mux_tables *tables;
 	struct snat_maps snat;
 	struct vip_counters vips;
+	struct pins pins;
 	struct mux_worker worker;
 };
 
@@ -31,6 +35,24 @@ void fixture_put_vip(struct fixture *f, struct vip_config *vip);
 void fixture_delete_vip(struct fixture *f, const char *vip);
 void fixture_rebuild(struct fixture *f);
 struct mux_tables_sources fixture_sources(const struct fixture *f); // what it makes them from
+
+// Puts the history of a VIP (taken over), or deletes it, and makes new tables; likewise a host.
+void fixture_put_history(struct fixture *f, struct vip_history *history);
+void fixture_delete_history(struct fixture *f, const char *vip);
+void fixture_put_host(struct fixture *f, const char *name, const char *addr);
+
+// A history of the TCP endpoint at port 80: "a b, b c" are two generations, the DIPs 10.1.1.<letter's place in the alphabet>, all of
+// weight 1; "a b, b c; a" says that a is gone. And an endpoint with such DIPs.
+struct vip_history *test_history(const char *vip, const char *generations);
+struct vip_config *test_letters_vip(const char *vip, const char *letters);
+struct ip_addr test_letter(char letter);
+
+// A random history of all endpoints of the VIP in which the present generation is what the configuration says.
+struct vip_history *test_random_history(unsigned *seed, const struct vip_config *vip);
+
+// A datagram with pins from a host to the mux, rightly signed.
+struct test_frame fixture_pin_frame(const struct fixture *f, const char *sender, uint64_t stamp_us,
+                                    const struct pin *pins, uint32_t n);
 
 // Leases ports of a VIP to a DIP, or ends that.
 void fixture_lease(struct fixture *f, const char *vip, const char *dip, uint16_t first_port, uint16_t n_ports);

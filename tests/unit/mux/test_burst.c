@@ -7,7 +7,9 @@
 
 #include "tests/unit/mux/fixture.h"
 
-enum { N_VIPS = 30, N_BURSTS = 3000, INET_TEXT = 16, FIRST_PORT = 1020, N_LEASED = 200 };
+#define HOST "10.0.1.1"
+
+enum { N_VIPS = 30, N_BURSTS = 3000, INET_TEXT = 16, FIRST_PORT = 1020, N_LEASED = 200, N_FEW = 6, FEW_PORT = 40000 };
 
 static unsigned pick(unsigned *seed, unsigned n)
 {
@@ -33,13 +35,16 @@ static struct test_frame random_error(const struct test_tuple *t, unsigned *seed
 static struct test_frame random_frame(unsigned *seed)
 {
 	char src[INET_TEXT], dst[INET_TEXT];
-	snprintf(src, sizeof src, "198.51.100.%u", 1 + pick(seed, 254));
+	bool is_of_few = pick(seed, 2) == 0; // of whom some are pinned
+	snprintf(src, sizeof src, "198.51.100.%u", 1 + pick(seed, is_of_few ? N_FEW : 254));
 	snprintf(dst, sizeof dst, "203.0.113.%u", pick(seed, N_VIPS + 3)); // some are no VIPs
 	struct test_tuple t = {
 		.src = src,
 		.dst = pick(seed, 20) == 0 ? MUX_ADDRESS : dst,
-		.src_port = (uint16_t)pick(seed, 65536),
-		.dst_port = (uint16_t)(pick(seed, 2) == 0 ? 80 + pick(seed, 5) : FIRST_PORT + pick(seed, N_LEASED)),
+		.src_port = (uint16_t)(is_of_few ? FEW_PORT + pick(seed, N_FEW) : pick(seed, 65536)),
+		.dst_port = (uint16_t)(pick(seed, 2) == 0    ? 80 + pick(seed, 5)
+		                       : pick(seed, 20) == 0 ? PIN_PORT
+		                                             : FIRST_PORT + pick(seed, N_LEASED)),
 		.ip_options_bytes = pick(seed, 10) == 0 ? 4 * pick(seed, 11) : 0,
 	};
 	uint32_t n = pick(seed, 40) == 0 ? 1520 + pick(seed, 60) : pick(seed, 200);
@@ -68,12 +73,22 @@ static void damage(struct test_frame *f, unsigned *seed)
 	}
 }
 
+// Other histories for two thirds of the VIPs.
+static void change_histories(struct fixture *f, unsigned seed)
+{
+	for (uint32_t i = 0; i < f->store.vips.n; i++)
+		if (pick(&seed, 3) > 0)
+			fixture_put_history(f, test_random_history(&seed, store_vip(&f->store, i)));
+}
+
 static struct fixture *with_vips(unsigned seed)
 {
 	struct fixture *f = fixture_create(MUX_ADDRESS);
 	neighbor_table_insert(&f->worker.neighbors, test_ip4("10.0.0.2"));
 	for (unsigned i = 0; i < N_VIPS; i++)
 		fixture_put_vip(f, test_random_vip(&seed, i + 1));
+	fixture_put_host(f, "host1", HOST);
+	change_histories(f, seed);
 	return f;
 }
 
@@ -96,11 +111,36 @@ static void change_leases(struct fixture *a, struct fixture *b, unsigned *seed)
 	}
 }
 
+// A flow of the few, pinned to any DIP that its endpoint has, or to none of them.
+static struct pin random_pin(const struct fixture *f, unsigned *seed)
+{
+	struct pin pin = { .remote = be32_from(0xc6336401u + pick(seed, N_FEW)),
+		               .vip = be32_from(0xcb007100u + pick(seed, N_VIPS + 3)),
+		               .dip = test_ip4("10.1.9.9"),
+		               .remote_port = be16_from((uint16_t)(FEW_PORT + pick(seed, N_FEW))),
+		               .vip_port = be16_from((uint16_t)(80 + pick(seed, 5))),
+		               .protocol = pick(seed, 2) == 0 ? IP_PROTO_TCP : IP_PROTO_UDP };
+	const struct vip_entry *e = vip_lookup(f->tables, pin.vip, pin.vip_port, pin.protocol);
+	if (e != NULL && pick(seed, 10) > 0)
+		pin.dip = e->templates[pick(seed, vip_entry_templates(e)->n)].dst;
+	return pin;
+}
+
+static struct test_frame random_pins(const struct fixture *f, unsigned *seed)
+{
+	static uint64_t stamp = MUX_NOW_REAL_US;
+	struct pin pins[PINS_MAX];
+	uint32_t n = 1 + pick(seed, PINS_MAX);
+	for (uint32_t i = 0; i < n; i++)
+		pins[i] = random_pin(f, seed);
+	return fixture_pin_frame(f, HOST, stamp++, pins, n);
+}
+
 static void compare_frames(const struct mux_frame *a, const struct mux_frame *b, unsigned seed)
 {
 	ck_assert_msg(a->verdict == b->verdict && a->reason == b->reason, "seed %u: %d/%s against %d/%s", seed, a->verdict,
 	              drop_reason_name(a->reason), b->verdict, drop_reason_name(b->reason));
-	if (a->verdict == MUX_DROP)
+	if (a->verdict == MUX_DROP || a->verdict == MUX_CONSUMED)
 		return;
 	ck_assert_uint_eq(a->len, b->len);
 	ck_assert_mem_eq(a->data, b->data, a->len);
@@ -111,8 +151,9 @@ static void run_burst(struct fixture *staged, struct fixture *scalar, unsigned *
 	static struct test_frame originals[MUX_BURST_MAX], copies[MUX_BURST_MAX];
 	struct mux_frame frames[MUX_BURST_MAX];
 	uint32_t n = pick(seed, MUX_BURST_MAX + 1);
+	bool has_pins = pick(seed, 3) == 0; // at the end: in a burst they count from the next one on
 	for (uint32_t i = 0; i < n; i++) {
-		originals[i] = random_frame(seed);
+		originals[i] = has_pins && i + 2 >= n ? random_pins(staged, seed) : random_frame(seed);
 		damage(&originals[i], seed);
 		copies[i] = originals[i];
 		frames[i] = (struct mux_frame){ .data = test_data(&originals[i]), .len = originals[i].len };
@@ -139,6 +180,10 @@ START_TEST(a_burst_equals_its_frames_one_by_one)
 		unsigned s = burst_seed;
 		if (i % 50 == 0)
 			change_leases(staged, scalar, &s);
+		if (i % 500 == 499) {
+			change_histories(staged, burst_seed);
+			change_histories(scalar, burst_seed);
+		}
 		run_burst(staged, scalar, &s, burst_seed);
 	}
 	ck_assert_mem_eq(&staged->worker.counters, &scalar->worker.counters, sizeof staged->worker.counters);
@@ -147,6 +192,13 @@ START_TEST(a_burst_equals_its_frames_one_by_one)
 	ck_assert_uint_gt(c->forwarded_packets, N_BURSTS);
 	ck_assert_uint_gt(c->snat_packets, N_BURSTS);
 	ck_assert_uint_gt(c->icmp_errors_steered, 100);
+	ck_assert_uint_gt(c->history_packets, N_BURSTS / 3);
+	ck_assert_uint_gt(c->pin_hits, 100);
+	ck_assert_uint_gt(c->pins_taken, N_BURSTS / 3);
+	ck_assert_uint_gt(c->pins_ignored, N_BURSTS / 3);
+	ck_assert_uint_gt(c->drops[DROP_PIN_MALFORMED], 10);
+	ck_assert_uint_gt(c->drops[DROP_PIN_FORGED], 10);
+	ck_assert_uint_eq(staged->pins.n_pins, scalar->pins.n_pins);
 	ck_assert_uint_gt(c->drops[DROP_SNAT_NO_LEASE], 100);
 	ck_assert_uint_gt(c->drops[DROP_ICMP_UNKNOWN], 100);
 	for (int reason = DROP_RUNT; reason <= DROP_ICMP_IGNORED; reason++)
