@@ -257,6 +257,15 @@ static uint32_t vm_of_opening(const struct sim *s, const struct connection *c)
 	return NONE;
 }
 
+// Has no VM answered a request yet, and did another VM than its own see its SYN?
+static bool is_split(const struct sim *s, const struct connection *c)
+{
+	bool has_other = false;
+	for (uint32_t i = c->first_half; i != NONE; i = s->halves[i].next)
+		has_other = has_other || s->halves[i].vm != c->vm;
+	return has_other && c->tcp.n_in == 0;
+}
+
 static void on_answer(struct sim *s, uint32_t connection)
 {
 	struct connection *c = &s->connections[connection];
@@ -271,7 +280,7 @@ static void on_segment(struct sim *s, uint32_t connection, const struct datagram
 	      d->tcp.n_bytes);
 	uint32_t outcome = tcp_on_segment(&c->tcp, &d->tcp, s->now_us);
 	if (outcome & TCP_RESET) {
-		client_break(s, connection, CAUSE_RESET);
+		client_break(s, connection, is_split(s, c) ? CAUSE_SPLIT : CAUSE_RESET);
 		return;
 	}
 	if (outcome & TCP_REFUSE) {

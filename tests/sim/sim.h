@@ -25,12 +25,13 @@
 #define NONE UINT32_MAX
 #define START_US 1000000000ull // of the virtual clock
 #define EPOCH_MS 1800000000000ull // the managers' clock then
-#define CAUSES(X)                                                                           \
-	X(RESET, "reset") /* the client got a RST for an established connection */              \
-	X(WRONG_VM, "wrong_vm") /* another VM answered */                                       \
-	X(TIMEOUT, "timeout") /* no progress for as long as the client has patience */          \
-	X(VM_RESET, "vm_reset") /* the VM got a RST: someone told it that the client is gone */ \
-	X(DAMAGED, "damaged") /* a packet arrived whose checksum or content is wrong */         \
+#define CAUSES(X)                                                                            \
+	X(RESET, "reset") /* the client got a RST for an established connection */               \
+	X(SPLIT, "split_handshake") /* a RST before any answer, when two VMs had seen its SYN */ \
+	X(WRONG_VM, "wrong_vm") /* another VM answered */                                        \
+	X(TIMEOUT, "timeout") /* no progress for as long as the client has patience */           \
+	X(VM_RESET, "vm_reset") /* the VM got a RST: someone told it that the client is gone */  \
+	X(DAMAGED, "damaged") /* a packet arrived whose checksum or content is wrong */          \
 	X(NOT_OPENED, "not_opened") /* no VM ever answered */
 
 enum cause {
