@@ -215,7 +215,9 @@ static uint32_t insert_asker(struct snat_queue *q, const struct ip_addr *dip, st
 
 static bool is_earlier(const struct snat_queue *q, uint32_t i, uint32_t k)
 {
-	return q->askers[q->delayed[i]].due_us < q->askers[q->delayed[k]].due_us;
+	const struct asker *x = &q->askers[q->delayed[i]];
+	const struct asker *y = &q->askers[q->delayed[k]];
+	return x->due_us != y->due_us ? x->due_us < y->due_us : ip_addr_compare(&x->dip, &y->dip) < 0;
 }
 
 static void swap_delayed(struct snat_queue *q, uint32_t i, uint32_t k)

@@ -349,9 +349,10 @@ START_TEST(random_operations_come_to_what_a_naive_model_says)
 {
 	static struct model m;
 	static const uint32_t rates[] = { 1, 7, 20, 1000 };
-	unsigned seed = (unsigned)time(NULL);
+	const char *env = getenv("ANANTA_TEST_SEED");
+	unsigned seed = env != NULL ? (unsigned)strtoul(env, NULL, 10) : (unsigned)time(NULL);
 	uint64_t now_us = 1000000000;
-	printf("seed %u\n", seed);
+	printf("seed %u (repeat with ANANTA_TEST_SEED=%u)\n", seed, seed);
 	srand(seed);
 	setup();
 	m.rate = 20;
