@@ -82,8 +82,19 @@ static struct chain_step nobody_knows_it(const struct bucket_owners *owners, con
 	return give_away(owners, p, m);
 }
 
+// Two with different lists would send it to and fro: they take turns through them.
+static struct chain_step ask_by_turns(const struct bucket_owners *owners, const struct chain_packet *p, struct mark m)
+{
+	uint32_t next = m.hops % owners->n;
+	if (next == p->position)
+		next = (next + 1) % owners->n;
+	return forward_to(owners->dips[next], m);
+}
+
 static struct chain_step ask_next(const struct bucket_owners *owners, const struct chain_packet *p, struct mark m)
 {
+	if (m.list == LISTS_DIFFER && owners->n > 1)
+		return ask_by_turns(owners, p, m);
 	if (p->position == CHAIN_NOT_OWNER)
 		return forward_to(owners->dips[0], m);
 	uint32_t next = (p->position + 1) % owners->n;

@@ -10,7 +10,8 @@
 //   an owner was not asked yet       on to the next one
 //   all were asked                   adopted if this is the present owner, else to it, with the mark ADOPT
 //
-// A DIP that is in none of its owners' places sends to owner 0, from where the walk is the same.
+// A DIP that is in none of its owners' places sends to owner 0, from where the walk is the same. Once lists were found to differ,
+// whoever has it sends it to another of its own owners with each hop, so that two do not send it to and fro between them.
 //
 // Programs learn of a change at different times, so those asked may have different owners in mind. A walk goes on to the end of
 // the list of whoever has the packet, even if enough have been asked by the count; and the mark carries seven bits of a hash of

@@ -91,8 +91,6 @@ bool chained_adopts(struct agent *a, struct agent_packet *p, const struct endpoi
 	if (!take_step(a, p, &f, owners))
 		return false;
 	p->port = agent_config_lookup_dip(a->config, p->dip);
-	if (f.kind == CHAIN_TCP)
-		counter_add(&a->counters.chain_adopted, 1);
 	return true;
 }
 

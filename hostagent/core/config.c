@@ -20,6 +20,8 @@ struct sizes {
 	uint32_t snat_slots;
 	uint32_t n_owners;
 	uint32_t owners_slots;
+	uint32_t n_present;
+	uint32_t present_slots;
 };
 
 static bool is_local(const struct store *store, const char *host, const struct ip_addr *dip)
@@ -65,6 +67,9 @@ static struct sizes sizes_of(const struct store *store, const char *host)
 	for (uint32_t i = 0; i < store->histories.n; i++)
 		s.n_owners += store_history(store, i)->n_endpoints;
 	s.owners_slots = slots_for(s.n_owners);
+	for (uint32_t i = 0; i < store->vips.n; i++)
+		s.n_present += store_vip(store, i)->n_endpoints;
+	s.present_slots = slots_for(s.n_present);
 	return s;
 }
 
@@ -95,6 +100,8 @@ static size_t lay_out(struct agent_config *c, const struct sizes *s, uint16_t ma
 	c->snat_vips = carve(base, &at, s->n_snat_pairs * sizeof *c->snat_vips);
 	c->muxes = carve(base, &at, s->n_sources * sizeof *c->muxes);
 	c->owners = (struct owners_map){ s->owners_slots - 1, carve(base, &at, s->owners_slots * sizeof *c->owners.slots) };
+	c->present =
+		(struct owners_map){ s->present_slots - 1, carve(base, &at, s->present_slots * sizeof *c->present.slots) };
 	return at;
 }
 
@@ -361,25 +368,31 @@ bool agent_config_is_inside(const struct agent_config *c, be32 addr)
 
 // ---- Owner histories ----
 
-static struct endpoint_owners **owners_slot(const struct agent_config *c, be32 vip, be16 vip_port, uint8_t protocol)
+static struct endpoint_owners **owners_slot(const struct owners_map *m, be32 vip, be16 vip_port, uint8_t protocol)
 {
-	uint32_t i = by_dip_start(vip, vip_port, protocol) & c->owners.mask;
-	for (; c->owners.slots[i] != NULL; i = (i + 1) & c->owners.mask) {
-		const struct endpoint_owners *o = c->owners.slots[i];
+	uint32_t i = by_dip_start(vip, vip_port, protocol) & m->mask;
+	for (; m->slots[i] != NULL; i = (i + 1) & m->mask) {
+		const struct endpoint_owners *o = m->slots[i];
 		if (o->vip == vip && o->vip_port == vip_port && o->protocol == protocol)
 			break;
 	}
-	return &c->owners.slots[i];
+	return &m->slots[i];
 }
 
 const struct endpoint_owners *agent_config_find_owners(const struct agent_config *c, be32 vip, be16 vip_port,
                                                        uint8_t protocol)
 {
-	return *owners_slot(c, vip, vip_port, protocol);
+	return *owners_slot(&c->owners, vip, vip_port, protocol);
+}
+
+const struct endpoint_owners *agent_config_find_present(const struct agent_config *c, be32 vip, be16 vip_port,
+                                                        uint8_t protocol)
+{
+	return *owners_slot(&c->present, vip, vip_port, protocol);
 }
 
 // Of the snapshot before, when the history is still the same.
-static struct endpoint_owners *owners_shared(const struct agent_config *previous, const struct vip_history *vip,
+static struct endpoint_owners *owners_shared(const struct owners_map *previous, const struct vip_history *vip,
                                              const struct endpoint_history *h)
 {
 	if (previous == NULL || !ip_addr_is_v4(&vip->vip))
@@ -388,33 +401,72 @@ static struct endpoint_owners *owners_shared(const struct agent_config *previous
 	return o != NULL && o->fingerprint == owners_fingerprint(vip, h) ? owners_ref(o) : NULL;
 }
 
-static int add_owners(struct agent_config *c, const struct agent_config *previous, const struct vip_history *vip,
+static int add_owners(struct owners_map *m, const struct owners_map *previous, const struct vip_history *vip,
                       const struct endpoint_history *h)
 {
 	struct endpoint_owners *o = owners_shared(previous, vip, h);
 	int code = o == NULL ? owners_create(vip, h, &o) : 0;
-	if (code != 0 || o == NULL)
-		return code;
-	*owners_slot(c, o->vip, o->vip_port, o->protocol) = o;
-	c->n_owners++;
-	return 0;
+	if (code == 0 && o != NULL)
+		*owners_slot(m, o->vip, o->vip_port, o->protocol) = o;
+	return code;
+}
+
+static int add_histories(struct agent_config *c, const struct store *store, const struct agent_config *previous)
+{
+	int code = 0;
+	for (uint32_t i = 0; code == 0 && i < store->histories.n; i++) {
+		const struct vip_history *vip = store_history(store, i);
+		c->n_owners += vip->n_endpoints;
+		for (uint32_t e = 0; code == 0 && e < vip->n_endpoints; e++)
+			code = add_owners(&c->owners, previous == NULL ? NULL : &previous->owners, vip, &vip->endpoints[e]);
+	}
+	return code;
+}
+
+// An endpoint without history has one generation: its configuration.
+static int add_present(struct agent_config *c, const struct agent_config *previous, const struct ip_addr *vip,
+                       const struct endpoint *e)
+{
+	struct maglev_member *members = memory_array(e->n_dips, sizeof *members);
+	if (members == NULL)
+		return ERR_NO_MEMORY;
+	for (uint32_t i = 0; i < e->n_dips; i++)
+		members[i] = (struct maglev_member){ .dip = e->dips[i].dip, .weight = e->dips[i].weight };
+	struct generation generation = { .n_members = e->n_dips, .members = members };
+	struct endpoint_history h = {
+		.port = e->port, .protocol = e->protocol, .n_generations = 1, .generations = &generation
+	};
+	struct vip_history of_vip = { .vip = *vip };
+	int code = add_owners(&c->present, previous == NULL ? NULL : &previous->present, &of_vip, &h);
+	memory_free(members);
+	return code;
+}
+
+static int add_all_present(struct agent_config *c, const struct store *store, const struct agent_config *previous)
+{
+	int code = 0;
+	for (uint32_t i = 0; code == 0 && i < store->vips.n; i++) {
+		const struct vip_config *vip = store_vip(store, i);
+		const struct vip_history *history = store_lookup_history(store, &vip->vip);
+		for (uint32_t e = 0; code == 0 && e < vip->n_endpoints; e++) {
+			const struct endpoint *endpoint = &vip->endpoints[e];
+			if (endpoint->n_dips > 0 && vip_history_lookup(history, endpoint->protocol, endpoint->port) == NULL)
+				code = add_present(c, previous, &vip->vip, endpoint);
+		}
+	}
+	return code;
 }
 
 // Without the cluster's seed nobody can tell which bucket a flow is in.
-static int add_histories(struct agent_config *c, const struct store *store, const struct agent_config *previous)
+static int add_all_owners(struct agent_config *c, const struct store *store, const struct agent_config *previous)
 {
 	if (!store->has_cluster)
 		return 0;
 	c->cluster_id = store->cluster.cluster_id;
 	c->hash_seed = store->cluster.hash_seed;
 	memcpy(c->pin_key, store->cluster.pin_key, sizeof c->pin_key);
-	int code = 0;
-	for (uint32_t i = 0; code == 0 && i < store->histories.n; i++) {
-		const struct vip_history *vip = store_history(store, i);
-		for (uint32_t e = 0; code == 0 && e < vip->n_endpoints; e++)
-			code = add_owners(c, previous, vip, &vip->endpoints[e]);
-	}
-	return code;
+	int code = add_histories(c, store, previous);
+	return code != 0 ? code : add_all_present(c, store, previous);
 }
 
 int agent_config_create(const struct store *store, const char *host, uint16_t max_ports,
@@ -429,9 +481,9 @@ int agent_config_create(const struct store *store, const char *host, uint16_t ma
 	if (c == NULL)
 		return error_set(err, ERR_NO_MEMORY, "no memory for a configuration of %zu bytes", bytes);
 	lay_out(c, &s, max_ports, (uint8_t *)c);
-	if (add_histories(c, store, previous) != 0) {
+	if (add_all_owners(c, store, previous) != 0) {
 		agent_config_destroy(c);
-		return error_set(err, ERR_NO_MEMORY, "no memory for the owner histories of %u endpoints", s.n_owners);
+		return error_set(err, ERR_NO_MEMORY, "no memory for the owners of %u endpoints", s.n_present);
 	}
 	c->version = store->version;
 	c->n_ports = max_ports;
@@ -452,6 +504,8 @@ void agent_config_destroy(struct agent_config *c)
 		return;
 	for (uint32_t i = 0; i <= c->owners.mask; i++)
 		owners_unref(c->owners.slots[i]);
+	for (uint32_t i = 0; i <= c->present.mask; i++)
+		owners_unref(c->present.slots[i]);
 	memory_free(c);
 }
 

@@ -117,6 +117,7 @@ struct agent_config {
 	be32 *muxes; // all of the pool: they get pins
 	uint32_t n_owners;
 	struct owners_map owners; // of all endpoints with a history
+	struct owners_map present; // of those without: one owner a bucket
 };
 
 // Builds the snapshot for `host`. `previous` (or NULL) is the one in use: its interfaces keep their slots.
@@ -180,6 +181,10 @@ const struct agent_endpoint *agent_config_lookup_endpoint(const struct agent_con
 // The endpoint that uses DIP:port, or NULL; is_ambiguous when there are several.
 const struct agent_endpoint *agent_config_lookup_service(const struct agent_config *c, be32 dip, be16 dip_port,
                                                          uint8_t protocol);
+
+// Who owns the buckets of an endpoint without history; NULL: it is no endpoint here, or has a history.
+const struct endpoint_owners *agent_config_find_present(const struct agent_config *c, be32 vip, be16 vip_port,
+                                                        uint8_t protocol);
 
 // Who owned the buckets of this endpoint; NULL when its DIPs have not changed lately.
 const struct endpoint_owners *agent_config_find_owners(const struct agent_config *c, be32 vip, be16 vip_port,

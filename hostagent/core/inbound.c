@@ -270,22 +270,42 @@ static enum drop_reason reason_of_no_endpoint(const struct agent *a, const struc
 	return p->ip.protocol == IP_PROTO_ICMP ? DROP_ICMP_UNKNOWN : DROP_ENCAP_NO_ENDPOINT;
 }
 
-static bool is_stray(const struct agent_packet *p)
+// From the middle of a connection, and more than a RST: its flow would be adopted.
+static bool is_adoption(const struct agent_packet *p)
 {
-	return p->ip.protocol == IP_PROTO_TCP && !tcp_is_syn(p->ip.tcp_flags);
+	return p->ip.protocol == IP_PROTO_TCP && (p->ip.tcp_flags & TCP_RST) == 0 && !tcp_is_syn(p->ip.tcp_flags);
 }
 
-// What is not known must be for an endpoint that the DIP serves. A packet from the middle of a connection is adopted when no
-// other host can know it, because the endpoint's DIPs have not changed or because all owners of its bucket were asked, and when
-// its packets have come for a while (strays.h); only a RST makes no flow.
-static void deliver_unknown(struct agent *a, struct agent_packet *p)
+// Is a packet that may belong to another owner of its bucket this DIP's, or one's of this host (p->dip)? When all of them were
+// asked, or when its endpoint's DIPs have not changed, no other host can know it; and it has come for a while (strays.h).
+// False: it has its verdict.
+COLD_PATH static bool belongs_here(struct agent *a, struct agent_packet *p)
 {
 	const struct endpoint_owners *owners =
 		agent_config_lookup_owners(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol);
-	if (__builtin_expect(owners != NULL, 0)) {
-		if (!chained_adopts(a, p, owners))
+	if (owners == NULL && !tcp_is_syn(p->ip.tcp_flags)) // sent by a mux that knows of a change before this agent does?
+		owners = agent_config_find_present(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol);
+	if (owners != NULL && !chained_adopts(a, p, owners))
+		return false;
+	find_endpoint(a, p); // it may be another DIP's by now
+	if (p->endpoint == NULL || !is_adoption(p))
+		return true;
+	if (!strays_note(&a->strays, p->hash, a->now)) {
+		verdict_drop(a, p, DROP_CHAIN_SKEW);
+		return false;
+	}
+	if ((chained_mark(p) & be16_from(CHAIN_MARK)) != 0)
+		counter_add(&a->counters.chain_adopted, 1);
+	return true;
+}
+
+// What is not known must be for an endpoint that the DIP serves. A packet from the middle of a connection may be somebody else's;
+// a SYN only where DIPs have changed. A RST makes no flow.
+static void deliver_unknown(struct agent *a, struct agent_packet *p)
+{
+	if (__builtin_expect(!tcp_is_syn(p->ip.tcp_flags) || a->config->n_owners > 0, 0)) {
+		if (!belongs_here(a, p))
 			return;
-		find_endpoint(a, p); // it may be another DIP's by now
 	} else if (p->candidate != FLOW_NO_CANDIDATE) { // stage 2 expected to find the flow
 		find_endpoint(a, p);
 	}
@@ -297,10 +317,6 @@ static void deliver_unknown(struct agent *a, struct agent_packet *p)
 	if ((p->ip.tcp_flags & TCP_RST) != 0) {
 		nat_rewrite_dst(p->frame, &p->ip, p->dip, dip_port);
 		deliver(a, p);
-		return;
-	}
-	if (is_stray(p) && !strays_note(&a->strays, p->hash, a->now)) {
-		verdict_drop(a, p, DROP_CHAIN_SKEW);
 		return;
 	}
 	enum drop_reason reason = DROP_NONE;

@@ -83,6 +83,16 @@ void fixture_init(struct agent_fixture *f, uint32_t n_flows)
 	use_config(f);
 	f->agent.port_is_open[0] = true;
 	f->agent.port_is_open[1] = true;
+	fixture_end_patience(&f->agent);
+}
+
+void fixture_end_patience(struct agent *a)
+{
+	uint32_t now_ms = (uint32_t)(a->now.us / 1000);
+	for (uint32_t i = 0; i < STRAY_SLOTS; i++) {
+		a->strays.slots[i].seen_ms = now_ms;
+		a->strays.slots[i].since_ms = now_ms - STRAY_PATIENCE_US / 1000 - 1;
+	}
 }
 
 void fixture_fini(struct agent_fixture *f)

@@ -29,6 +29,10 @@ void fixture_store(struct store *s);
 void fixture_init(struct agent_fixture *f, uint32_t n_flows);
 void fixture_fini(struct agent_fixture *f);
 
+// From now on what nobody knows is adopted at once: it is as if its packets had come for long (core/strays.h). So it is after
+// fixture_init.
+void fixture_end_patience(struct agent *a);
+
 // Puts the VIPs with SNAT, with this policy (NULL: the default one), and gives the agent what SNAT needs: it is ready, a leader
 // can be asked, nothing is leased.
 void fixture_add_snat(struct agent_fixture *f, const struct snat_policy *policy);

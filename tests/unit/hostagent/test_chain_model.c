@@ -366,6 +366,7 @@ START_TEST(what_nobody_knows_is_adopted_once)
 		for (uint32_t i = 0; i < PACKETS_A_ROUND; i++) {
 			struct connection c = connection_number(round * PACKETS_A_ROUND + i, IP_PROTO_TCP);
 			struct bucket_owners truth = owners_in_truth(&c);
+			fixture_end_patience(&w.hosts[dip_number(truth.dips[0]) % N_HOSTS].agent);
 			struct way first = send(&c, mux_choice(&c));
 			struct way second = send(&c, mux_choice(&c));
 			ck_assert_int_eq(first.verdict, AGENT_TO_VM);

@@ -289,6 +289,45 @@ START_TEST(an_agent_that_lost_its_table_adopts_its_own_connections_again)
 }
 END_TEST
 
+START_TEST(what_nobody_knows_is_adopted_when_it_has_come_for_some_seconds)
+{
+	static const char *const to_vm1 = TO_VM1 "40000 > 10.1.1.11:8080 tcp A seq 1 ack 1 len 20 ttl 64 id 4660";
+	static const struct {
+		uint32_t ms;
+		bool is_adopted;
+	} rows[] = { { 0, false }, { 200, false }, { 3000, false }, { 4900, false }, { 5100, true }, { 5200, true } };
+	set_up();
+	memset(&f.agent.strays, 0, sizeof f.agent.strays);
+	struct mono_time began = f.agent.now;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		agent_set_now(&f.agent, mono_add_us(began, rows[i].ms * 1000u));
+		expect("at the end of the chain",
+		       marked(tcp_from(HOST2, "10.1.1.11", 40000, 80, TCP_ACK), CHAIN_MARK | CHAIN_MARK_ADOPT),
+		       rows[i].is_adopted ? to_vm1 : "drop chain_skew");
+	}
+	ck_assert_uint_eq(f.agent.counters.chain_adopted, 1);
+	fixture_fini(&f);
+}
+END_TEST
+
+START_TEST(a_dip_that_does_not_own_the_bucket_sends_on_also_without_a_history)
+{
+	uint16_t mark;
+	uint32_t n_here = 0;
+	fixture_init(&f, 256);
+	fixture_change(&f, fixture_cluster());
+	for (uint16_t port = 40000; port < 40050; port++) {
+		const char *next = next_of(tcp_from(MUX, "10.1.1.11", port, 80, TCP_ACK), &mark);
+		n_here += strncmp(next, "vm0 ", 4) == 0;
+		ck_assert(strncmp(next, "vm0 ", 4) == 0 || strcmp(next, "10.1.2.11") == 0);
+		ck_assert_int_eq(
+			strncmp(next_of(tcp_from(MUX, "10.1.1.11", (uint16_t)(port + 100), 80, TCP_SYN), &mark), "vm0 ", 4), 0);
+	}
+	ck_assert(n_here > 10 && n_here < 40);
+	fixture_fini(&f);
+}
+END_TEST
+
 START_TEST(options_of_the_outer_header_are_left_behind)
 {
 	uint16_t mark;
@@ -325,4 +364,6 @@ SUITE_MAIN("agent chained", what_is_unknown_goes_to_the_next_owner_in_a_header_o
            a_flow_that_was_reached_by_a_detour_is_reported_to_every_mux,
            an_icmp_error_follows_the_chain_of_the_packet_inside, a_flood_of_strays_is_limited,
            an_agent_that_lost_its_table_adopts_its_own_connections_again, options_of_the_outer_header_are_left_behind,
-           flows_of_a_table_that_was_attached_are_counted)
+           flows_of_a_table_that_was_attached_are_counted,
+           what_nobody_knows_is_adopted_when_it_has_come_for_some_seconds,
+           a_dip_that_does_not_own_the_bucket_sends_on_also_without_a_history)

@@ -1,0 +1,311 @@
+// The managers as one leader: the replicated state, what its operator does to it, and what each node is sent, and when.
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/memory.h"
+#include "common/model/flow_hash.h"
+#include "manager/core/generations.h"
+#include "tests/sim/sim.h"
+
+#define UPDATE_US 2000 // of the way to a node, at least
+#define LEADER_FOUND_US 200000 // how long subscribers take to find a new leader, at most
+
+static struct subscriber *subscriber_of(struct sim *s, uint32_t node)
+{
+	return node < s->options.n_muxes ? &s->muxes[node].subscriber : &s->hosts[node - s->options.n_muxes].subscriber;
+}
+
+static struct store *store_of(struct sim *s, uint32_t node)
+{
+	return node < s->options.n_muxes ? &s->muxes[node].store : &s->hosts[node - s->options.n_muxes].store;
+}
+
+static const char *name_of(const struct sim *s, uint32_t node)
+{
+	return node < s->options.n_muxes ? s->muxes[node].name : s->hosts[node - s->options.n_muxes].name;
+}
+
+static bool has_leader(const struct sim *s)
+{
+	return s->leaderless_until_us <= s->now_us;
+}
+
+// ---- Commands ----
+
+static void append(struct state_command *command, struct change c)
+{
+	CHECK(change_list_append(&command->changes, &c) == 0);
+}
+
+static void apply(struct sim *s, struct state_command *command)
+{
+	struct apply_result result;
+	struct error err = { 0 };
+	command->time_ms = sim_now_ms(s);
+	int code = cluster_state_apply(&s->state, command, &result, &err);
+	CHECK(code != ERR_NO_MEMORY);
+	if (code == 0) {
+		s->stats.generations += result.is_changed;
+		apply_result_fini(&result);
+	} else {
+		s->stats.commands_refused++;
+		if (s->trace != NULL)
+			fprintf(s->trace, "refused: %s\n", err.text);
+	}
+	state_command_fini(command);
+	managers_push(s);
+}
+
+static struct change put_node(enum object_kind kind, const char *name, be32 address)
+{
+	struct change c = { .key = object_key_of_name(kind, name), .node = { .addr = ip_addr_from_v4(address) } };
+	CHECK(text_copy(c.node.name, sizeof c.node.name, name));
+	return c;
+}
+
+static struct change put_dip(const struct sim *s, uint32_t dip)
+{
+	struct ip_addr addr = ip_addr_from_v4(dip_address(dip));
+	struct change c = { .key = object_key_of_addr(OBJECT_DIP, &addr), .dip = { .dip = addr } };
+	CHECK(text_copy(c.dip.host, sizeof c.dip.host, s->hosts[s->vms[dip].host].name));
+	text_format(c.dip.vm, sizeof c.dip.vm, "vm%u", dip);
+	text_format(c.dip.interface, sizeof c.dip.interface, "if%u", dip);
+	c.dip.mac[0] = 2;
+	store32(c.dip.mac + 2, be32_from(dip));
+	c.dip.mac[1] = 1;
+	return c;
+}
+
+static void fill_endpoint(const struct sim *s, uint32_t vip, struct endpoint *e, uint8_t protocol, uint16_t port,
+                          uint16_t dip_port)
+{
+	*e = (struct endpoint){ .protocol = protocol, .port = port };
+	CHECK(text_copy(e->name, sizeof e->name, protocol == IP_PROTO_TCP ? "web" : "dns"));
+	e->dips = memory_array(s->options.n_dips / s->options.n_vips + 1, sizeof *e->dips);
+	CHECK(e->dips != NULL);
+	for (uint32_t i = vip; i < s->options.n_dips; i += s->options.n_vips)
+		if (s->vms[i].is_in)
+			e->dips[e->n_dips++] = (struct endpoint_dip){ .dip = ip_addr_from_v4(dip_address(i)),
+				                                          .port = dip_port,
+				                                          .weight = s->vms[i].weight };
+}
+
+static struct change put_vip(const struct sim *s, uint32_t vip)
+{
+	struct vip_config *v = memory_array(1, sizeof *v);
+	CHECK(v != NULL);
+	v->vip = ip_addr_from_v4(vip_address(vip));
+	CHECK(text_copy(v->tenant, sizeof v->tenant, "sim"));
+	v->drain_s = s->options.drain_s;
+	v->n_endpoints = 2;
+	v->endpoints = memory_array(2, sizeof *v->endpoints);
+	v->snat_dips = memory_array(0, sizeof *v->snat_dips);
+	CHECK(v->endpoints != NULL && v->snat_dips != NULL);
+	fill_endpoint(s, vip, &v->endpoints[0], IP_PROTO_TCP, VIP_TCP_PORT, VM_TCP_PORT);
+	fill_endpoint(s, vip, &v->endpoints[1], IP_PROTO_UDP, VIP_UDP_PORT, VM_UDP_PORT);
+	return (struct change){ .key = object_key_of_addr(OBJECT_VIP, &v->vip), .vip = v };
+}
+
+static void append_drains(const struct sim *s, uint32_t vip, struct state_command *command)
+{
+	struct ip_addr vip_addr = ip_addr_from_v4(vip_address(vip));
+	for (uint32_t i = vip; i < s->options.n_dips; i += s->options.n_vips) {
+		struct ip_addr dip = ip_addr_from_v4(dip_address(i));
+		bool is_drained = store_lookup_drain(&s->state.store, &dip, &vip_addr) != NULL;
+		bool wants = s->vms[i].is_in && s->vms[i].is_drained;
+		if (is_drained != wants)
+			append(command, (struct change){ .key = object_key_of_addr(OBJECT_DRAIN, &dip), .is_delete = !wants });
+	}
+}
+
+void managers_put_vip(struct sim *s, uint32_t vip)
+{
+	struct state_command command = { 0 };
+	append(&command, put_vip(s, vip));
+	append_drains(s, vip, &command);
+	apply(s, &command);
+}
+
+void managers_detach(struct sim *s, uint32_t dip)
+{
+	struct state_command command = { 0 };
+	struct ip_addr addr = ip_addr_from_v4(dip_address(dip));
+	append(&command, (struct change){ .key = object_key_of_addr(OBJECT_DIP, &addr), .is_delete = true });
+	apply(s, &command);
+}
+
+void managers_start(struct sim *s)
+{
+	struct state_command command = { 0 };
+	struct change cluster = { .key = { .kind = OBJECT_CLUSTER },
+		                      .cluster = { .cluster_id = 1, .hash_seed = hash_mix64(s->options.seed + 99) } };
+	for (uint32_t i = 0; i < PIN_KEY_BYTES; i++)
+		cluster.cluster.pin_key[i] = (uint8_t)(i * 7 + s->options.seed);
+	CHECK(cluster_state_init(&s->state) == 0);
+	append(&command, cluster);
+	for (uint32_t i = 0; i < s->options.n_muxes; i++)
+		append(&command, put_node(OBJECT_MUX, s->muxes[i].name, s->muxes[i].address));
+	for (uint32_t i = 0; i < s->options.n_hosts; i++)
+		append(&command, put_node(OBJECT_HOST, s->hosts[i].name, s->hosts[i].address));
+	for (uint32_t i = 0; i < s->options.n_dips; i++)
+		append(&command, put_dip(s, i));
+	for (uint32_t i = 0; i < s->options.n_vips; i++)
+		append(&command, put_vip(s, i));
+	apply(s, &command);
+	CHECK(s->stats.commands_refused == 0);
+	s->stats.generations = 0;
+}
+
+void managers_tick(struct sim *s)
+{
+	struct state_command command = { 0 };
+	if (has_leader(s) && generations_next_expire_ms(&s->state.store) <= sim_now_ms(s))
+		apply(s, &command);
+}
+
+// ---- Distribution ----
+
+static void drop_update(struct subscriber *sub)
+{
+	if (sub->has_update)
+		distribution_update_fini(&sub->update);
+	sub->has_update = false;
+}
+
+static void push_to(struct sim *s, uint32_t node)
+{
+	struct subscriber *sub = subscriber_of(s, node);
+	if (!sub->is_connected || !distribution_is_due(&sub->distribution, &s->state, LEASE_FLOOR_NONE))
+		return;
+	CHECK(!sub->has_update);
+	CHECK(distribution_take_update(&sub->distribution, &s->state, LEASE_FLOOR_NONE, &sub->update) == 0);
+	sub->has_update = true;
+	uint64_t late_us = s->now_us < sub->late_until_us ? sub->late_us : 0;
+	sub->due_us = s->now_us + UPDATE_US + random_below(&s->config_delays, us_of(s->options.skew_s) + 1) + late_us;
+	sim_at(s, sub->due_us, EVENT_UPDATE, node);
+}
+
+void managers_push(struct sim *s)
+{
+	if (!has_leader(s))
+		return;
+	for (uint32_t node = 0; node < s->options.n_muxes + s->options.n_hosts; node++)
+		push_to(s, node);
+}
+
+// Of all older generations only the last.
+static void shorten(struct vip_history *h)
+{
+	for (uint32_t i = 0; i < h->n_endpoints; i++) {
+		struct endpoint_history *e = &h->endpoints[i];
+		while (e->n_generations > 2) {
+			memory_free(e->generations[0].members);
+			memmove(e->generations, e->generations + 1, --e->n_generations * sizeof *e->generations);
+		}
+	}
+}
+
+// Histories do not reach the nodes when the run is to show what is without them.
+static bool is_left_out(const struct sim *s, uint32_t node, const struct change *c)
+{
+	bool is_mux = node < s->options.n_muxes;
+	if (c->key.kind != OBJECT_HISTORY)
+		return false;
+	return s->options.mode != MODE_ANANTA ||
+	       (is_mux ? sim_is_sabotaged(s, "no-flags") : sim_is_sabotaged(s, "no-chain"));
+}
+
+static void tamper(const struct sim *s, uint32_t node, struct change *c)
+{
+	if (c->is_delete)
+		return;
+	if (c->key.kind == OBJECT_HISTORY && sim_is_sabotaged(s, "short-history"))
+		shorten(c->history);
+	if (c->key.kind == OBJECT_CLUSTER && node >= s->options.n_muxes && sim_is_sabotaged(s, "other-seed"))
+		c->cluster.hash_seed++;
+}
+
+static void edit_changes(const struct sim *s, uint32_t node, struct change_list *list)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < list->n; i++) {
+		if (is_left_out(s, node, &list->items[i])) {
+			change_fini(&list->items[i]);
+			continue;
+		}
+		tamper(s, node, &list->items[i]);
+		list->items[n++] = list->items[i];
+	}
+	list->n = n;
+}
+
+void managers_on_update(struct sim *s, uint32_t node)
+{
+	struct subscriber *sub = subscriber_of(s, node);
+	if (!sub->has_update || sub->due_us != s->now_us)
+		return; // of a connection that is no more
+	if (node < s->options.n_muxes && s->muxes[node].hangs_until_us > s->now_us) {
+		sub->due_us = s->muxes[node].hangs_until_us;
+		sim_at(s, sub->due_us, EVENT_UPDATE, node);
+		return;
+	}
+	struct distribution_update *u = &sub->update;
+	edit_changes(s, node, &u->changes);
+	CHECK(store_apply_update(store_of(s, node), &u->changes, u->from_version == 0, u->to_version) == 0);
+	uint64_t version = u->to_version;
+	uint64_t lease_version = u->lease_version;
+	drop_update(sub);
+	if (node < s->options.n_muxes)
+		mux_use_store(s, node);
+	else
+		host_use_store(s, node - s->options.n_muxes);
+	if (!sub->is_connected)
+		return;
+	CHECK(distribution_on_ack(&sub->distribution, version, lease_version, NULL) == 0);
+	if (has_leader(s))
+		push_to(s, node);
+}
+
+void managers_subscribe(struct sim *s, uint32_t node)
+{
+	struct subscriber *sub = subscriber_of(s, node);
+	const struct store *store = store_of(s, node);
+	drop_update(sub);
+	if (!has_leader(s))
+		return; // EVENT_LEADER subscribes everyone
+	distribution_init(&sub->distribution, node < s->options.n_muxes ? AUDIENCE_MUX : AUDIENCE_AGENT, name_of(s, node),
+	                  store->has_cluster ? store->cluster.cluster_id : 0, store->version, 0, &s->state);
+	sub->is_connected = true;
+	push_to(s, node);
+}
+
+void managers_unsubscribe(struct sim *s, uint32_t node)
+{
+	struct subscriber *sub = subscriber_of(s, node);
+	sub->is_connected = false;
+	drop_update(sub);
+}
+
+// ---- The truth, for the report ----
+
+bool managers_knows_owner(struct sim *s, uint32_t connection)
+{
+	const struct connection *c = &s->connections[connection];
+	struct ip_addr vip = ip_addr_from_v4(vip_address(c->vip));
+	struct ip_addr dip = ip_addr_from_v4(dip_address(c->vm));
+	const struct vip_history *v = store_lookup_history(&s->state.store, &vip);
+	bool is_tcp = c->protocol == IP_PROTO_TCP;
+	be16 port = be16_from(is_tcp ? VIP_TCP_PORT : VIP_UDP_PORT);
+	const struct endpoint_history *h = vip_history_lookup(v, c->protocol, be16_to(port));
+	struct owner_history owners;
+	if (h == NULL || owner_history_build(v, h, &owners) != 0)
+		return true;
+	uint64_t hash = flow_hash_v4(connection_address(connection), vip_address(c->vip), connection_port(connection), port,
+	                             c->protocol, s->state.store.cluster.hash_seed);
+	const uint16_t *of = owner_history_of(&owners, hash);
+	bool is_owner = false;
+	for (uint32_t i = 0; i < OWNERS_MAX && of[i] != OWNER_NONE; i++)
+		is_owner = is_owner || ip_addr_equal(&owners.dips[of[i]], &dip);
+	owner_history_fini(&owners);
+	return is_owner;
+}
