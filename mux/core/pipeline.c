@@ -117,23 +117,20 @@ APART static uint32_t find_pinned_dip(struct mux_worker *w, const struct vip_ent
 	return at;
 }
 
-// Where a flow goes in a bucket that had other owners than the present one: where it is pinned to, if it is. `s` is its set.
-static inline const struct encap_template *pinned_or_present(struct mux_worker *w, const struct vip_entry *e,
-                                                             uint64_t hash, uint32_t owner, struct pin_set *s,
-                                                             uint64_t *n_hits)
+// Where a flow is pinned to; NULL when it is not. `s` is its set.
+static inline const struct encap_template *find_pin(struct mux_worker *w, const struct vip_entry *e, uint64_t hash,
+                                                    struct pin_set *s)
 {
-	const struct encap_template *present = &e->templates[owner & ~BUCKET_HAD_OTHERS];
 	uint32_t way = pin_set_lookup(s, hash);
 	if (way == PIN_WAYS)
-		return present;
+		return NULL;
 	uint32_t at = s->hints[way];
 	if (__builtin_expect(!vip_entry_has_dip_at(e, s->dips[way], at), 0)) {
 		at = find_pinned_dip(w, e, s, way);
 		if (at == NOT_A_DIP)
-			return present;
+			return NULL;
 	}
 	pin_set_touch(s, way);
-	++*n_hits;
 	return &e->templates[at];
 }
 
@@ -145,13 +142,16 @@ static inline struct pin_set *set_of(const struct pins *pins, uint64_t hash)
 	return pins == NULL ? (struct pin_set *)&no_pins : pins_set_of(pins, hash);
 }
 
-static const struct encap_template *template_of(struct mux_worker *w, const struct vip_entry *e, uint64_t hash)
+// To the owner of a flow's bucket; where that had other owners, first of all to the DIP that the flow is pinned to.
+APART static const struct encap_template *template_of(struct mux_worker *w, const struct vip_entry *e, uint64_t hash)
 {
 	uint32_t owner = e->owners[flow_bucket(hash, e->n_buckets)];
 	if ((owner & BUCKET_HAD_OTHERS) == 0)
 		return &e->templates[owner];
+	const struct encap_template *pinned = find_pin(w, e, hash, set_of(w->pins, hash));
 	w->counters.history_packets++;
-	return pinned_or_present(w, e, hash, owner, set_of(w->pins, hash), &w->counters.pin_hits);
+	w->counters.pin_hits += pinned != NULL;
+	return pinned != NULL ? pinned : &e->templates[owner & ~BUCKET_HAD_OTHERS];
 }
 
 static uint64_t hash_of(const struct mux_tables *t, const struct parsed *p)
@@ -280,11 +280,6 @@ static void take_vip_packet(struct mux_worker *w, const struct mux_tables *t, st
 		drop(w, f, DROP_NO_ENDPOINT);
 }
 
-static bool is_pin_message(const struct parsed *p)
-{
-	return p->protocol == IP_PROTO_UDP && p->dst_port == be16_from(PIN_PORT);
-}
-
 static void take_pins(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, const struct parsed *p)
 {
 	enum drop_reason reason = t == NULL ? DROP_NO_CONFIG : pin_intake_take(w, t, f->data, p);
@@ -296,14 +291,22 @@ static void take_pins(struct mux_worker *w, const struct mux_tables *t, struct m
 	f->reason = DROP_NONE;
 }
 
+// To the node's own address: pins are the worker's, all else is the kernel's. A fragment has no ports.
+APART static void take_own(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
+                           const struct parsed *p, bool is_fragment)
+{
+	if (!is_fragment && p->protocol == IP_PROTO_UDP && p->dst_port == be16_from(PIN_PORT))
+		take_pins(w, t, f, p);
+	else
+		pass_to_tap(w, f);
+}
+
 static void take_ip4(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f)
 {
 	struct parsed p;
 	enum drop_reason reason = parse_ip4(f->data, f->len, ETH_BYTES, &p);
-	if (reason == DROP_NONE && p.dst == w->settings.address && is_pin_message(&p))
-		take_pins(w, t, f, &p);
-	else if ((reason == DROP_NONE || reason == DROP_FRAGMENT) && p.dst == w->settings.address)
-		pass_to_tap(w, f);
+	if ((reason == DROP_NONE || reason == DROP_FRAGMENT) && p.dst == w->settings.address)
+		take_own(w, t, f, &p, reason == DROP_FRAGMENT);
 	else if (reason != DROP_NONE)
 		drop(w, f, reason);
 	else if (t == NULL)
@@ -617,7 +620,11 @@ APART static void take_history(struct mux_worker *w, const struct gateways *g, c
 		const struct passage *x = h->passages[i];
 		const struct vip_entry *e = x->entry;
 		const uint32_t n_bytes = x->inner_bytes;
-		const struct encap_template *template = pinned_or_present(w, e, x->hash, *x->owner, x->pins, &n_hits);
+		const struct encap_template *template = find_pin(w, e, x->hash, x->pins);
+		if (template != NULL)
+			n_hits++;
+		else
+			template = &e->templates[*x->owner & ~BUCKET_HAD_OTHERS];
 		finish(x->frame, __builtin_expect(n_gateways == 1, 1) ? first_start : g->starts[(uint32_t)x->hash % n_gateways],
 		       template, n_bytes);
 		count_vip(&vips[e->slot], n_bytes);
@@ -659,7 +666,6 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 	w->counters.rx_bytes += rx_bytes;
 	const uint32_t n_gateways = g->n;
 	const __m128i first_start = g->starts[0];
-	const struct pins *const pins = w->pins;
 	struct vip_traffic *const vips = w->vips->endpoints;
 	uint64_t n_forwarded = 0;
 	uint64_t inner_bytes = 0;
@@ -669,7 +675,7 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 		const int16_t owner = (int16_t)*x->owner;
 		if (__builtin_expect(owner < 0, 0)) { // BUCKET_HAD_OTHERS
 			if (e != NULL)
-				enter_history(pins, x, &history);
+				enter_history(w->pins, x, &history);
 			continue;
 		}
 		finish(x->frame, __builtin_expect(n_gateways == 1, 1) ? first_start : g->starts[(uint32_t)x->hash % n_gateways],

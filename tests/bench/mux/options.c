@@ -31,7 +31,7 @@ static void print_help(void)
 	       "  --flows N     5-tuples that packets are drawn from      (1000000)\n"
 	       "  --vips N      VIPs of one endpoint each                 (16)\n"
 	       "  --dips N      DIPs of each endpoint                     (100)\n"
-	       "  --changed P   of inbound-history: percent of the DIPs that came with the present generation (100)\n"
+	       "  --changed P   of inbound-history: percent of the DIPs that came with the present generation (10)\n"
 	       "  --pins N      likewise: flows that are pinned, one after the other; 0 is none (0)\n"
 	       "  --burst N     packets of a burst, 1 to %d               (32)\n"
 	       "  --bursts N    measured bursts                           (100000)\n"
@@ -85,7 +85,7 @@ struct bench_options bench_options_read(int argc, char **argv)
 		                       .n_flows = 1000000,
 		                       .n_vips = 16,
 		                       .n_dips = 100,
-		                       .changed_percent = 100,
+		                       .changed_percent = 10,
 		                       .burst = 32,
 		                       .n_bursts = 100000 };
 	for (int c; (c = getopt_long(argc, argv, "", table, NULL)) != -1;) {

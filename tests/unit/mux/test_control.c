@@ -433,7 +433,51 @@ START_TEST(status_counts_snat_for_the_mux_and_for_vips_that_have_it)
 }
 END_TEST
 
-SUITE_MAIN("mux control", leases_are_there_before_the_routes_and_both_before_the_acknowledgement,
+static struct vip_history *other_dip_before(const char *vip)
+{
+	struct vip_history *h = memory_array(1, sizeof *h);
+	h->vip = test_addr(vip);
+	h->n_endpoints = 1;
+	h->endpoints = memory_array(1, sizeof *h->endpoints);
+	h->gone = memory_array(0, sizeof *h->gone);
+	h->endpoints[0] = (struct endpoint_history){ .port = 80, .protocol = IP_PROTO_TCP, .n_generations = 2 };
+	h->endpoints[0].generations = memory_array(2, sizeof *h->endpoints[0].generations);
+	for (uint32_t g = 0; g < 2; g++) {
+		struct maglev_member member = { .dip = test_addr(g == 0 ? "10.1.1.13" : "10.1.1.11"), .weight = 1 };
+		h->endpoints[0].generations[g] =
+			(struct generation){ .since_ms = g + 1, .n_members = 1, .members = memory_copy(&member, sizeof member) };
+	}
+	return h;
+}
+
+START_TEST(a_history_and_hosts_make_new_tables_and_status_says_how_much_there_is)
+{
+	set_up();
+	send_snapshot();
+	ck_assert_uint_eq(counter_of(ask_status(), "endpoints_with_history"), 0);
+	struct message m;
+	begin_update(&m, 10, 11, 5);
+	struct ip_addr vip = test_addr(VIP);
+	add_change(&m,
+	           (struct change){ .key = object_key_of_addr(OBJECT_HISTORY, &vip), .history = other_dip_before(VIP) });
+	add_change(&m, test_put_node(OBJECT_HOST, "host1", "10.0.1.1"));
+	send_update(&m);
+	const struct vip_entry *e = vip_lookup(fake.tables, test_ip4(VIP), be16_from(80), IP_PROTO_TCP);
+	ck_assert_uint_eq(e->templates[e->owners[0] & ~BUCKET_HAD_OTHERS].dst, test_ip4("10.1.1.11"));
+	ck_assert_uint_ne(e->owners[0] & BUCKET_HAD_OTHERS, 0);
+	ck_assert_uint_ne(pin_senders_lookup(fake.tables->pin_senders, test_ip4("10.0.1.1")), PIN_SENDER_NONE);
+	const struct node_status *s = ask_status();
+	ck_assert_uint_eq(counter_of(s, "endpoints_with_history"), 1);
+	ck_assert_uint_eq(counter_of(s, "buckets_with_history"), e->n_buckets);
+	ck_assert_uint_eq(counter_of(s, "pins"), 0); // off
+	ck_assert_uint_eq(counter_of(s, "pin_hits"), 0);
+	ck_assert_uint_eq(counter_of(s, "drop_pin_forged"), 0);
+	tear_down();
+}
+END_TEST
+
+SUITE_MAIN("mux control", a_history_and_hosts_make_new_tables_and_status_says_how_much_there_is,
+           leases_are_there_before_the_routes_and_both_before_the_acknowledgement,
            leases_alone_change_the_maps_in_place, leases_of_a_new_vip_come_with_it_and_others_keep_theirs,
            a_vip_without_snat_any_more_has_no_map_and_a_deleted_one_no_entry,
            a_replacement_swaps_full_maps_with_the_tables, a_fenced_mux_withdraws_its_routes_and_goes_on_serving,
