@@ -158,7 +158,7 @@ class Story:
 
     def tell(self):
         for chapter in (self.vip, self.routes, self.spread, self.direct_return, self.four_shapes, self.outbound, self.mux_dies,
-                        self.leader_dies):
+                        self.dip_drained, self.leader_dies):
             chapter()
             self.close()
 
@@ -312,8 +312,39 @@ class Story:
         eventually(lambda: len(self.next_hops(VIP)) == 2, f"{mux} announces again")
         say("  and the router has two next hops again")
 
+    def dip_drained(self):
+        heading("9. A DIP is drained and a mux killed in the same second: the case that breaks connections elsewhere")
+        whole, path, mux = f"{self.lab.directory}/download", f"{self.lab.directory}/answered-by", self.mux_names()[0]
+        # Two requests in one connection: the first one tells which VM it is.
+        download = self.spawn("client1", "curl", "-sS", "--max-time", 60, "-o", path, f"http://{VIP}/", "-o", whole, f"http://{VIP}/slow/big")
+        eventually(lambda: os.path.exists(whole) and os.path.getsize(whole) > 16 << 20, "a quarter of the download has arrived")
+        with open(path, encoding="utf-8") as file:
+            vm = file.read().strip()
+        say(f"{os.path.getsize(whole) >> 20} of 64 MiB have arrived, from {vm}:")
+        self.show("mgr1", "anantactl", "dip", "drain", self.lab.node(vm).address)
+        say(paint("1", f"# lab kill {mux}"))
+        self.lab.kill(self.lab.node(mux), signal.SIGKILL)
+        eventually(lambda: vm not in self.answers(60), f"{vm} gets no new connections")
+        self.show("mgr1", "anantactl", "dip", "list")
+        _, complaint = download.communicate(timeout=60)
+        require(download.returncode == 0, f"the download broke: {complaint.strip()}")
+        with open(whole, "rb") as file:
+            checksum = hashlib.sha256(file.read()).hexdigest()
+        os.unlink(whole)
+        os.unlink(path)
+        require(checksum == self.big_checksum(), "the download's checksum is wrong")
+        good(f"  {vm} got none of 60 new connections, and the download went on there to its end: sha256 {checksum[:16]}...")
+        self.show("mgr1", "anantactl", "dip", "undrain", self.lab.node(vm).address)
+        say(paint("1", f"# lab start {mux}"))
+        self.lab.start(self.lab.node(mux))
+        eventually(lambda: len(self.next_hops(VIP)) == 2, f"{mux} announces again")
+
+    def answers(self, n):
+        """Which VMs answer n connections."""
+        return set(self.run("client1", "sh", "-c", f"for i in $(seq {n}); do curl -sS --max-time 10 http://{VIP}/ || exit 1; done", timeout_s=60).split())
+
     def leader_dies(self):
-        heading("9. The leader of the managers is killed, and a VIP added right after")
+        heading("10. The leader of the managers is killed, and a VIP added right after")
         self.show("mgr1", "anantactl", "cluster", "status")
         leader = self.lab.control().leader()
         other = next(node.name for node in self.lab.topo.of_kind("mgr") if node.name != leader)

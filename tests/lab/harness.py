@@ -213,7 +213,7 @@ class Lab:
     # --- repair
 
     def repair(self):
-        """Starts what is dead, goes on with what is stopped, heals what is cut, and waits until all is well."""
+        """Starts what is dead, goes on with what is stopped, heals what is cut, undrains what is drained, and waits until all is well."""
         for name, row in self.status().items():
             if row["partitioned"]:
                 self.heal(name)
@@ -222,6 +222,9 @@ class Lab:
                     self.lab("kill", name, "CONT", "--program", program["program"])
                 elif program["state"] != "running":
                     self.lab("start", name, "--program", program["program"])
+        for row in eventually(lambda: self.ask("dip", "list"), "an answer"):
+            if row["drains"]:
+                self.anantactl("dip", "undrain", row["dip"])
         eventually(self.is_well, "the lab is whole again")
 
     def is_well(self):

@@ -370,7 +370,7 @@ class Trouble(SurvivalTest):
         began = time.monotonic()
         for actions in self.rounds():
             at_once(actions)
-            time.sleep(pauses.uniform(0.5, 3.5))
+            time.sleep(pauses.uniform(1, 5))
         trouble_s = time.monotonic() - began
         self.lab.repair()
         self.lab.wait_announced(self.vip)
