@@ -1,7 +1,7 @@
 // Any bytes as a burst of frames through the mux's pipeline, staged and one by one: both must do the same, touch nothing
 // beyond a frame and its headroom, and give every frame a verdict that fits it. Input: frames, each behind its length in
-// two bytes (little-endian, at most 2047). Frames to the port of pins are signed for a host here, so that what is inside is looked
-// at, too; they go last, since in a burst they count from the next one on; and then all of it comes once more.
+// two bytes (little-endian, at most 2047). Frames to the port of pins are signed for a host here, so that what is inside is
+// looked at, too. They and ARP go last, since in a burst they count from the next one on; and then all of it comes once more.
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -101,15 +101,22 @@ static void swap(struct mux_frame *frames, uint32_t i, uint32_t k)
 	frames[k] = f;
 }
 
-// ... and moves them to the end.
-static void sign_pins(struct mux_frame *staged, struct mux_frame *scalar, uint32_t n, const struct fixture *mux)
+static bool is_arp(const struct mux_frame *f)
+{
+	return f->len >= ETH_BYTES && frame_ether_type(f->data) == be16_from(ETHER_ARP);
+}
+
+// Moves to the end what counts from the next burst on: pins, signed, and ARP.
+static void put_last(struct mux_frame *staged, struct mux_frame *scalar, uint32_t n, const struct fixture *mux)
 {
 	uint32_t end = n;
 	for (uint32_t i = n; i-- > 0;) {
-		if (!is_for_pins(&staged[i]))
+		if (is_for_pins(&staged[i])) {
+			sign(&staged[i], mux, mux->worker.now_real_us + n - end);
+			sign(&scalar[i], mux, mux->worker.now_real_us + n - end);
+		} else if (!is_arp(&staged[i])) {
 			continue;
-		sign(&staged[i], mux, mux->worker.now_real_us + n - end);
-		sign(&scalar[i], mux, mux->worker.now_real_us + n - end);
+		}
 		end--;
 		swap(staged, i, end);
 		swap(scalar, i, end);
@@ -143,7 +150,7 @@ static void run(struct fixture *staged_mux, struct fixture *scalar_mux, const ui
 	// Each burst finds the same next hops: what it teaches by ARP is forgotten.
 	struct neighbor_table neighbors = staged_mux->worker.neighbors;
 	uint32_t n = read_frames(data, size, staged, scalar);
-	sign_pins(staged, scalar, n, staged_mux);
+	put_last(staged, scalar, n, staged_mux);
 	for (uint32_t i = 0; i < n; i++) {
 		memory[i][0] = staged[i].data - ENCAP_BYTES;
 		memory[i][1] = scalar[i].data - ENCAP_BYTES;
