@@ -205,12 +205,12 @@ static void shorten(struct vip_history *h, uint32_t n_generations)
 	}
 }
 
-// Histories do not reach the agents when the run is to show what is without them.
+// In a run that is to show what is without them, agents hear neither of histories nor of the seed by which they could tell who
+// owns a bucket.
 static bool is_left_out(const struct sim *s, uint32_t node, const struct change *c)
 {
-	if (node < s->options.n_muxes || c->key.kind != OBJECT_HISTORY)
-		return false;
-	return s->options.mode != MODE_ANANTA || sim_is_sabotaged(s, "no-chain");
+	bool is_without = s->options.mode != MODE_ANANTA || sim_is_sabotaged(s, "no-chain");
+	return is_without && node >= s->options.n_muxes && (c->key.kind == OBJECT_HISTORY || c->key.kind == OBJECT_CLUSTER);
 }
 
 static void tamper(const struct sim *s, uint32_t node, struct change *c)
