@@ -231,12 +231,14 @@ class Lab:
         muxes = {row["name"]: row["state"] for row in self.ask("mux", "list")}
         hosts = {row["name"]: row["state"] for row in self.ask("host", "list")}
         dips = {row["vm"]: row["state"] for row in self.ask("dip", "list")}
-        roles = sorted(row["role"] for row in self.replicas())
+        replicas = self.replicas()
+        roles = sorted(row["role"] for row in replicas)
+        terms = {row.get("term") for row in replicas}  # one: every replica has heard from this leader
         nodes = self.status()
         return (all(muxes.get(n, "unreachable") != "unreachable" for n in nodes if n.startswith("mux"))
                 and all(hosts.get(n) == "ready" for n in nodes if n.startswith("host"))
                 and all(dips.get(n) == "attached" for n in nodes if n.startswith("vm"))
-                and roles == ["follower"] * (len(roles) - 1) + ["leader"])
+                and roles == ["follower"] * (len(roles) - 1) + ["leader"] and len(terms) == 1)
 
 
 def dip(vm):
