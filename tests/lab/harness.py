@@ -334,8 +334,8 @@ class LabTest(unittest.TestCase):
     def apply(self, *endpoints, lab=None, vip=None, wait=True):
         """Configures the test's VIP, waits until the routers know it, and takes it away with the test."""
         lab, vip = lab or self.lab, vip or self.vip
+        self.addCleanup(lambda: lab.anantactl("vip", "delete", vip, check=False))  # first: a refusal may have been too late
         lab.apply(document(vip, *endpoints))
-        self.addCleanup(lambda: lab.anantactl("vip", "delete", vip, check=False))
         if wait:
             lab.wait_announced(vip)
 

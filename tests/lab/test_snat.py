@@ -27,8 +27,8 @@ class SnatTest(LabTest):
     def use(self, vms, *endpoints, vip=None, lab=None, **policy):
         """The test's VIP with SNAT for these VMs, announced; the server listens."""
         lab, vip = lab or self.lab, vip or self.vip
-        lab.apply({"vip": vip, "tenant": "test", "snat": snat(vms, **policy), **({"endpoints": list(endpoints)} if endpoints else {})})
         self.addCleanup(lambda: lab.anantactl("vip", "delete", vip, check=False))
+        lab.apply({"vip": vip, "tenant": "test", "snat": snat(vms, **policy), **({"endpoints": list(endpoints)} if endpoints else {})})
         lab.wait_announced(vip)
 
     def settings(self, lab=None, **snat_settings):
