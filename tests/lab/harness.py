@@ -227,6 +227,12 @@ class Lab:
                 self.anantactl("dip", "undrain", row["dip"])
         eventually(self.is_well, "the lab is whole again")
 
+    def forget(self):
+        """Takes away the VIPs and settings of tests that ended while no manager led."""
+        for row in self.ask("vip", "list"):
+            self.anantactl("vip", "delete", row["vip"])
+        self.anantactl("settings", "reset")
+
     def is_well(self):
         muxes = {row["name"]: row["state"] for row in self.ask("mux", "list")}
         hosts = {row["name"]: row["state"] for row in self.ask("host", "list")}
@@ -278,6 +284,7 @@ class Labs:
         if cls.shared is not None:
             try:
                 cls.shared.repair()
+                cls.shared.forget()
                 return cls.shared
             except (AssertionError, subprocess.SubprocessError, KeyError, ValueError):
                 cls.drop_shared()
