@@ -38,6 +38,17 @@ void *memory_resize(void *old, size_t n, size_t size)
 	return realloc(old, bytes);
 }
 
+void *memory_grow(void *items, uint32_t n, uint32_t *capacity, size_t size)
+{
+	if (n < *capacity)
+		return items;
+	uint32_t twice = *capacity == 0 ? 8 : *capacity * 2;
+	void *grown = memory_resize(items, twice, size);
+	if (grown != NULL)
+		*capacity = twice;
+	return grown;
+}
+
 void *memory_copy(const void *src, size_t n)
 {
 	void *copy = memory_array(n, 1);

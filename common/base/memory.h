@@ -16,6 +16,10 @@ void *memory_aligned(size_t align, size_t bytes);
 // Resizes an array to n elements; what is new is not initialised. NULL leaves the old one as it was.
 void *memory_resize(void *old, size_t n, size_t size);
 
+// An array of n elements with room for one more: `items` as it is while n is below *capacity, else one that is twice as large.
+// NULL leaves items and *capacity as they were.
+void *memory_grow(void *items, uint32_t n, uint32_t *capacity, size_t size);
+
 // A copy of n bytes.
 void *memory_copy(const void *src, size_t n);
 

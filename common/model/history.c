@@ -109,11 +109,6 @@ static int compare_member(const void *dip, const void *member)
 	return ip_addr_compare(dip, &((const struct maglev_member *)member)->dip);
 }
 
-static int compare_addrs(const void *a, const void *b)
-{
-	return ip_addr_compare(a, b);
-}
-
 static bool generation_has_dip(const struct generation *g, const struct ip_addr *dip)
 {
 	return bsearch(dip, g->members, g->n_members, sizeof *g->members, compare_member) != NULL;
@@ -142,7 +137,7 @@ static int collect_dips(const struct endpoint_history *h, struct owner_history *
 	for (uint32_t g = 0; g < h->n_generations; g++)
 		for (uint32_t i = 0; i < h->generations[g].n_members; i++)
 			o->dips[n++] = h->generations[g].members[i].dip;
-	qsort(o->dips, n, sizeof *o->dips, compare_addrs);
+	qsort(o->dips, n, sizeof *o->dips, ip_addr_compare_items);
 	for (size_t i = 0; i < n; i++)
 		if (o->n_dips == 0 || !ip_addr_equal(&o->dips[o->n_dips - 1], &o->dips[i]))
 			o->dips[o->n_dips++] = o->dips[i];
@@ -151,7 +146,7 @@ static int collect_dips(const struct endpoint_history *h, struct owner_history *
 
 static uint16_t dip_index(const struct owner_history *o, const struct ip_addr *dip)
 {
-	const struct ip_addr *found = bsearch(dip, o->dips, o->n_dips, sizeof *o->dips, compare_addrs);
+	const struct ip_addr *found = bsearch(dip, o->dips, o->n_dips, sizeof *o->dips, ip_addr_compare_items);
 	return (uint16_t)(found - o->dips);
 }
 
@@ -211,7 +206,7 @@ static void find_gone(const struct vip_history *vip, struct fold *f)
 {
 	for (uint32_t i = 0; i < f->o->n_dips; i++)
 		f->gone[i] = vip->n_gone > 0 &&
-		             bsearch(&f->o->dips[i], vip->gone, vip->n_gone, sizeof *vip->gone, compare_addrs) != NULL;
+		             bsearch(&f->o->dips[i], vip->gone, vip->n_gone, sizeof *vip->gone, ip_addr_compare_items) != NULL;
 }
 
 static int build_owners(const struct vip_history *vip, const struct endpoint_history *h, struct owner_history *o)

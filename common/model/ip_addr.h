@@ -43,6 +43,12 @@ static inline int ip_addr_compare(const struct ip_addr *a, const struct ip_addr 
 	return memcmp(a->bytes, b->bytes, sizeof a->bytes);
 }
 
+// The same for qsort and bsearch over addresses.
+static inline int ip_addr_compare_items(const void *a, const void *b)
+{
+	return ip_addr_compare((const struct ip_addr *)a, (const struct ip_addr *)b);
+}
+
 static inline bool ip_addr_equal(const struct ip_addr *a, const struct ip_addr *b)
 {
 	return ip_addr_compare(a, b) == 0;

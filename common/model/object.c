@@ -40,16 +40,12 @@ void change_list_fini(struct change_list *list)
 
 int change_list_append(struct change_list *list, struct change *c)
 {
-	if (list->n == list->capacity) {
-		uint32_t capacity = list->capacity == 0 ? 16 : list->capacity * 2;
-		struct change *items = memory_resize(list->items, capacity, sizeof *items);
-		if (items == NULL) {
-			change_fini(c);
-			return ERR_NO_MEMORY;
-		}
-		list->items = items;
-		list->capacity = capacity;
+	struct change *items = memory_grow(list->items, list->n, &list->capacity, sizeof *items);
+	if (items == NULL) {
+		change_fini(c);
+		return ERR_NO_MEMORY;
 	}
+	list->items = items;
 	list->items[list->n++] = *c;
 	memset(c, 0, sizeof *c);
 	return 0;

@@ -105,14 +105,10 @@ static int array_put(struct store_array *a, const struct object_key *key, void *
 		a->items[i] = object;
 		return 0;
 	}
-	if (a->n == a->capacity) {
-		uint32_t capacity = a->capacity == 0 ? 16 : a->capacity * 2;
-		void **items = memory_resize(a->items, capacity, sizeof *items);
-		if (items == NULL)
-			return ERR_NO_MEMORY;
-		a->items = items;
-		a->capacity = capacity;
-	}
+	void **items = memory_grow(a->items, a->n, &a->capacity, sizeof *items);
+	if (items == NULL)
+		return ERR_NO_MEMORY;
+	a->items = items;
 	memmove(a->items + i + 1, a->items + i, (a->n - i) * sizeof *a->items);
 	a->items[i] = object;
 	a->n++;

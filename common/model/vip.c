@@ -66,11 +66,6 @@ static int compare_endpoint_dips(const void *a, const void *b)
 	return ip_addr_compare(&((const struct endpoint_dip *)a)->dip, &((const struct endpoint_dip *)b)->dip);
 }
 
-static int compare_addrs(const void *a, const void *b)
-{
-	return ip_addr_compare(a, b);
-}
-
 static int compare_endpoint_keys(const struct endpoint *a, uint8_t protocol, uint16_t port)
 {
 	if (a->protocol != protocol)
@@ -160,7 +155,7 @@ static int validate_snat(struct vip_config *vip, struct error *err)
 		if (check_dip(vip, &vip->snat_dips[i], err) != 0)
 			return error_prefix(err, "snat.dips[%u]: ", i);
 	if (vip->n_snat_dips > 0)
-		qsort(vip->snat_dips, vip->n_snat_dips, sizeof *vip->snat_dips, compare_addrs);
+		qsort(vip->snat_dips, vip->n_snat_dips, sizeof *vip->snat_dips, ip_addr_compare_items);
 	for (uint32_t i = 1; i < vip->n_snat_dips; i++) {
 		char text[IP_ADDR_TEXT_BYTES];
 		if (ip_addr_equal(&vip->snat_dips[i - 1], &vip->snat_dips[i]))

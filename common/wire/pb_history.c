@@ -8,11 +8,6 @@
 
 // ---- to pb ----
 
-static int compare_addrs(const void *a, const void *b)
-{
-	return ip_addr_compare(a, b);
-}
-
 struct addresses {
 	uint32_t n;
 	struct ip_addr *items; // sorted, distinct
@@ -37,7 +32,7 @@ static bool collect_addresses(struct arena *a, const struct vip_history *h, stru
 	for (uint32_t i = 0; i < h->n_gone; i++)
 		all->items[n++] = h->gone[i];
 	if (n > 0)
-		qsort(all->items, n, sizeof *all->items, compare_addrs);
+		qsort(all->items, n, sizeof *all->items, ip_addr_compare_items);
 	for (size_t i = 0; i < n; i++)
 		if (all->n == 0 || !ip_addr_equal(&all->items[all->n - 1], &all->items[i]))
 			all->items[all->n++] = all->items[i];
@@ -46,7 +41,7 @@ static bool collect_addresses(struct arena *a, const struct vip_history *h, stru
 
 static uint32_t index_of(const struct addresses *all, const struct ip_addr *dip)
 {
-	const struct ip_addr *found = bsearch(dip, all->items, all->n, sizeof *all->items, compare_addrs);
+	const struct ip_addr *found = bsearch(dip, all->items, all->n, sizeof *all->items, ip_addr_compare_items);
 	return (uint32_t)(found - all->items);
 }
 

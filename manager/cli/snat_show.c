@@ -45,16 +45,11 @@ static uint32_t percent_of(uint32_t part, uint32_t whole)
 
 // ---- putting it together ----
 
-static int compare_addrs(const void *a, const void *b)
-{
-	return ip_addr_compare(a, b);
-}
-
 // NULL for a DIP that is not in the VIP's list, which is sorted.
 static struct dip_row *find_row(const struct snat_view *v, const struct ip_addr *dip)
 {
 	const struct ip_addr *found =
-		bsearch(dip, v->vip->snat_dips, v->vip->n_snat_dips, sizeof *v->vip->snat_dips, compare_addrs);
+		bsearch(dip, v->vip->snat_dips, v->vip->n_snat_dips, sizeof *v->vip->snat_dips, ip_addr_compare_items);
 	return found == NULL ? NULL : &v->dips[found - v->vip->snat_dips];
 }
 

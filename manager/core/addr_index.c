@@ -81,14 +81,10 @@ static int insert_member(struct addr_set *set, const struct ip_addr *addr)
 	uint32_t i = find_member(set, addr);
 	if (i < set->n && ip_addr_equal(&set->items[i], addr))
 		return 0;
-	if (set->n == set->capacity) {
-		uint32_t capacity = set->capacity == 0 ? 2 : set->capacity * 2;
-		struct ip_addr *items = memory_resize(set->items, capacity, sizeof *items);
-		if (items == NULL)
-			return ERR_NO_MEMORY;
-		set->items = items;
-		set->capacity = capacity;
-	}
+	struct ip_addr *items = memory_grow(set->items, set->n, &set->capacity, sizeof *items);
+	if (items == NULL)
+		return ERR_NO_MEMORY;
+	set->items = items;
 	memmove(set->items + i + 1, set->items + i, (set->n - i) * sizeof *set->items);
 	set->items[i] = *addr;
 	set->n++;

@@ -6,28 +6,19 @@
 
 int addr_list_append(struct addr_list *list, const struct ip_addr *addr)
 {
-	if (list->n == list->capacity) {
-		uint32_t capacity = list->capacity == 0 ? 16 : list->capacity * 2;
-		struct ip_addr *items = memory_resize(list->items, capacity, sizeof *items);
-		if (items == NULL)
-			return ERR_NO_MEMORY;
-		list->items = items;
-		list->capacity = capacity;
-	}
+	struct ip_addr *items = memory_grow(list->items, list->n, &list->capacity, sizeof *items);
+	if (items == NULL)
+		return ERR_NO_MEMORY;
+	list->items = items;
 	list->items[list->n++] = *addr;
 	return 0;
-}
-
-static int compare_addrs(const void *a, const void *b)
-{
-	return ip_addr_compare(a, b);
 }
 
 void addr_list_make_set(struct addr_list *list)
 {
 	if (list->n == 0)
 		return;
-	qsort(list->items, list->n, sizeof *list->items, compare_addrs);
+	qsort(list->items, list->n, sizeof *list->items, ip_addr_compare_items);
 	uint32_t n = 1;
 	for (uint32_t i = 1; i < list->n; i++)
 		if (!ip_addr_equal(&list->items[n - 1], &list->items[i]))

@@ -104,14 +104,10 @@ int change_log_since(const struct change_log *log, uint64_t version, struct touc
 
 int touched_list_append(struct touched_list *list, const struct object_key *key, bool is_audience_only)
 {
-	if (list->n == list->capacity) {
-		uint32_t capacity = list->capacity == 0 ? 8 : list->capacity * 2;
-		struct touched_key *items = memory_resize(list->items, capacity, sizeof *items);
-		if (items == NULL)
-			return ERR_NO_MEMORY;
-		list->items = items;
-		list->capacity = capacity;
-	}
+	struct touched_key *items = memory_grow(list->items, list->n, &list->capacity, sizeof *items);
+	if (items == NULL)
+		return ERR_NO_MEMORY;
+	list->items = items;
 	list->items[list->n++] = (struct touched_key){ .key = *key, .is_audience_only = is_audience_only };
 	return 0;
 }

@@ -175,11 +175,6 @@ static void limit_members(struct vip_history *h)
 	}
 }
 
-static int compare_addrs(const void *a, const void *b)
-{
-	return ip_addr_compare(a, b);
-}
-
 static int find_gone(const struct store *store, struct vip_history *h)
 {
 	size_t n = 0;
@@ -194,7 +189,7 @@ static int find_gone(const struct store *store, struct vip_history *h)
 			for (uint32_t k = 0; k < h->endpoints[i].generations[g].n_members; k++)
 				h->gone[n++] = h->endpoints[i].generations[g].members[k].dip;
 	if (n > 0)
-		qsort(h->gone, n, sizeof *h->gone, compare_addrs);
+		qsort(h->gone, n, sizeof *h->gone, ip_addr_compare_items);
 	for (size_t i = 0; i < n; i++) {
 		bool is_repeated = i > 0 && ip_addr_equal(&h->gone[i], &h->gone[i - 1]);
 		struct ip_addr dip = h->gone[i];

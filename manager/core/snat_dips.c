@@ -92,14 +92,10 @@ static void remove_dip(struct snat_dips *x, struct snat_dip *d)
 
 static int insert_claim(struct snat_dip *d, uint32_t i, const struct snat_claim *claim)
 {
-	if (d->n_claims == d->capacity) {
-		uint32_t capacity = d->capacity == 0 ? 1 : d->capacity * 2;
-		struct snat_claim *claims = memory_resize(d->claims, capacity, sizeof *claims);
-		if (claims == NULL)
-			return ERR_NO_MEMORY;
-		d->claims = claims;
-		d->capacity = capacity;
-	}
+	struct snat_claim *claims = memory_grow(d->claims, d->n_claims, &d->capacity, sizeof *claims);
+	if (claims == NULL)
+		return ERR_NO_MEMORY;
+	d->claims = claims;
 	memmove(d->claims + i + 1, d->claims + i, (d->n_claims - i) * sizeof *d->claims);
 	d->claims[i] = *claim;
 	d->n_claims++;

@@ -221,14 +221,10 @@ struct snat_holder *snat_pool_insert_holder(struct snat_pool *p, const struct ip
 	uint32_t i = find_holder(p, dip);
 	if (i < p->n_holders && ip_addr_equal(&p->holders[i]->dip, dip))
 		return p->holders[i];
-	if (p->n_holders == p->capacity) {
-		uint32_t capacity = p->capacity == 0 ? 8 : p->capacity * 2;
-		struct snat_holder **holders = memory_resize(p->holders, capacity, sizeof *holders);
-		if (holders == NULL)
-			return NULL;
-		p->holders = holders;
-		p->capacity = capacity;
-	}
+	struct snat_holder **holders = memory_grow(p->holders, p->n_holders, &p->capacity, sizeof *holders);
+	if (holders == NULL)
+		return NULL;
+	p->holders = holders;
 	struct snat_holder *holder = memory_array(1, sizeof *holder);
 	if (holder == NULL)
 		return NULL;

@@ -68,14 +68,10 @@ struct snat_pool *snat_state_lookup_pool(const struct snat_state *s, const struc
 int snat_state_make_pool(struct snat_state *s, const struct store *store, const struct ip_addr *vip,
                          uint32_t range_size, struct snat_pool **ret_pool)
 {
-	if (s->n_pools == s->capacity) {
-		uint32_t capacity = s->capacity == 0 ? 16 : s->capacity * 2;
-		struct snat_pool **pools = memory_resize(s->pools, capacity, sizeof *pools);
-		if (pools == NULL)
-			return ERR_NO_MEMORY;
-		s->pools = pools;
-		s->capacity = capacity;
-	}
+	struct snat_pool **pools = memory_grow(s->pools, s->n_pools, &s->capacity, sizeof *pools);
+	if (pools == NULL)
+		return ERR_NO_MEMORY;
+	s->pools = pools;
 	struct snat_pool *pool;
 	if (snat_pool_create(vip, range_size, snat_seed_of(store, vip), &pool) != 0)
 		return ERR_NO_MEMORY;

@@ -40,14 +40,10 @@ struct peer *roster_lookup(const struct roster *r, enum node_role role, const ch
 
 int roster_insert(struct roster *r, struct peer *p)
 {
-	if (r->n == r->capacity) {
-		uint32_t capacity = r->capacity == 0 ? 16 : r->capacity * 2;
-		struct peer **items = memory_resize(r->items, capacity, sizeof(struct peer *));
-		if (items == NULL)
-			return ERR_NO_MEMORY;
-		r->items = items;
-		r->capacity = capacity;
-	}
+	struct peer **items = memory_grow(r->items, r->n, &r->capacity, sizeof(struct peer *));
+	if (items == NULL)
+		return ERR_NO_MEMORY;
+	r->items = items;
 	uint32_t i = find(r, p->subscribe.role, p->subscribe.node.name);
 	memmove(r->items + i + 1, r->items + i, (r->n - i) * sizeof *r->items);
 	r->items[i] = p;

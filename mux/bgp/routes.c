@@ -30,11 +30,6 @@ static struct netlink_route route_to(const struct routes *r, const struct ip_add
 		                           .protocol = NETLINK_PROTOCOL_ANANTA };
 }
 
-static int compare_addrs(const void *a, const void *b)
-{
-	return ip_addr_compare(a, b);
-}
-
 // What the kernel's table holds for our tun, sorted.
 static int list_present(struct routes *r, struct ip_addr **ret_addrs, uint32_t *ret_n, struct error *err)
 {
@@ -51,7 +46,7 @@ static int list_present(struct routes *r, struct ip_addr **ret_addrs, uint32_t *
 	memory_free(routes);
 	if (addrs == NULL)
 		return error_set(err, ERR_NO_MEMORY, "out of memory");
-	qsort(addrs, n, sizeof *addrs, compare_addrs);
+	qsort(addrs, n, sizeof *addrs, ip_addr_compare_items);
 	*ret_addrs = addrs;
 	*ret_n = n;
 	return 0;

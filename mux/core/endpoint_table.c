@@ -33,14 +33,9 @@ static uint32_t count_members(const struct endpoint_source *from, uint32_t gener
 	return from->history == NULL ? from->config->n_dips : from->history->generations[generation].n_members;
 }
 
-static int compare_addrs(const void *a, const void *b)
-{
-	return ip_addr_compare(a, b);
-}
-
 static bool is_gone(const struct vip_history *h, const struct ip_addr *dip)
 {
-	return h->n_gone > 0 && bsearch(dip, h->gone, h->n_gone, sizeof *h->gone, compare_addrs) != NULL;
+	return h->n_gone > 0 && bsearch(dip, h->gone, h->n_gone, sizeof *h->gone, ip_addr_compare_items) != NULL;
 }
 
 static struct table_member member_of(const struct endpoint_source *from, uint32_t generation, uint32_t i)

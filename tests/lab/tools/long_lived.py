@@ -355,6 +355,14 @@ class Client:
         while any(not flow.names for flow in self.flows) and time.monotonic() < deadline:
             await asyncio.sleep(TICK_S)
 
+    async def wait_for_blocks(self):
+        """Until each connection that is whole has received something since the last trouble."""
+        deadline = time.monotonic() + self.args.patience
+        silent = {peer: peer.incoming.n for peer in self.peers}
+        while silent and time.monotonic() < deadline:
+            await asyncio.sleep(TICK_S)
+            silent = {peer: n for peer, n in silent.items() if peer.incoming.n == n and not peer.end.done()}
+
     async def run(self):
         over = asyncio.Event()
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
@@ -369,7 +377,7 @@ class Client:
             await asyncio.wait_for(over.wait(), self.args.seconds)
         except TimeoutError:
             pass
-        await asyncio.sleep(2 * self.args.every)  # so that each has received since the last trouble
+        await self.wait_for_blocks()
         for peer in self.peers:
             peer.reset() if self.args.reset else peer.finish()
         if self.peers:

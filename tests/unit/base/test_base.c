@@ -122,6 +122,29 @@ START_TEST(the_nth_allocation_can_be_made_to_fail_once)
 }
 END_TEST
 
+START_TEST(an_array_grows_when_it_is_full_and_stays_as_it_was_without_memory)
+{
+	uint32_t capacity = 0;
+	uint64_t *items = NULL;
+	for (uint32_t n = 0; n < 1000; n++) {
+		uint32_t before = capacity;
+		if (n == capacity) {
+			memory_fail_after(0);
+			ck_assert_ptr_null(memory_grow(items, n, &capacity, sizeof *items));
+			ck_assert_uint_eq(capacity, before);
+		}
+		uint64_t *grown = memory_grow(items, n, &capacity, sizeof *items);
+		ck_assert_ptr_nonnull(grown);
+		ck_assert(n < before ? grown == items && capacity == before : capacity > n);
+		items = grown;
+		items[n] = n;
+	}
+	for (uint32_t n = 0; n < 1000; n++)
+		ck_assert_uint_eq(items[n], n);
+	memory_free(items);
+}
+END_TEST
+
 START_TEST(hash_reduce_is_even_and_in_range)
 {
 	enum { N = 7, ROUNDS = 70000 };
@@ -156,4 +179,5 @@ END_TEST
 SUITE_MAIN("base", an_error_gathers_context_in_front, an_error_that_is_too_long_is_cut_not_overrun,
            only_whole_decimal_numbers_within_bounds_are_read, a_name_is_letters_digits_and_a_few_marks,
            an_arena_gives_zeroed_aligned_memory_of_any_size, the_nth_allocation_can_be_made_to_fail_once,
-           hash_reduce_is_even_and_in_range, hashes_of_bytes_never_change, elapsed_time_is_never_negative)
+           an_array_grows_when_it_is_full_and_stays_as_it_was_without_memory, hash_reduce_is_even_and_in_range,
+           hashes_of_bytes_never_change, elapsed_time_is_never_negative)
