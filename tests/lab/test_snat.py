@@ -8,6 +8,7 @@ from harness import TOOLS, LabTest, dip, endpoint, eventually
 CLIENT = "198.51.100.11"
 PORT = 7001
 PORTS = range(7001, 7021)
+FULL_PORTS = range(7201, 7205)  # of tests that fill a destination: others do not connect there
 READY_PORT = 7100  # only for wait_ready: its connections take no ports towards the others
 VM = "vm1-1"
 
@@ -20,7 +21,7 @@ class SnatTest(LabTest):
     """A test with a server on the client, and with VIPs whose SNAT it configures."""
 
     def serve_peers(self, lab=None):
-        child = (lab or self.lab).spawn("client1", "python3", f"{TOOLS}/peer_server.py", *PORTS, READY_PORT)
+        child = (lab or self.lab).spawn("client1", "python3", f"{TOOLS}/peer_server.py", *PORTS, *FULL_PORTS, READY_PORT)
         self.assertEqual(child.stdout.readline(), "ready\n")
 
     def use(self, vms, *endpoints, vip=None, lab=None, **policy):
@@ -210,7 +211,7 @@ class Exhaustion(SnatTest):
         self.wait_ready(VM)
         naked = self.watch("client1", f"ip saddr {dip(VM)}")
         before = self.lab.counters("host", "host1")[AGENT_DROP_SNAT_EXHAUSTED]
-        outcome = self.tcp(VM, 24, "--reset", ports=(7011,))
+        outcome = self.tcp(VM, 24, "--reset", ports=(7201,))
         self.assertEqual(len(outcome["seen"]), 16)
         self.assertEqual(outcome["errors"], {"ECONNREFUSED": 8})
         self.assertLess(outcome["refused_ms"]["max"], 500)
@@ -222,9 +223,9 @@ class Exhaustion(SnatTest):
     def test_other_destinations_are_not_concerned(self):
         self.use([VM], prealloc_ports=16, max_ports_per_dip=16)
         self.wait_ready(VM)
-        child = self.hold(VM, 7012, 16, 5, 16)
-        self.assertEqual(self.tcp(VM, ports=(7012,))["errors"], {"ECONNREFUSED": 1})
-        self.assert_all_open(self.tcp(VM, 16, "--reset", ports=(7013,)), 16)
+        child = self.hold(VM, 7202, 16, 5, 16)
+        self.assertEqual(self.tcp(VM, ports=(7202,))["errors"], {"ECONNREFUSED": 1})
+        self.assert_all_open(self.tcp(VM, 16, "--reset", ports=(7203,)), 16)
         self.assert_all_open(json.loads(child.communicate(timeout=30)[0]), 16)
 
     def test_udp_is_refused_by_icmp(self):
@@ -237,11 +238,11 @@ class Exhaustion(SnatTest):
     def test_snat_show_says_who_and_whereto(self):
         self.use(["vm3-2"], prealloc_ports=16, max_ports_per_dip=16)
         self.wait_ready("vm3-2")
-        child = self.hold("vm3-2", 7014, 20, 3, 16)
+        child = self.hold("vm3-2", 7204, 20, 3, 16)
         row = next(row for row in self.pool()["dips"] if row["dip"] == dip("vm3-2"))
         self.assertEqual((row["leased"], row["limit"]), (16, 16))
         self.assertGreater(row["agent"]["refused"], 0)
-        self.assertIn(f"{CLIENT}:7014", self.lab.anantactl("snat", "show", self.vip).stdout)
+        self.assertIn(f"{CLIENT}:7204", self.lab.anantactl("snat", "show", self.vip).stdout)
         child.communicate(timeout=30)
 
 
