@@ -293,16 +293,22 @@ static struct flow_entry *begin_snat(struct agent *a, struct agent_packet *p, co
 	return flow;
 }
 
-static inline void translate(struct agent *a, struct agent_packet *p, const struct flow_entry *flow)
+// The packet is the VIP's by now, addresses and checksums.
+static inline void forward_translated(struct agent *a, struct agent_packet *p)
 {
-	rewrite_reply(p->frame, &p->ip, flow);
-	if (__builtin_expect(p->ip.tcp_flags & TCP_SYN, 0) && nat_clamp_mss(p->frame, &p->ip, a->settings.mss))
-		counter_add(&a->counters.mss_clamped, 1);
 	forward(a, p);
 	if (p->verdict == AGENT_DROP)
 		return;
 	counter_add(&a->counters.outbound_packets, 1);
 	counter_add(&a->counters.outbound_bytes, p->ip.l3_bytes);
+}
+
+// Of a VM: a SYN-ACK, or the SYN of a connection of its own.
+static void on_syn(struct agent *a, struct agent_packet *p, struct flow_entry *flow)
+{
+	flow_entry_note_isn(flow, be32_to(((const struct tcp_header *)(p->frame + p->ip.l4_off))->seq));
+	if (nat_clamp_mss(p->frame, &p->ip, a->settings.mss))
+		counter_add(&a->counters.mss_clamped, 1);
 }
 
 // No flow has it: the one that begins, or NULL: it has its verdict. From here nothing of a SNATed DIP reaches the outside but
@@ -345,6 +351,20 @@ COLD_PATH static void forward_error(struct agent *a, struct agent_packet *p)
 		counter_add(&a->counters.icmp_errors, 1);
 }
 
+// A packet that may begin, confirm or end its connection, or one of a connection to the DIP itself.
+__attribute__((noinline)) static void forward_turning(struct agent *a, struct agent_packet *p, struct flow_entry *flow)
+{
+	flow_entry_touch(&a->flows, flow, FLOW_REPLY, p->ip.tcp_flags);
+	if (flow->vip == flow->dip) {
+		forward_known_plain(a, p);
+		return;
+	}
+	rewrite_reply(p->frame, &p->ip, flow, flow_entry_make_deltas(flow));
+	if ((p->ip.tcp_flags & TCP_SYN) != 0)
+		on_syn(a, p, flow);
+	forward_translated(a, p);
+}
+
 static inline void stage_forward(struct agent *a, struct agent_packet *p)
 {
 	if (p->wait == WAIT_NOTHING)
@@ -358,11 +378,13 @@ static inline void stage_forward(struct agent *a, struct agent_packet *p)
 		flow = new_flow(a, p);
 	if (flow == NULL)
 		return;
-	flow_entry_touch(&a->flows, flow, FLOW_REPLY, p->ip.tcp_flags);
-	if (__builtin_expect(flow->vip != flow->dip, 1))
-		translate(a, p, flow);
-	else
-		forward_known_plain(a, p);
+	if (__builtin_expect(flow->vip == flow->dip || !flow_entry_is_steady(flow, p->ip.tcp_flags), 0)) {
+		forward_turning(a, p, flow);
+		return;
+	}
+	flow_entry_see(&a->flows, flow);
+	rewrite_reply(p->frame, &p->ip, flow, flow_entry_deltas(flow));
+	forward_translated(a, p);
 }
 
 void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n)
