@@ -194,7 +194,7 @@ END_TEST
 // How many datagrams; of one, the pins.
 static uint32_t take_pins(struct pin_message *ret_message)
 {
-	uint8_t frame[PINS_FRAME_BYTES];
+	uint8_t frame[PIN_REPORTS_FRAME_BYTES];
 	uint32_t n = agent_pins_begin(&f.agent, 1700000000000000);
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t n_bytes = agent_pins_write(&f.agent, i, frame);
@@ -231,7 +231,7 @@ START_TEST(a_flow_that_was_reached_by_a_detour_is_reported_to_every_mux)
 	ck_assert_uint_eq(be16_to(m.pins[0].remote_port), 40000);
 	ck_assert_uint_eq(be16_to(m.pins[0].vip_port), 80);
 	ck_assert_uint_eq(f.agent.counters.pins_sent, 1);
-	agent_set_now(&f.agent, mono_add_us(f.agent.now, PINS_AGAIN_US + 2000));
+	agent_set_now(&f.agent, mono_add_us(f.agent.now, PIN_REPORTS_AGAIN_US + 2000));
 	expect("still", marked(tcp_from(HOST2, "10.1.1.12", 40000, 80, TCP_ACK), CHAIN_MARK | 1),
 	       TO_VM1 "40000 > 10.1.1.11:8080 tcp A seq 1 ack 1 len 20 ttl 64 id 4660");
 	ck_assert_uint_eq(take_pins(&m), 2);
