@@ -351,15 +351,10 @@ COLD_PATH static void forward_error(struct agent *a, struct agent_packet *p)
 		counter_add(&a->counters.icmp_errors, 1);
 }
 
-// A packet that may begin, confirm or end its connection, or one of a connection to the DIP itself.
+// A packet that may begin, confirm or end its connection.
 __attribute__((noinline)) static void forward_turning(struct agent *a, struct agent_packet *p, struct flow_entry *flow)
 {
-	flow_entry_touch(&a->flows, flow, FLOW_REPLY, p->ip.tcp_flags);
-	if (flow->vip == flow->dip) {
-		forward_known_plain(a, p);
-		return;
-	}
-	rewrite_reply(p->frame, &p->ip, flow, flow_entry_make_deltas(flow));
+	rewrite_reply(p->frame, &p->ip, flow, flow_entry_any_deltas(flow));
 	if ((p->ip.tcp_flags & TCP_SYN) != 0)
 		on_syn(a, p, flow);
 	forward_translated(a, p);
@@ -374,15 +369,24 @@ static inline void stage_forward(struct agent *a, struct agent_packet *p)
 		return;
 	}
 	struct flow_entry *flow = reply_flow(a, p);
-	if (__builtin_expect(flow == NULL, 0))
+	if (__builtin_expect(flow == NULL, 0)) {
 		flow = new_flow(a, p);
-	if (flow == NULL)
+		if (flow != NULL)
+			forward_turning(a, p, flow);
 		return;
-	if (__builtin_expect(flow->vip == flow->dip || !flow_entry_is_steady(flow, p->ip.tcp_flags), 0)) {
+	}
+	bool is_steady = flow_entry_is_steady(flow, p->ip.tcp_flags);
+	flow_entry_see(&a->flows, flow);
+	if (__builtin_expect(!is_steady, 0))
+		flow_entry_move(flow, FLOW_REPLY, p->ip.tcp_flags);
+	if (__builtin_expect(flow->vip == flow->dip, 0)) {
+		forward_known_plain(a, p);
+		return;
+	}
+	if (__builtin_expect(!is_steady, 0)) {
 		forward_turning(a, p, flow);
 		return;
 	}
-	flow_entry_see(&a->flows, flow);
 	rewrite_reply(p->frame, &p->ip, flow, flow_entry_deltas(flow));
 	forward_translated(a, p);
 }

@@ -38,6 +38,12 @@ static inline struct flow_deltas flow_entry_deltas(const struct flow_entry *e)
 	return (struct flow_deltas){ .ip = e->ip_delta, .l4 = e->l4_delta };
 }
 
+// Of a flow in any state.
+static inline struct flow_deltas flow_entry_any_deltas(const struct flow_entry *e)
+{
+	return flow_entry_state(e) == FLOW_SYN_ACK ? flow_entry_make_deltas(e) : flow_entry_deltas(e);
+}
+
 static inline be16 checksum_apply(be16 checksum, uint16_t delta)
 {
 	uint32_t sum = (uint32_t)(uint16_t)~checksum + delta;
