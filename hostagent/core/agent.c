@@ -49,13 +49,14 @@ void agent_expire_flows(struct agent *a, struct mono_time now, uint64_t elapsed_
 
 uint32_t agent_pins_begin(struct agent *a, uint64_t wall_us)
 {
-	if (a->pins.n == 0)
+	if (a->pin_reports.n == 0)
 		return 0;
 	if (a->config == NULL || a->config->n_muxes == 0) {
-		a->pins.n = 0;
+		a->pin_reports.n = 0;
 		return 0;
 	}
-	uint32_t n = pins_encode(&a->pins, a->config->cluster_id, a->config->pin_key, a->settings.address, wall_us);
+	uint32_t n =
+		pin_reports_encode(&a->pin_reports, a->config->cluster_id, a->config->pin_key, a->settings.address, wall_us);
 	counter_add(&a->counters.pins_sent, n);
 	return a->config->n_muxes;
 }
@@ -66,10 +67,10 @@ uint32_t agent_pins_write(const struct agent *a, uint32_t i, uint8_t *frame)
 	const struct mac *gateway = neighbor_table_select(&a->neighbors, (uint32_t)(hash_mix64(mux) >> 32));
 	if (gateway == NULL)
 		return 0;
-	struct pins_route route = {
+	struct pin_reports_route route = {
 		.src_mac = a->settings.uplink_mac, .dst_mac = *gateway, .src = a->settings.address, .dst = mux
 	};
-	return pins_write(&a->pins, &route, frame);
+	return pin_reports_write(&a->pin_reports, &route, frame);
 }
 
 void agent_snat_order(struct agent *a, const struct snat_order *order)

@@ -36,7 +36,7 @@
 #include "hostagent/core/counters.h"
 #include "hostagent/core/dip_flows.h"
 #include "hostagent/core/flow_table.h"
-#include "hostagent/core/pins.h"
+#include "hostagent/core/pin_reports.h"
 #include "hostagent/core/snat.h"
 #include "hostagent/core/strays.h"
 
@@ -109,7 +109,7 @@ struct agent {
 	struct snat *snat; // borrowed; NULL: no SNAT here, and packets that would need it are dropped
 	struct mono_time now;
 	struct token_bucket chain_limit;
-	struct pins pins;
+	struct pin_reports pin_reports;
 	struct strays strays;
 	struct dip_flows dip_flows;
 	bool port_is_open[AGENT_PORTS_MAX];
@@ -140,7 +140,7 @@ void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n);
 // their own.
 uint32_t agent_pins_begin(struct agent *a, uint64_t wall_us);
 
-// Writes the i-th of them, to be sent on the uplink; returns its bytes, at most PINS_FRAME_BYTES; 0: there is no way to that mux.
+// Writes the i-th of them, to be sent on the uplink; returns its bytes, at most PIN_REPORTS_FRAME_BYTES; 0: there is no way to that mux.
 uint32_t agent_pins_write(const struct agent *a, uint32_t i, uint8_t *frame);
 
 // A share of the flow table's expiry, such that the whole table is seen every FLOW_SWEEP_US; counts what went. To be

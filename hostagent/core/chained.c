@@ -124,5 +124,5 @@ void chained_found(struct agent *a, const struct agent_packet *p, const struct f
 		.vip_port = flow->vip_port,
 		.protocol = flow->protocol,
 	};
-	(void)pins_note(&a->pins, &pin, p->hash, a->now);
+	(void)pin_reports_note(&a->pin_reports, &pin, p->hash, a->now);
 }

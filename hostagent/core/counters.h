@@ -32,6 +32,7 @@
 	X(chain_forwarded, "packets sent on to another owner of their bucket")          \
 	X(chain_delivered, "packets that reached their flow by a detour")               \
 	X(chain_adopted, "connections adopted at the end of a chain")                   \
+	X(handshakes_split, "packets that acknowledge what another VM said to the SYN") \
 	X(pins_sent, "flows reported to the muxes as pins")
 
 struct agent_counters {

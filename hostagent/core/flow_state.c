@@ -18,13 +18,13 @@ static enum event event_of(uint8_t tcp_flags)
 static const uint8_t moves[FLOW_STATE_COUNT][2][EVENT_COUNT] = {
 	[FLOW_SYN] = {
 		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET },
-		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_SYN] = FLOW_SYN_ACK, [EVENT_SYN_ACK] = FLOW_SYN_ACK,
+		[FLOW_REPLY] = { [EVENT_RST] = FLOW_REFUSED, [EVENT_SYN] = FLOW_SYN_ACK, [EVENT_SYN_ACK] = FLOW_SYN_ACK,
 		                 [EVENT_FIN] = FLOW_FIN_OUT },
 	},
 	[FLOW_SYN_ACK] = {
 		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET, [EVENT_SYN_ACK] = FLOW_ESTABLISHED, [EVENT_FIN] = FLOW_FIN_IN,
 		                   [EVENT_DATA] = FLOW_ESTABLISHED },
-		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_FIN_OUT },
+		[FLOW_REPLY] = { [EVENT_RST] = FLOW_REFUSED, [EVENT_FIN] = FLOW_FIN_OUT },
 	},
 	[FLOW_ESTABLISHED] = {
 		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_FIN_IN },
@@ -61,6 +61,10 @@ static const uint8_t moves[FLOW_STATE_COUNT][2][EVENT_COUNT] = {
 		[FLOW_REPLY] = { [EVENT_SYN_ACK] = FLOW_SYN_ACK, [EVENT_FIN] = FLOW_UNCONFIRMED_OUT,
 		                 [EVENT_DATA] = FLOW_UNCONFIRMED_OUT },
 	},
+	[FLOW_REFUSED] = {
+		[FLOW_REPLY] = { [EVENT_SYN_ACK] = FLOW_SYN_ACK, [EVENT_FIN] = FLOW_UNCONFIRMED_OUT,
+		                 [EVENT_DATA] = FLOW_UNCONFIRMED_OUT },
+	},
 };
 
 static const uint32_t timeouts_s[FLOW_STATE_COUNT] = {
@@ -77,6 +81,7 @@ static const uint32_t timeouts_s[FLOW_STATE_COUNT] = {
 	[FLOW_SYN_OUT] = 240,
 	[FLOW_SYN_ACK_IN] = 240,
 	[FLOW_ICMP] = 60,
+	[FLOW_REFUSED] = 10,
 };
 
 static const char *const names[FLOW_STATE_COUNT] = {
@@ -94,6 +99,7 @@ static const char *const names[FLOW_STATE_COUNT] = {
 	[FLOW_SYN_OUT] = "syn_out",
 	[FLOW_SYN_ACK_IN] = "syn_ack_in",
 	[FLOW_ICMP] = "icmp",
+	[FLOW_REFUSED] = "refused",
 };
 
 uint32_t flow_state_timeout_s(enum flow_state state)
@@ -129,7 +135,7 @@ enum flow_state flow_state_begun(uint8_t protocol)
 
 bool flow_state_is_over(enum flow_state state)
 {
-	return state == FLOW_CLOSED || state == FLOW_RESET;
+	return state == FLOW_CLOSED || state == FLOW_RESET || state == FLOW_REFUSED;
 }
 
 const char *flow_state_name(enum flow_state state)

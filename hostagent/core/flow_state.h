@@ -1,7 +1,8 @@
 // The life of a flow as a NAT sees it: which packets moved it where, and how long it may be silent (RFC 5382, RFC 4787).
 //
-// The agent follows a connection, it does not police it: sequence numbers are the VM's business. So a state only decides
-// how long an idle flow is remembered, whether a new SYN may take its place, and whether the other side confirmed it.
+// The agent follows a connection, it does not police it: sequence numbers are the VM's business, but for that of its SYN-ACK, by
+// which a handshake with this VM is told from one with another (flow_table.h). So a state only decides how long an idle flow is
+// remembered, whether a new SYN may take its place, and whether the other side confirmed it.
 //
 //                 SYN in            SYN-ACK out            anything in
 //   (no flow) ------------> SYN ----------------> SYN_ACK --------------> ESTABLISHED
@@ -11,9 +12,10 @@
 //   (no flow) --not a SYN, from the VM------> UNCONFIRMED_OUT           FIN_IN  FIN_OUT
 //             each -- the other side speaks --> ESTABLISHED                |      |
 //                                                               FIN out    v      v    FIN in
-//   any but CLOSED -- RST --> RESET                                         CLOSED
-//   RESET -- the VM goes on sending --> UNCONFIRMED_OUT   (the RST was forged, or was ignored: the VM knows better)
-//   CLOSED, RESET -- SYN in --> a new flow (TIME_WAIT reuse, RFC 9293 section 3.6.1; RFC 5382 REQ-5)
+//   SYN, SYN_ACK -- RST out --> REFUSED                                     CLOSED
+//   any other but CLOSED, and RST in --> RESET
+//   RESET, REFUSED -- the VM goes on sending --> UNCONFIRMED_OUT   (the RST was forged, or was ignored: the VM knows better)
+//   CLOSED, RESET, REFUSED -- SYN in --> a new flow (TIME_WAIT reuse, RFC 9293 section 3.6.1; RFC 5382 REQ-5)
 //
 // A connection that the VM begins (SNAT), with a leased port of a VIP:
 //
@@ -45,6 +47,7 @@ enum flow_state {
 	FLOW_SYN_OUT,
 	FLOW_SYN_ACK_IN,
 	FLOW_ICMP, // an echo request of a VM, and its replies
+	FLOW_REFUSED, // the VM would not have it
 	FLOW_STATE_COUNT // the numbers are in saved tables: new ones go to the end
 };
 
@@ -63,7 +66,7 @@ enum flow_direction { FLOW_INBOUND = 0, FLOW_REPLY = 1 };
 //   UNCONFIRMED_*    240  RFC 5382 REQ-5: a transitory connection, at least four minutes
 //   ESTABLISHED     7440  RFC 5382 REQ-5: at least 2 hours 4 minutes
 //   CLOSED           120  twice the maximum segment lifetime, as the endpoints' TIME_WAIT
-//   RESET             10  what is still on its way
+//   RESET, REFUSED    10  what is still on its way
 //   ICMP              60  RFC 5508 REQ-2
 uint32_t flow_state_timeout_s(enum flow_state state);
 

@@ -289,6 +289,17 @@ void flow_table_remove(struct flow_table *t, struct flow_entry *e)
 	t->n_flows--;
 }
 
+void flow_entry_move(struct flow_entry *e, enum flow_direction direction, uint8_t tcp_flags)
+{
+	enum flow_state before = flow_entry_state(e);
+	enum flow_state after = flow_state_after(before, direction, tcp_flags);
+	e->state = (uint8_t)((e->state & FLOW_IS_SNAT) | after);
+	if (before != FLOW_SYN_ACK || after == FLOW_SYN_ACK)
+		return;
+	atomic_signal_fence(memory_order_release); // killed before these stores: attach makes the deltas
+	flow_entry_set_deltas(e);
+}
+
 static bool entry_is_expired(const struct flow_table *t, const struct flow_entry *e)
 {
 	uint32_t idle_s = t->now_s > e->seen_s ? t->now_s - e->seen_s : 0;
@@ -391,6 +402,17 @@ static int entries_index(struct flow_table *t, struct error *err)
 	return 0;
 }
 
+// What a process that was killed, or an older one, may have left otherwise than this one wants it.
+static void entry_renew(const struct flow_table *t, struct flow_entry *e, uint32_t layout_version)
+{
+	if (layout_version < FLOW_TABLE_LAYOUT_WITH_ISN && flow_entry_state(e) == FLOW_SYN_ACK)
+		e->state = (uint8_t)((e->state & FLOW_IS_SNAT) | FLOW_ESTABLISHED); // the ISN is not known
+	if (flow_entry_state(e) != FLOW_SYN_ACK)
+		flow_entry_set_deltas(e);
+	if (e->seen_s > t->now_s)
+		e->seen_s = t->now_s; // a clock that went back must not keep a flow for ever
+}
+
 int flow_table_attach(struct flow_table *t, void *block, size_t n_bytes, uint32_t capacity, uint64_t owner,
                       struct mono_time now, struct error *err)
 {
@@ -408,14 +430,9 @@ int flow_table_attach(struct flow_table *t, void *block, size_t n_bytes, uint32_
 		return code;
 	flow_table_set_now(&found, now);
 	rebuild_free_list(&found);
-	for (uint32_t i = 0; i < found.high_water; i++) {
-		struct flow_entry *e = &found.entries[i];
-		if (e->state == FLOW_FREE)
-			continue;
-		flow_entry_set_deltas(e);
-		if (e->seen_s > found.now_s)
-			e->seen_s = found.now_s; // a clock that went back must not keep a flow for ever
-	}
+	for (uint32_t i = 0; i < found.high_water; i++)
+		if (found.entries[i].state != FLOW_FREE)
+			entry_renew(&found, &found.entries[i], h->layout_version);
 	flow_table_expire(&found, now, found.high_water);
 	h->layout_version = FLOW_TABLE_LAYOUT_VERSION; // what this program adds is not for older ones
 	*t = found;
@@ -449,10 +466,12 @@ uint32_t flow_table_copy(struct flow_table *t, const struct flow_table *from)
 			.protocol = e->protocol,
 		};
 		struct flow_entry *copy = flow_table_insert(t, &tuple, e->state);
-		if (copy != NULL)
-			copy->seen_s = e->seen_s;
-		else
+		if (copy == NULL) {
 			n_left++;
+			continue;
+		}
+		copy->seen_s = e->seen_s;
+		flow_entry_note_isn(copy, e->vm_isn);
 	}
 	return n_left;
 }

@@ -39,7 +39,9 @@
 
 #define FLOW_TABLE_CAPACITY_MIN 16u
 #define FLOW_TABLE_CAPACITY_MAX (1u << 28)
-#define FLOW_TABLE_LAYOUT_VERSION 2u // 1 is attached, too: it has no flows of SNAT and is the same otherwise
+// Older ones are attached, too. Version 1 has no flows of SNAT. In versions 1 and 2 a flow in FLOW_SYN_ACK has deltas and no ISN.
+#define FLOW_TABLE_LAYOUT_VERSION 3u
+#define FLOW_TABLE_LAYOUT_WITH_ISN 3u
 #define FLOW_TABLE_LAYOUT_OLDEST 1u
 
 // What a flow is, addresses and ports as the wire has them. VIP:port equals DIP:port for a connection that goes to the
@@ -70,8 +72,13 @@ struct flow_entry {
 		uint32_t next_free; // while the state is FLOW_FREE
 	};
 	uint32_t check; // of the addresses and ports
-	uint16_t ip_delta; // what rewriting does to a checksum (rewrite.h): of the addresses,
-	uint16_t l4_delta; // and of addresses and ports
+	union {
+		struct {
+			uint16_t ip_delta; // what rewriting does to a checksum (rewrite.h): of the addresses,
+			uint16_t l4_delta; // and of addresses and ports
+		};
+		uint32_t vm_isn; // while the state is FLOW_SYN_ACK: the sequence number of the VM's SYN-ACK
+	};
 };
 
 // A packet's addresses and ports as it has them, source before destination, as words (so that they stay in registers).
@@ -308,21 +315,57 @@ static inline bool flow_entry_is_balanced(const struct flow_entry *e)
 	return !flow_entry_is_snat(e) && e->vip != e->dip;
 }
 
+// Has the VM not heard yet that the client has its SYN-ACK? (Not of SNAT.) A client whose SYN came to two VMs acknowledges what
+// one of them said, and its packets may come to the other one.
+static inline bool flow_entry_is_half_open(const struct flow_entry *e)
+{
+	return e->state == FLOW_SYN || e->state == FLOW_SYN_ACK || e->state == FLOW_REFUSED;
+}
+
+// Can a packet with this acknowledgement be for the VM of a half-open flow: has the VM sent what it acknowledges? With TCP Fast
+// Open (RFC 7413 section 4.2) that may be some data, too.
+#define FLOW_EARLY_BYTES 0xffffu
+static inline bool flow_entry_is_answer(const struct flow_entry *e, uint32_t ack)
+{
+	return e->state == FLOW_SYN_ACK && ack - e->vm_isn <= FLOW_EARLY_BYTES;
+}
+
+// The VM sent a SYN with this sequence number, and the flow was touched with it.
+static inline void flow_entry_note_isn(struct flow_entry *e, uint32_t isn)
+{
+	if ((e->state & FLOW_STATE_MASK) == FLOW_SYN_ACK)
+		e->vm_isn = isn;
+}
+
 // Is it only guessed so far that the client speaks to the VIP? (The flow was adopted from the VM's side; one of SNAT never is.)
 static inline bool flow_entry_is_guess(const struct flow_entry *e)
 {
 	return e->state == FLOW_UNCONFIRMED_OUT;
 }
 
-// A packet of the flow came: its idle time begins anew, its state moves on.
-static inline void flow_entry_touch(const struct flow_table *t, struct flow_entry *e, enum flow_direction direction,
-                                    uint8_t tcp_flags)
+// The state moves on as the packet says.
+void flow_entry_move(struct flow_entry *e, enum flow_direction direction, uint8_t tcp_flags);
+
+// Does a packet leave the state as it is, whichever way it goes, and the flow has its deltas? Nearly all do.
+static inline bool flow_entry_is_steady(const struct flow_entry *e, uint8_t tcp_flags)
+{
+	bool is_plain_data = (tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) == 0;
+	uint32_t state = e->state & FLOW_STATE_MASK;
+	return is_plain_data && (state == FLOW_ESTABLISHED || state == FLOW_UDP || state == FLOW_ICMP);
+}
+
+// A packet of the flow came: its idle time begins anew; that is all for a steady one.
+static inline void flow_entry_see(const struct flow_table *t, struct flow_entry *e)
 {
 	if (e->seen_s != t->now_s)
 		e->seen_s = t->now_s;
-	bool is_plain_data = (tcp_flags & (TCP_SYN | TCP_FIN | TCP_RST)) == 0;
-	uint32_t state = e->state & FLOW_STATE_MASK;
-	if (__builtin_expect(is_plain_data && (state == FLOW_ESTABLISHED || state == FLOW_UDP || state == FLOW_ICMP), 1))
-		return;
-	e->state = (uint8_t)((e->state & FLOW_IS_SNAT) | flow_state_after(flow_entry_state(e), direction, tcp_flags));
+}
+
+// The same with any packet: its state moves on, too.
+static inline void flow_entry_touch(const struct flow_table *t, struct flow_entry *e, enum flow_direction direction,
+                                    uint8_t tcp_flags)
+{
+	flow_entry_see(t, e);
+	if (!flow_entry_is_steady(e, tcp_flags))
+		flow_entry_move(e, direction, tcp_flags);
 }

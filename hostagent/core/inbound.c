@@ -235,13 +235,19 @@ static struct flow_entry *known_flow(struct agent *a, struct agent_packet *p)
 // The packet is the VM's by now, addresses and checksums.
 static inline void deliver(struct agent *a, struct agent_packet *p)
 {
-	if (__builtin_expect(p->ip.tcp_flags & TCP_SYN, 0) && nat_clamp_mss(p->frame, &p->ip, a->settings.mss))
-		counter_add(&a->counters.mss_clamped, 1);
 	verdict_to_vm(a, p, p->port);
 	if (p->verdict != AGENT_TO_VM)
 		return;
 	counter_add(&a->counters.inbound_packets, 1);
 	counter_add(&a->counters.inbound_bytes, p->ip.l3_bytes);
+}
+
+// The same, when it may be a SYN.
+static inline void deliver_any(struct agent *a, struct agent_packet *p)
+{
+	if ((p->ip.tcp_flags & TCP_SYN) != 0 && nat_clamp_mss(p->frame, &p->ip, a->settings.mss))
+		counter_add(&a->counters.mss_clamped, 1);
+	deliver(a, p);
 }
 
 // The flow was only guessed from the VM's packets (outbound.c), and the client knows nothing of it: its connection is a
@@ -316,7 +322,7 @@ static void deliver_unknown(struct agent *a, struct agent_packet *p)
 	be16 dip_port = p->endpoint->dip_port;
 	if ((p->ip.tcp_flags & TCP_RST) != 0) {
 		nat_rewrite_dst(p->frame, &p->ip, p->dip, dip_port);
-		deliver(a, p);
+		deliver_any(a, p);
 		return;
 	}
 	enum drop_reason reason = DROP_NONE;
@@ -325,8 +331,45 @@ static void deliver_unknown(struct agent *a, struct agent_packet *p)
 		verdict_drop(a, p, reason);
 		return;
 	}
-	rewrite_inbound(p->frame, &p->ip, flow);
-	deliver(a, p);
+	rewrite_inbound(p->frame, &p->ip, flow, flow_entry_deltas(flow));
+	deliver_any(a, p);
+}
+
+// A half-open flow, and a packet that acknowledges what its VM has not said: the client's SYN came to two VMs, and its connection
+// is with the other one. This VM would answer with a RST that the client believes (RFC 9293 section 3.10.7.4: SEQ = SEG.ACK), so
+// it is sent on as a packet that is not known here. False: it has its verdict; the flow stays as it is. True: nobody else knows
+// it either, so it is the VM's to decide.
+COLD_PATH static bool is_for_half_open(struct agent *a, struct agent_packet *p, const struct flow_entry *flow)
+{
+	const struct tcp_header *tcp = (const struct tcp_header *)(p->frame + p->ip.l4_off);
+	if ((p->ip.tcp_flags & TCP_ACK) == 0 || flow_entry_is_answer(flow, be32_to(tcp->ack)))
+		return true;
+	counter_add(&a->counters.handshakes_split, 1);
+	if (!belongs_here(a, p))
+		return false;
+	p->port = agent_config_lookup_dip(a->config, flow->dip);
+	return true;
+}
+
+static inline void note_detour(struct agent *a, const struct agent_packet *p, const struct flow_entry *flow)
+{
+	if (__builtin_expect((chained_mark(p) & be16_from(CHAIN_MARK)) != 0, 0))
+		chained_found(a, p, flow);
+}
+
+// A packet that may begin, confirm or end its connection.
+__attribute__((noinline)) static void deliver_turning(struct agent *a, struct agent_packet *p, struct flow_entry *flow)
+{
+	if (flow_entry_is_half_open(flow) && !is_for_half_open(a, p, flow))
+		return;
+	if ((p->ip.tcp_flags & TCP_RST) != 0 && flow_entry_is_guess(flow)) {
+		withdraw_guess(a, p, flow);
+		return;
+	}
+	flow_entry_touch(&a->flows, flow, FLOW_INBOUND, p->ip.tcp_flags);
+	note_detour(a, p, flow);
+	rewrite_inbound(p->frame, &p->ip, flow, flow_entry_any_deltas(flow));
+	deliver_any(a, p);
 }
 
 // A known flow goes to its own DIP, whatever the endpoint's DIPs are by now and whichever of this host's DIPs the mux
@@ -338,14 +381,13 @@ static void deliver_inbound(struct agent *a, struct agent_packet *p)
 		deliver_unknown(a, p);
 		return;
 	}
-	if (__builtin_expect((p->ip.tcp_flags & TCP_RST) != 0, 0) && flow_entry_is_guess(flow)) {
-		withdraw_guess(a, p, flow);
+	if (__builtin_expect(!flow_entry_is_steady(flow, p->ip.tcp_flags), 0)) {
+		deliver_turning(a, p, flow);
 		return;
 	}
-	flow_entry_touch(&a->flows, flow, FLOW_INBOUND, p->ip.tcp_flags);
-	if (__builtin_expect((chained_mark(p) & be16_from(CHAIN_MARK)) != 0, 0))
-		chained_found(a, p, flow);
-	rewrite_inbound(p->frame, &p->ip, flow);
+	flow_entry_see(&a->flows, flow);
+	note_detour(a, p, flow);
+	rewrite_inbound(p->frame, &p->ip, flow, flow_entry_deltas(flow));
 	deliver(a, p);
 }
 

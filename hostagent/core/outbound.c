@@ -293,16 +293,22 @@ static struct flow_entry *begin_snat(struct agent *a, struct agent_packet *p, co
 	return flow;
 }
 
-static inline void translate(struct agent *a, struct agent_packet *p, const struct flow_entry *flow)
+// The packet is the VIP's by now, addresses and checksums.
+static inline void forward_translated(struct agent *a, struct agent_packet *p)
 {
-	rewrite_reply(p->frame, &p->ip, flow);
-	if (__builtin_expect(p->ip.tcp_flags & TCP_SYN, 0) && nat_clamp_mss(p->frame, &p->ip, a->settings.mss))
-		counter_add(&a->counters.mss_clamped, 1);
 	forward(a, p);
 	if (p->verdict == AGENT_DROP)
 		return;
 	counter_add(&a->counters.outbound_packets, 1);
 	counter_add(&a->counters.outbound_bytes, p->ip.l3_bytes);
+}
+
+// Of a VM: a SYN-ACK, or the SYN of a connection of its own.
+static void on_syn(struct agent *a, struct agent_packet *p, struct flow_entry *flow)
+{
+	flow_entry_note_isn(flow, be32_to(((const struct tcp_header *)(p->frame + p->ip.l4_off))->seq));
+	if (nat_clamp_mss(p->frame, &p->ip, a->settings.mss))
+		counter_add(&a->counters.mss_clamped, 1);
 }
 
 // No flow has it: the one that begins, or NULL: it has its verdict. From here nothing of a SNATed DIP reaches the outside but
@@ -345,6 +351,15 @@ COLD_PATH static void forward_error(struct agent *a, struct agent_packet *p)
 		counter_add(&a->counters.icmp_errors, 1);
 }
 
+// A packet that may begin, confirm or end its connection.
+__attribute__((noinline)) static void forward_turning(struct agent *a, struct agent_packet *p, struct flow_entry *flow)
+{
+	rewrite_reply(p->frame, &p->ip, flow, flow_entry_any_deltas(flow));
+	if ((p->ip.tcp_flags & TCP_SYN) != 0)
+		on_syn(a, p, flow);
+	forward_translated(a, p);
+}
+
 static inline void stage_forward(struct agent *a, struct agent_packet *p)
 {
 	if (p->wait == WAIT_NOTHING)
@@ -354,15 +369,26 @@ static inline void stage_forward(struct agent *a, struct agent_packet *p)
 		return;
 	}
 	struct flow_entry *flow = reply_flow(a, p);
-	if (__builtin_expect(flow == NULL, 0))
+	if (__builtin_expect(flow == NULL, 0)) {
 		flow = new_flow(a, p);
-	if (flow == NULL)
+		if (flow != NULL)
+			forward_turning(a, p, flow);
 		return;
-	flow_entry_touch(&a->flows, flow, FLOW_REPLY, p->ip.tcp_flags);
-	if (__builtin_expect(flow->vip != flow->dip, 1))
-		translate(a, p, flow);
-	else
+	}
+	bool is_steady = flow_entry_is_steady(flow, p->ip.tcp_flags);
+	flow_entry_see(&a->flows, flow);
+	if (__builtin_expect(!is_steady, 0))
+		flow_entry_move(flow, FLOW_REPLY, p->ip.tcp_flags);
+	if (__builtin_expect(flow->vip == flow->dip, 0)) {
 		forward_known_plain(a, p);
+		return;
+	}
+	if (__builtin_expect(!is_steady, 0)) {
+		forward_turning(a, p, flow);
+		return;
+	}
+	rewrite_reply(p->frame, &p->ip, flow, flow_entry_deltas(flow));
+	forward_translated(a, p);
 }
 
 void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n)

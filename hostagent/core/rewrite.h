@@ -1,7 +1,7 @@
 // NAT of a known flow: addresses and ports from the entry, checksums by what the entry knows they change by.
 //
 // RFC 1624: HC' = ~(~HC + ~m + m'). The part ~m + m' is the same for all packets of a flow in one direction, and in the
-// other it is its one's complement; so it is computed once, when the flow begins. The result is that of
+// other it is its one's complement; so it is computed once, when the flow begins or its handshake ends. The result is that of
 // common/packet/nat.h to the bit (tests/unit/hostagent compares them): incremental, and damaged stays damaged.
 #pragma once
 
@@ -9,13 +9,39 @@
 #include "common/packet/parse.h"
 #include "hostagent/core/flow_table.h"
 
+struct flow_deltas {
+	uint16_t ip;
+	uint16_t l4;
+};
+
 // Of the inbound direction: the VIP becomes the DIP. The checksum of ICMP does not cover addresses.
-static inline void flow_entry_set_deltas(struct flow_entry *e)
+static inline struct flow_deltas flow_entry_make_deltas(const struct flow_entry *e)
 {
 	uint32_t sum = (uint16_t)~e->vip + (uint32_t)(uint16_t) ~(e->vip >> 16) + (e->dip & 0xffff) + (e->dip >> 16);
-	e->ip_delta = checksum_fold(sum);
 	uint32_t l4_sum = e->protocol == IP_PROTO_ICMP ? 0 : sum;
-	e->l4_delta = checksum_fold(l4_sum + (uint16_t)~e->vip_port + e->dip_port);
+	return (struct flow_deltas){
+		.ip = checksum_fold(sum),
+		.l4 = checksum_fold(l4_sum + (uint16_t)~e->vip_port + e->dip_port),
+	};
+}
+
+static inline void flow_entry_set_deltas(struct flow_entry *e)
+{
+	struct flow_deltas d = flow_entry_make_deltas(e);
+	e->ip_delta = d.ip;
+	e->l4_delta = d.l4;
+}
+
+// Of a flow that is not in FLOW_SYN_ACK, where their place in the entry is taken.
+static inline struct flow_deltas flow_entry_deltas(const struct flow_entry *e)
+{
+	return (struct flow_deltas){ .ip = e->ip_delta, .l4 = e->l4_delta };
+}
+
+// Of a flow in any state.
+static inline struct flow_deltas flow_entry_any_deltas(const struct flow_entry *e)
+{
+	return flow_entry_state(e) == FLOW_SYN_ACK ? flow_entry_make_deltas(e) : flow_entry_deltas(e);
 }
 
 static inline be16 checksum_apply(be16 checksum, uint16_t delta)
@@ -55,19 +81,21 @@ static inline void rewrite_l4(uint8_t *l4, uint8_t protocol, uint16_t delta, uin
 }
 
 // VIP:port -> DIP:port
-static inline void rewrite_inbound(uint8_t *frame, const struct parsed *p, const struct flow_entry *e)
+static inline void rewrite_inbound(uint8_t *frame, const struct parsed *p, const struct flow_entry *e,
+                                   struct flow_deltas d)
 {
 	struct ip4_header *ip = (struct ip4_header *)(frame + p->l3_off);
-	ip->checksum = checksum_apply(ip->checksum, e->ip_delta);
+	ip->checksum = checksum_apply(ip->checksum, d.ip);
 	ip->dst = e->dip;
-	rewrite_l4(frame + p->l4_off, p->protocol, e->l4_delta, L4_DST_PORT, e->dip_port);
+	rewrite_l4(frame + p->l4_off, p->protocol, d.l4, L4_DST_PORT, e->dip_port);
 }
 
 // DIP:port -> VIP:port
-static inline void rewrite_reply(uint8_t *frame, const struct parsed *p, const struct flow_entry *e)
+static inline void rewrite_reply(uint8_t *frame, const struct parsed *p, const struct flow_entry *e,
+                                 struct flow_deltas d)
 {
 	struct ip4_header *ip = (struct ip4_header *)(frame + p->l3_off);
-	ip->checksum = checksum_apply(ip->checksum, (uint16_t)~e->ip_delta);
+	ip->checksum = checksum_apply(ip->checksum, (uint16_t)~d.ip);
 	ip->src = e->vip;
-	rewrite_l4(frame + p->l4_off, p->protocol, (uint16_t)~e->l4_delta, L4_SRC_PORT, e->vip_port);
+	rewrite_l4(frame + p->l4_off, p->protocol, (uint16_t)~d.l4, L4_SRC_PORT, e->vip_port);
 }

@@ -307,11 +307,11 @@ static void flush_uplink(struct loop *l)
 
 static void send_pins(struct loop *l)
 {
-	if (__builtin_expect(l->agent.pins.n == 0, 1))
+	if (__builtin_expect(l->agent.pin_reports.n == 0, 1))
 		return;
 	uint32_t n = agent_pins_begin(&l->agent, wall_us());
 	for (uint32_t i = 0; i < n; i++) {
-		uint8_t frame[PINS_FRAME_BYTES];
+		uint8_t frame[PIN_REPORTS_FRAME_BYTES];
 		uint16_t n_bytes = (uint16_t)agent_pins_write(&l->agent, i, frame);
 		struct rte_mbuf *m = n_bytes > 0 ? rte_pktmbuf_alloc(l->pool) : NULL;
 		if (m == NULL)

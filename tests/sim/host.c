@@ -170,7 +170,7 @@ static void note_verdict(struct sim *s, struct packet *p, uint32_t host, uint32_
 static void plan_flush(struct sim *s, uint32_t host)
 {
 	struct host_core *core = s->hosts[host].core;
-	if (core->agent.pins.n == 0 || core->is_flush_due)
+	if (core->agent.pin_reports.n == 0 || core->is_flush_due)
 		return;
 	core->is_flush_due = true;
 	sim_at(s, s->now_us + TURN_US, EVENT_FLUSH, host);
@@ -219,9 +219,9 @@ void host_from_vm(struct sim *s, uint32_t vm, struct packet *p)
 // Pins for another DIP of the VIP than the one that has the connection.
 static void misdirect(const struct sim *s, struct agent *a)
 {
-	for (uint32_t i = 0; i < a->pins.n; i++) {
-		uint32_t dip = be32_to(a->pins.items[i].dip) - DIP_BASE;
-		a->pins.items[i].dip = dip_address((dip + s->options.n_vips) % s->options.n_dips);
+	for (uint32_t i = 0; i < a->pin_reports.n; i++) {
+		uint32_t dip = be32_to(a->pin_reports.items[i].dip) - DIP_BASE;
+		a->pin_reports.items[i].dip = dip_address((dip + s->options.n_vips) % s->options.n_dips);
 	}
 }
 
@@ -229,7 +229,7 @@ void host_on_flush(struct sim *s, uint32_t host)
 {
 	struct sim_host *h = &s->hosts[host];
 	struct agent *a = &h->core->agent;
-	uint8_t frame[PINS_FRAME_BYTES];
+	uint8_t frame[PIN_REPORTS_FRAME_BYTES];
 	h->core->is_flush_due = false;
 	if (!host_is_up(s, h))
 		return;

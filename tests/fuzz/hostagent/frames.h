@@ -71,11 +71,11 @@ static inline void check_chained(const struct agent *a, const struct agent_packe
 
 static inline void check_pins(struct agent *a, uint64_t wall_us)
 {
-	uint8_t frame[PINS_FRAME_BYTES];
+	uint8_t frame[PIN_REPORTS_FRAME_BYTES];
 	uint32_t n = agent_pins_begin(a, wall_us);
 	for (uint32_t i = 0; i < n; i++)
-		CHECK(agent_pins_write(a, i, frame) <= PINS_FRAME_BYTES);
-	CHECK(a->pins.n == 0);
+		CHECK(agent_pins_write(a, i, frame) <= PIN_REPORTS_FRAME_BYTES);
+	CHECK(a->pin_reports.n == 0);
 }
 
 // A VM that is SNATed never reaches the outside with its own address.

@@ -4,6 +4,7 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include "hostagent/core/rewrite.h"
 #include "tests/support/suite.h"
 #include "tests/unit/hostagent/flow_block.h"
 
@@ -175,6 +176,7 @@ START_TEST(every_state_expires_after_its_own_time)
 		{ FLOW_SYN_OUT, 240 },
 		{ FLOW_SYN_ACK_IN, 240 },
 		{ FLOW_ICMP, 60 },
+		{ FLOW_REFUSED, 10 },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		void *block = flow_block_create(16);
@@ -306,6 +308,8 @@ static void insert_random(struct flow_table *t, struct model *m, const struct fl
 	if (model_find(m, tuple, FLOW_INBOUND) != NULL || model_find(m, tuple, FLOW_REPLY) != NULL)
 		return;
 	enum flow_state state = (enum flow_state)(FLOW_SYN + random_below(seed, FLOW_ICMP - FLOW_SYN));
+	if (random_below(seed, 16) == 0)
+		state = FLOW_REFUSED;
 	if (tuple->protocol != IP_PROTO_TCP)
 		state = flow_state_begun(tuple->protocol);
 	uint32_t snat = random_below(seed, 2) ? FLOW_IS_SNAT : 0;
@@ -435,6 +439,73 @@ START_TEST(a_table_of_the_oldest_layout_attaches_and_becomes_one_of_this)
 	version = FLOW_TABLE_LAYOUT_VERSION + 1;
 	memcpy(block + 8, &version, sizeof version);
 	ck_assert_int_eq(attach_copy(block, 64, TEST_OWNER, &u, &copy), ERR_VERSION);
+	free(copy);
+	free(block);
+}
+END_TEST
+
+static void *half_open_table(struct flow_table *t, struct flow_tuple *tuple, uint32_t isn)
+{
+	void *block = table_with(t, 64, 0);
+	*tuple = flow_number(7);
+	struct flow_entry *e = flow_table_insert(t, tuple, FLOW_SYN);
+	flow_entry_touch(t, e, FLOW_REPLY, TCP_SYN | TCP_ACK);
+	flow_entry_note_isn(e, isn);
+	return block;
+}
+
+// The deltas are those of the same flow that never was half open.
+static void check_deltas(struct flow_entry *e)
+{
+	struct flow_entry want = *e;
+	flow_entry_set_deltas(&want);
+	ck_assert_uint_eq(e->ip_delta, want.ip_delta);
+	ck_assert_uint_eq(e->l4_delta, want.l4_delta);
+}
+
+START_TEST(a_half_open_flow_keeps_its_isn_until_it_is_open)
+{
+	struct flow_table t;
+	struct flow_table u;
+	struct flow_tuple tuple;
+	void *block = half_open_table(&t, &tuple, 0x12345678);
+	void *copy;
+	ck_assert_int_eq(attach_copy(block, 64, TEST_OWNER, &u, &copy), 0);
+	struct flow_entry *e = find_flow(&u, &tuple, FLOW_INBOUND);
+	ck_assert_int_eq(flow_entry_state(e), FLOW_SYN_ACK);
+	ck_assert(flow_entry_is_answer(e, 0x12345679) && !flow_entry_is_answer(e, 0x12345677));
+
+	void *larger = flow_block_create(100);
+	struct flow_table v;
+	flow_table_init(&v, larger, 100, TEST_SEED, TEST_OWNER, at_s(1000));
+	ck_assert_uint_eq(flow_table_copy(&v, &u), 0);
+	e = find_flow(&v, &tuple, FLOW_INBOUND);
+	ck_assert_uint_eq(e->vm_isn, 0x12345678);
+	flow_entry_touch(&v, e, FLOW_INBOUND, TCP_ACK);
+	ck_assert_int_eq(flow_entry_state(e), FLOW_ESTABLISHED);
+	ck_assert(!flow_entry_is_half_open(e));
+	check_deltas(e);
+	free(larger);
+	free(copy);
+	free(block);
+}
+END_TEST
+
+// Version 2 had deltas in the place of the ISN.
+START_TEST(a_half_open_flow_of_an_older_layout_is_taken_for_open)
+{
+	struct flow_table t;
+	struct flow_table u;
+	struct flow_tuple tuple;
+	uint8_t *block = half_open_table(&t, &tuple, 0x12345678);
+	uint32_t version = FLOW_TABLE_LAYOUT_WITH_ISN - 1;
+	memcpy(block + 8, &version, sizeof version);
+	void *copy;
+	ck_assert_int_eq(attach_copy(block, 64, TEST_OWNER, &u, &copy), 0);
+	struct flow_entry *e = find_flow(&u, &tuple, FLOW_INBOUND);
+	ck_assert_int_eq(flow_entry_state(e), FLOW_ESTABLISHED);
+	check_deltas(e);
+	ck_assert_uint_eq(load32((uint8_t *)copy + 8), FLOW_TABLE_LAYOUT_VERSION);
 	free(copy);
 	free(block);
 }
@@ -610,6 +681,7 @@ SUITE_MAIN("flow table", a_flow_is_found_from_both_directions, vector_and_scalar
            the_alternative_of_the_alternative_is_the_primary, a_full_table_holds_its_whole_capacity_and_refuses_more,
            an_expired_flow_of_a_full_table_is_found_and_makes_room, every_state_expires_after_its_own_time,
            expiry_goes_on_where_its_budget_ended, random_operations_agree_with_a_naive_model,
+           a_half_open_flow_keeps_its_isn_until_it_is_open, a_half_open_flow_of_an_older_layout_is_taken_for_open,
            attach_refuses_what_is_not_this_hosts_table, a_table_of_the_oldest_layout_attaches_and_becomes_one_of_this,
            a_state_that_does_not_fit_its_protocol_is_damage, a_flow_that_is_there_twice_is_damage,
            a_clock_that_went_back_does_not_keep_flows_for_ever, random_damage_is_refused_or_harmless_and_never_crashes,

@@ -159,6 +159,10 @@ START_TEST(a_connection_moves_through_its_states)
 		{ true, TCP_FIN | TCP_ACK, FLOW_CLOSED },
 		{ false, TCP_ACK, FLOW_CLOSED },
 		{ false, TCP_SYN, FLOW_SYN }, // the same port again
+		{ true, TCP_RST | TCP_ACK, FLOW_REFUSED },
+		{ false, TCP_SYN, FLOW_SYN },
+		{ true, TCP_SYN | TCP_ACK, FLOW_SYN_ACK },
+		{ false, TCP_ACK, FLOW_ESTABLISHED },
 		{ true, TCP_RST | TCP_ACK, FLOW_RESET },
 	};
 	struct agent_fixture f;

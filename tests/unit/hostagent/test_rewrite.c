@@ -73,10 +73,10 @@ START_TEST(rewriting_with_deltas_equals_rewriting_without)
 		struct parsed p;
 		ck_assert_int_eq(parse_ip4(test_data(&a), a.len, ETH_BYTES, &p), DROP_NONE);
 		if (is_inbound) {
-			rewrite_inbound(test_data(&a), &p, &e);
+			rewrite_inbound(test_data(&a), &p, &e, flow_entry_deltas(&e));
 			nat_rewrite_dst(test_data(&b), &p, e.dip, e.dip_port);
 		} else {
-			rewrite_reply(test_data(&a), &p, &e);
+			rewrite_reply(test_data(&a), &p, &e, flow_entry_deltas(&e));
 			nat_rewrite_src(test_data(&b), &p, e.vip, e.vip_port);
 		}
 		check_equal(&a, &b, &p);
@@ -101,14 +101,14 @@ START_TEST(an_echo_is_rewritten_there_and_back)
 			test_data(&f)[ETH_BYTES + IP4_BYTES + 2] ^= 0x40;
 		struct parsed p;
 		ck_assert_int_eq(parse_ip4(test_data(&f), f.len, ETH_BYTES, &p), DROP_NONE);
-		rewrite_reply(test_data(&f), &p, &e);
+		rewrite_reply(test_data(&f), &p, &e, flow_entry_make_deltas(&e));
 		ck_assert_uint_eq(load32(test_data(&f) + ETH_BYTES + 12), e.vip);
 		ck_assert_uint_eq(load16(test_data(&f) + ETH_BYTES + IP4_BYTES + 4), e.vip_port);
 		ck_assert(test_checksums_ok(test_data(&f), f.len, NULL) == !is_damaged);
 		test_data(&f)[ETH_BYTES + IP4_BYTES] = ICMP_ECHO_REPLY; // and comes back as a reply
 		store32(test_data(&f) + ETH_BYTES + 16, e.vip);
 		test_fix_checksums(&f);
-		rewrite_inbound(test_data(&f), &p, &e);
+		rewrite_inbound(test_data(&f), &p, &e, flow_entry_make_deltas(&e));
 		ck_assert_uint_eq(load32(test_data(&f) + ETH_BYTES + 16), e.dip);
 		ck_assert_uint_eq(load16(test_data(&f) + ETH_BYTES + IP4_BYTES + 4), e.dip_port);
 		ck_assert(test_checksums_ok(test_data(&f), f.len, NULL));

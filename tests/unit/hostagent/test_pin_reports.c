@@ -1,12 +1,12 @@
 #include <string.h>
 
-#include "hostagent/core/pins.h"
+#include "hostagent/core/pin_reports.h"
 #include "tests/support/packet_builder.h"
 #include "tests/support/suite.h"
 #include "tests/unit/hostagent/flow_block.h"
 
 static const uint8_t key[SIPHASH_KEY_BYTES] = "sixteen bytes ..";
-static struct pins pins;
+static struct pin_reports reports;
 
 static struct pin pin_number(uint32_t n)
 {
@@ -21,12 +21,12 @@ static struct pin pin_number(uint32_t n)
 static bool note(uint32_t n, uint64_t ms)
 {
 	struct pin pin = pin_number(n);
-	return pins_note(&pins, &pin, hash_mix64(n + 1), mono_from_us(1000000000 + ms * 1000));
+	return pin_reports_note(&reports, &pin, hash_mix64(n + 1), mono_from_us(1000000000 + ms * 1000));
 }
 
 static void set_up(void)
 {
-	memset(&pins, 0, sizeof pins);
+	memset(&reports, 0, sizeof reports);
 }
 
 START_TEST(a_flow_is_reported_once_in_100_ms)
@@ -51,21 +51,21 @@ START_TEST(a_message_is_signed_and_reads_back)
 	for (uint32_t i = 0; i < 5; i++)
 		note(i, 0);
 	be32 sender = test_ip4("10.0.0.21");
-	ck_assert_uint_eq(pins_encode(&pins, 77, key, sender, 1700000000000000), 5);
+	ck_assert_uint_eq(pin_reports_encode(&reports, 77, key, sender, 1700000000000000), 5);
 	struct pin_message m;
-	ck_assert(pin_message_is_well_formed(pins.message, pins.n_bytes, 77));
-	ck_assert(pin_message_is_authentic(pins.message, pins.n_bytes, sender, key));
-	pins.message[30] ^= 1;
-	ck_assert(!pin_message_is_authentic(pins.message, pins.n_bytes, sender, key));
-	pins.message[30] ^= 1;
-	pin_message_decode(pins.message, &m);
+	ck_assert(pin_message_is_well_formed(reports.message, reports.n_bytes, 77));
+	ck_assert(pin_message_is_authentic(reports.message, reports.n_bytes, sender, key));
+	reports.message[30] ^= 1;
+	ck_assert(!pin_message_is_authentic(reports.message, reports.n_bytes, sender, key));
+	reports.message[30] ^= 1;
+	pin_message_decode(reports.message, &m);
 	ck_assert_uint_eq(m.n_pins, 5);
 	ck_assert_uint_eq(m.stamp_us, 1700000000000000);
 	struct pin want = pin_number(3);
 	ck_assert_uint_eq(m.pins[3].remote, want.remote);
 	ck_assert_uint_eq(m.pins[3].dip, want.dip);
 	ck_assert_uint_eq(m.pins[3].remote_port, want.remote_port);
-	ck_assert_uint_eq(pins_encode(&pins, 77, key, sender, 1700000000000001), 0); // nothing is left
+	ck_assert_uint_eq(pin_reports_encode(&reports, 77, key, sender, 1700000000000001), 0); // nothing is left
 }
 END_TEST
 
@@ -77,8 +77,8 @@ START_TEST(stamps_rise_though_the_clock_stands_or_goes_back)
 	for (uint32_t i = 0; i < 5; i++) {
 		struct pin_message m;
 		note(i, 0);
-		ck_assert_uint_eq(pins_encode(&pins, 77, key, 1, clocks[i]), 1);
-		pin_message_decode(pins.message, &m);
+		ck_assert_uint_eq(pin_reports_encode(&reports, 77, key, 1, clocks[i]), 1);
+		pin_message_decode(reports.message, &m);
 		ck_assert_uint_eq(m.stamp_us, want[i]);
 	}
 }
@@ -90,7 +90,7 @@ START_TEST(what_does_not_fit_into_a_turn_comes_with_a_later_packet)
 	for (uint32_t i = 0; i < PINS_MAX; i++)
 		ck_assert(note(i, 0));
 	ck_assert(!note(100, 0));
-	ck_assert_uint_eq(pins_encode(&pins, 77, key, 1, 1), PINS_MAX);
+	ck_assert_uint_eq(pin_reports_encode(&reports, 77, key, 1, 1), PINS_MAX);
 	ck_assert(note(100, 1));
 }
 END_TEST
@@ -99,23 +99,23 @@ START_TEST(the_datagram_is_a_whole_frame)
 {
 	set_up();
 	note(1, 0);
-	pins_encode(&pins, 77, key, test_ip4("10.0.0.21"), 1);
-	struct pins_route route = {
+	pin_reports_encode(&reports, 77, key, test_ip4("10.0.0.21"), 1);
+	struct pin_reports_route route = {
 		.src_mac = TEST_MAC_B, .dst_mac = TEST_MAC_A, .src = test_ip4("10.0.0.21"), .dst = test_ip4("10.0.0.31")
 	};
-	uint8_t frame[PINS_FRAME_BYTES];
+	uint8_t frame[PIN_REPORTS_FRAME_BYTES];
 	char text[200];
 	const char *wrong;
-	uint32_t n = pins_write(&pins, &route, frame);
+	uint32_t n = pin_reports_write(&reports, &route, frame);
 	ck_assert_uint_eq(n, ETH_BYTES + IP4_BYTES + 8 + PIN_HEADER_BYTES + PIN_BYTES + PIN_TAG_BYTES);
 	ck_assert(test_checksums_ok(frame, n, &wrong));
 	ck_assert_str_eq(
 		test_format(frame, n, text, sizeof text),
 		"02:00:00:00:00:02 > 02:00:00:00:00:01 ip4 10.0.0.21:7402 > 10.0.0.31:7402 udp len 56 ttl 64 id 0");
-	ck_assert(memcmp(frame + n - pins.n_bytes, pins.message, pins.n_bytes) == 0);
+	ck_assert(memcmp(frame + n - reports.n_bytes, reports.message, reports.n_bytes) == 0);
 }
 END_TEST
 
-SUITE_MAIN("agent pins", a_flow_is_reported_once_in_100_ms, a_message_is_signed_and_reads_back,
+SUITE_MAIN("agent pin reports", a_flow_is_reported_once_in_100_ms, a_message_is_signed_and_reads_back,
            stamps_rise_though_the_clock_stands_or_goes_back, what_does_not_fit_into_a_turn_comes_with_a_later_packet,
            the_datagram_is_a_whole_frame)

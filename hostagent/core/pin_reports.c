@@ -1,4 +1,4 @@
-#include "hostagent/core/pins.h"
+#include "hostagent/core/pin_reports.h"
 
 #include <string.h>
 
@@ -6,21 +6,21 @@
 #include "common/packet/checksum.h"
 #include "common/packet/encap.h"
 
-bool pins_note(struct pins *p, const struct pin *pin, uint64_t flow_hash, struct mono_time now)
+bool pin_reports_note(struct pin_reports *p, const struct pin *pin, uint64_t flow_hash, struct mono_time now)
 {
-	struct pins_recent *r = &p->recent[flow_hash % PINS_RECENT];
+	struct pin_reports_recent *r = &p->recent[flow_hash % PIN_REPORTS_RECENT];
 	uint32_t hash = (uint32_t)(flow_hash >> 32);
 	uint32_t now_ms = (uint32_t)(now.us / 1000) | 1; // 0 is never
-	bool was_reported = r->at_ms != 0 && r->hash == hash && now_ms - r->at_ms < PINS_AGAIN_US / 1000;
+	bool was_reported = r->at_ms != 0 && r->hash == hash && now_ms - r->at_ms < PIN_REPORTS_AGAIN_US / 1000;
 	if (was_reported || p->n == PINS_MAX)
 		return false;
-	*r = (struct pins_recent){ .hash = hash, .at_ms = now_ms };
+	*r = (struct pin_reports_recent){ .hash = hash, .at_ms = now_ms };
 	p->items[p->n++] = *pin;
 	return true;
 }
 
-uint32_t pins_encode(struct pins *p, uint64_t cluster_id, const uint8_t key[SIPHASH_KEY_BYTES], be32 sender,
-                     uint64_t wall_us)
+uint32_t pin_reports_encode(struct pin_reports *p, uint64_t cluster_id, const uint8_t key[SIPHASH_KEY_BYTES],
+                            be32 sender, uint64_t wall_us)
 {
 	if (p->n == 0)
 		return 0;
@@ -42,7 +42,7 @@ static be16 udp_checksum(const struct udp_header *udp, uint32_t n_bytes, be32 sr
 	return checksum == 0 ? 0xffff : checksum;
 }
 
-uint32_t pins_write(const struct pins *p, const struct pins_route *route, uint8_t *frame)
+uint32_t pin_reports_write(const struct pin_reports *p, const struct pin_reports_route *route, uint8_t *frame)
 {
 	uint32_t udp_bytes = (uint32_t)sizeof(struct udp_header) + p->n_bytes;
 	eth_write_ip4(frame, &route->dst_mac, &route->src_mac);
