@@ -14,6 +14,7 @@ struct unit { // SNAT_UNIT_PORTS ports of a VIP
 	be32 dip; // the owner, or the last one; 0: never leased
 	uint32_t epoch;
 	bool is_held;
+	bool was_cut; // ended by an operator
 	uint64_t version; // at which it was granted
 	uint64_t granted_ms;
 	uint64_t ended_ms;
@@ -75,12 +76,13 @@ static void on_grant(struct sim *s, const struct lease *lease, uint64_t version,
 	u->changed_us = s->now_us;
 }
 
-static void on_end(struct sim *s, const struct lease *lease, uint32_t port)
+static void on_end(struct sim *s, const struct lease *lease, uint32_t port, bool cuts)
 {
 	struct unit *u = unit_at(s, ip_addr_to_v4(&lease->vip), port);
 	u->is_held = false;
 	u->ended_ms = lease->ended_ms;
 	u->returned_us = 0;
+	u->was_cut = cuts;
 	u->changed_us = s->now_us;
 }
 
@@ -105,7 +107,7 @@ void truth_on_applied(struct sim *s, bool cuts)
 		bool is_end = lease.ended_ms != 0;
 		for (uint32_t port = lease.first_port; lease_has_port(&lease, port); port += SNAT_UNIT_PORTS) {
 			if (is_end)
-				on_end(s, &lease, port);
+				on_end(s, &lease, port, cuts);
 			else
 				on_grant(s, &lease, snat->version, port);
 		}
@@ -167,14 +169,19 @@ void truth_on_process(struct sim *s, uint32_t host)
 
 // ---- packets ----
 
-static void check_use(struct sim *s, struct connection *c, be32 vip, uint16_t port)
+// A connection begins on a port, or goes on on another one. What an operator has just ended the agent may not know yet.
+static void check_use(struct sim *s, uint32_t connection, be32 vip, uint16_t port)
 {
 	const struct unit *u = unit_at(s, vip, port);
-	be32 dip = dip_address(c->vm);
-	bool is_own = u->dip == dip && (u->is_held || sim_now_ms(s) < u->ended_ms + s->options.quarantine_s * 1000ull);
-	if (!is_own)
-		truth_violated(s, VIOLATION_TWO_OWNERS, "connection %u of DIP %u begins on port %u, which DIP %u %s",
-		               (uint32_t)(c - s->connections), dip_number(dip), port, dip_number(u->dip),
+	be32 dip = dip_address(s->connections[connection].vm);
+	bool is_quarantined = sim_now_ms(s) < u->ended_ms + s->options.quarantine_s * 1000ull;
+	if (u->dip == dip && u->is_held)
+		return;
+	if (u->dip == dip && u->was_cut && is_quarantined)
+		client_cut(s, connection);
+	else
+		truth_violated(s, VIOLATION_TWO_OWNERS, "connection %u of DIP %u begins on VIP %u port %u, which DIP %u %s",
+		               connection, dip_number(dip), be32_to(vip) - VIP_BASE, port, dip_number(u->dip),
 		               u->is_held ? "has" : "had last");
 }
 
@@ -192,9 +199,9 @@ void truth_on_leaving(struct sim *s, const struct packet *p)
 	if (c->snat_vip == src && c->snat_port == port)
 		return;
 	TRACE(s, p->outbound, "    it leaves from VIP %u, port %u", be32_to(src) - VIP_BASE, be16_to(port));
-	check_use(s, c, src, be16_to(port));
 	c->snat_vip = src;
 	c->snat_port = port;
+	check_use(s, p->outbound, src, be16_to(port));
 }
 
 void truth_on_steered(struct sim *s, uint32_t mux, uint32_t connection, be32 vip, uint16_t port, be32 dip)
