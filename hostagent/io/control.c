@@ -172,6 +172,8 @@ static int use_update(struct control *c, struct update *u, bool *ret_is_config, 
 	int code = store_apply_update(&c->store, &u->changes, is_snapshot, u->to_version);
 	if (code == 0 && *ret_is_config)
 		code = use_store(c);
+	if (code == 0 && *ret_is_config)
+		code = snat_control_on_config(&c->snat, &c->store);
 	if (code == 0)
 		code = snat_control_on_update(&c->snat, u, ret_is_leases);
 	send_orders(c);

@@ -190,20 +190,25 @@ static void put_rebuild(struct snat_control *s)
 	s->needs_rebuild = false;
 }
 
+int snat_control_on_config(struct snat_control *s, const struct store *store)
+{
+	uint32_t n_before = s->orders.n;
+	int code = lease_set_end_detached(&s->leases, store, &s->orders);
+	if (code == 0)
+		count_orders(s, n_before);
+	return code;
+}
+
 int snat_control_on_update(struct snat_control *s, const struct update *u, bool *ret_is_changed)
 {
 	uint32_t n_before = s->orders.n;
 	uint32_t n_leases_before = s->leases.n;
-	enum lease_update_kind kind = !u->replaces_leases ? LEASES_CHANGED : s->is_new_link ? LEASES_ALL_ANEW : LEASES_ALL;
-	int code = lease_set_apply(&s->leases, &u->leases, kind, &s->orders);
+	int code = lease_set_apply(&s->leases, &u->leases, u->replaces_leases ? LEASES_ALL : LEASES_CHANGED, &s->orders);
 	if (code != 0)
 		return code;
-	if (u->replaces_leases) {
-		s->is_new_link = false;
+	if (u->replaces_leases)
 		put_rebuild(s);
-	}
 	s->lease_version = u->lease_version;
-	s->counters.snat_returns_lost = s->leases.n_returns_lost;
 	count_orders(s, n_before);
 	*ret_is_changed = s->orders.n != n_before || s->leases.n != n_leases_before;
 	return 0;
@@ -228,10 +233,8 @@ void snat_control_on_link(struct snat_control *s, bool is_up, uint64_t now_ms)
 {
 	s->is_up = is_up;
 	s->seen_ms = now_ms;
-	if (!is_up) {
-		s->is_new_link = true;
+	if (!is_up)
 		return;
-	}
 	if (s->is_gone)
 		log_info("snat-leases-confirmed", "leases=%u", s->leases.n);
 	s->is_gone = false;
@@ -276,7 +279,7 @@ void snat_control_tick(struct snat_control *s, uint32_t gone_s, uint64_t now_ms)
 
 void snat_control_init(struct snat_control *s, const struct snat_control_config *config, uint64_t now_ms)
 {
-	*s = (struct snat_control){ .config = *config, .needs_rebuild = true, .is_new_link = true, .seen_ms = now_ms };
+	*s = (struct snat_control){ .config = *config, .needs_rebuild = true, .seen_ms = now_ms };
 }
 
 void snat_control_fini(struct snat_control *s)

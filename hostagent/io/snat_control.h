@@ -28,7 +28,6 @@
 	X(snat_leases_granted, "leases that came")                                              \
 	X(snat_leases_ended, "leases that ended")                                               \
 	X(snat_leases_returned, "leases that were given back because they were idle")           \
-	X(snat_returns_lost, "returns that never reached a leader: the lease is used again")    \
 	X(snat_gone, "times that no leader was reached for so long that leases were suspended") \
 	X(snat_events_suppressed, "events of SNAT that were not logged, for there were too many")
 
@@ -46,7 +45,6 @@ struct snat_control {
 	bool is_up; // there is a leader
 	bool worker_is_up; // what the worker was told of that
 	bool needs_rebuild; // the worker has not been told to count the flows of the process before
-	bool is_new_link; // and no whole update has come on this connection yet
 	bool is_gone; // leases are suspended
 	uint64_t lease_version;
 	uint64_t seen_ms; // when there was a leader last
@@ -70,6 +68,9 @@ NODISCARD int snat_control_load(struct snat_control *s, const struct snat_image 
 
 // What load takes, to be saved; for snat_image_fini. ERR_NO_MEMORY.
 NODISCARD int snat_control_get(const struct snat_control *s, struct snat_image *ret_image);
+
+// A configuration is in the data plane: leases of DIPs that it has not any more end. ERR_NO_MEMORY: nothing was changed.
+NODISCARD int snat_control_on_config(struct snat_control *s, const struct store *store);
 
 // After the update's configuration is in the data plane. True in ret_is_changed when leases came or went. ERR_NO_MEMORY:
 // nothing was changed, the update is to be had again as a whole.

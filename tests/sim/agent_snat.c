@@ -248,6 +248,8 @@ void agent_side_on_update(struct sim *s, uint32_t host, struct distribution_upda
 		                     .leases = u->leases };
 	free_held(s, host, false);
 	agent_set_now(host_agent(s, host), sim_now(s));
+	if (u->changes.n > 0 || u->from_version == 0)
+		CHECK(snat_control_on_config(&a->control, &s->hosts[host].store) == 0);
 	if (is_news)
 		CHECK(snat_control_on_update(&a->control, &update, &is_changed) == 0);
 	(void)snat_control_send_orders(&a->control);
@@ -385,7 +387,6 @@ void agent_side_collect(struct sim *s, uint32_t host)
 	if (a == NULL)
 		return;
 	s->stats.snat_asked += a->control.counters.snat_requests;
-	s->stats.returns_lost += a->control.counters.snat_returns_lost;
 }
 
 const struct lease_set *agent_side_leases(const struct sim *s, uint32_t host)

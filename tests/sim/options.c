@@ -342,7 +342,7 @@ void sim_options_parse(int argc, char **argv, struct sim_options *ret_options)
 		.out_percent = 20,
 		.snat_ports = 2048,
 		.snat_max_ports = 512,
-		.quarantine_s = 10,
+		.quarantine_s = 30,
 		.seconds = 60,
 		.lifetime_min_s = 0.5,
 		.lifetime_max_s = 25,

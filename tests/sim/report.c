@@ -57,7 +57,6 @@ uint64_t report_violations(const struct sim *s)
 	X(leases_granted, "leases granted")                                                       \
 	X(leases_returned, "leases that agents gave back")                                        \
 	X(leases_revoked, "leases that operators ended")                                          \
-	X(returns_lost, "returns that never reached a leader: the lease is used again")           \
 	X(fences, "muxes fenced for being late")                                                  \
 	X(snat_excused, "replies dropped by muxes that were fenced, or out of reach of a leader") \
 	X(links_cut, "connections to the leader that broke")                                      \

@@ -285,7 +285,6 @@ struct sim_stats {
 	uint64_t leases_granted;
 	uint64_t leases_returned;
 	uint64_t leases_revoked;
-	uint64_t returns_lost;
 	uint64_t fences;
 	uint64_t snat_excused; // replies that met a mux that was fenced or out of the leader's reach, and did not know the lease
 	uint64_t links_cut;
