@@ -365,7 +365,7 @@ static void forget_requests(struct sim *s, uint32_t host)
 			s->vms[i].asks_us = 0;
 }
 
-void agent_side_restart(struct sim *s, uint32_t host, bool keeps_state)
+void agent_side_restart(struct sim *s, uint32_t host)
 {
 	struct agent_side *a = s->hosts[host].snat;
 	if (a == NULL)
@@ -373,7 +373,7 @@ void agent_side_restart(struct sim *s, uint32_t host, bool keeps_state)
 	finish(s, host);
 	forget_requests(s, host);
 	begin(s, host);
-	if (!a->is_saved || !keeps_state)
+	if (!a->is_saved)
 		return;
 	uint64_t unseen_ms = (s->now_us - a->saved_seen_us) / 1000;
 	CHECK(snat_control_load(&a->control, &a->saved, unseen_ms, now_ms(s)) == 0);

@@ -99,7 +99,7 @@ void host_restart(struct sim *s, uint32_t host, bool keeps_flows)
 	} else {
 		make_flow_table(s, h);
 	}
-	agent_side_restart(s, host, keeps_flows);
+	agent_side_restart(s, host);
 	managers_subscribe(s, node_of_host(s, host));
 }
 

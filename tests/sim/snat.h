@@ -42,7 +42,7 @@ uint32_t leader_n_fenced(const struct sim *s);
 
 void agent_side_create(struct sim *s, uint32_t host);
 void agent_side_destroy(struct sim *s, uint32_t host);
-void agent_side_restart(struct sim *s, uint32_t host, bool keeps_state); // in the agent that has just begun
+void agent_side_restart(struct sim *s, uint32_t host); // in the agent that has just begun
 void agent_side_on_update(struct sim *s, uint32_t host, struct distribution_update *u, bool is_news);
 void agent_side_on_message(struct sim *s, uint32_t host, const struct message *m);
 void agent_side_on_link(struct sim *s, uint32_t host, bool is_up);

@@ -209,7 +209,7 @@ void truth_on_steered(struct sim *s, uint32_t mux, uint32_t connection, be32 vip
 	const struct sim_mux *m = &s->muxes[mux];
 	const struct unit *u = unit_at(s, vip, port);
 	be32 own = dip_address(s->connections[connection].vm);
-	if (!u->is_held || u->dip != own || dip == own)
+	if (u == NULL || !u->is_held || u->dip != own || dip == own)
 		return;
 	if (!m->has_tables || m->is_fenced || u->version <= m->excused_version) {
 		s->stats.snat_excused++;
