@@ -234,7 +234,20 @@ bool lease_set_return(struct lease_set *s, be32 vip, uint16_t first_port, uint32
 	if (h == NULL || h->state == HELD_NONE || h->epoch != epoch)
 		return false;
 	set_state(s, h, HELD_RETURNING);
+	h->is_asked = false;
 	return true;
+}
+
+const struct held_lease *lease_set_next_unasked(struct lease_set *s, uint32_t *cursor)
+{
+	while (s->slots != NULL && *cursor <= s->mask) {
+		struct held_lease *h = &s->slots[(*cursor)++];
+		if (h->state != HELD_RETURNING || h->is_asked)
+			continue;
+		h->is_asked = true;
+		return h;
+	}
+	return NULL;
 }
 
 const struct held_lease *lease_set_next_returning(const struct lease_set *s, uint32_t *cursor)

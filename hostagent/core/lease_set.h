@@ -53,6 +53,7 @@ struct held_lease {
 	uint64_t granted_ms;
 	uint32_t seen; // the whole update that held it last
 	uint8_t state; // enum held_lease_state
+	bool is_asked; // of one that is being returned: lease_set_next_unasked has given it
 };
 
 struct lease_set {
@@ -88,6 +89,9 @@ NODISCARD int lease_set_suspend(struct lease_set *s, struct snat_order_queue *or
 
 // Goes through those that are being returned: *cursor is 0 at first; NULL when there are no more.
 const struct held_lease *lease_set_next_returning(const struct lease_set *s, uint32_t *cursor);
+
+// Likewise, only those that it has not given since they were returned last.
+const struct held_lease *lease_set_next_unasked(struct lease_set *s, uint32_t *cursor);
 
 const struct held_lease *lease_set_lookup(const struct lease_set *s, be32 vip, uint16_t first_port);
 

@@ -125,13 +125,26 @@ static void ask_return(struct ask *a, const struct held_lease *h)
 	ask_add(a, &op);
 }
 
-static void on_returned(struct ask *a, const struct snat_report *report)
+static void on_returned(struct snat_control *s, const struct snat_report *report, uint64_t now_ms)
 {
-	struct snat_control *s = a->s;
 	if (!lease_set_return(&s->leases, report->vip, report->first_port, report->epoch))
 		return; // it has ended by itself
 	s->counters.snat_leases_returned++;
-	ask_return(a, lease_set_lookup(&s->leases, report->vip, report->first_port));
+	if (!s->has_unsaved_returns)
+		s->returns_repeated_ms = now_ms; // should the file not be written, it is sent without
+	s->has_unsaved_returns = true;
+}
+
+void snat_control_on_saved(struct snat_control *s)
+{
+	if (!s->has_unsaved_returns)
+		return;
+	s->has_unsaved_returns = false;
+	struct ask a = { .s = s, .m = { .type = MESSAGE_SNAT_ASK } };
+	const struct held_lease *h;
+	for (uint32_t cursor = 0; (h = lease_set_next_unasked(&s->leases, &cursor)) != NULL;)
+		ask_return(&a, h);
+	ask_end(&a);
 }
 
 void snat_control_on_reports(struct snat_control *s, uint64_t now_ms)
@@ -141,7 +154,7 @@ void snat_control_on_reports(struct snat_control *s, uint64_t now_ms)
 	while (data_plane_next_report(s->config.dp, &report)) {
 		switch (report.kind) {
 		case SNAT_REPORT_WANTED: ask_request(&a, &report); break;
-		case SNAT_REPORT_RETURNED: on_returned(&a, &report); break;
+		case SNAT_REPORT_RETURNED: on_returned(s, &report, now_ms); break;
 		case SNAT_REPORT_EXHAUSTED: log_exhausted(s, &report, now_ms); break;
 		case SNAT_REPORT_NEAR_LIMIT: log_near_limit(s, &report, now_ms); break;
 		}

@@ -191,7 +191,8 @@ static void free_held(struct sim *s, uint32_t host, bool is_all)
 	const struct agent_config *config = host_agent(s, host)->config;
 	for (uint32_t slot = 0; q->n > 0 && slot < q->n_slots; slot++) {
 		struct held_frame frame;
-		for (uint32_t n = hold_queue_count(q, (uint16_t)slot); n > 0 && hold_queue_take(q, (uint16_t)slot, &frame); n--) {
+		for (uint32_t n = hold_queue_count(q, (uint16_t)slot); n > 0 && hold_queue_take(q, (uint16_t)slot, &frame);
+		     n--) {
 			struct packet *p = frame.frame;
 			be32 source = load32(packet_frame(p) + ETH_BYTES + 12);
 			if (is_all || agent_config_lookup_dip(config, source) != frame.port)
@@ -288,6 +289,7 @@ static void save(struct sim *s, struct agent_side *a)
 	a->is_saved = true;
 	a->saved_seen_us = a->control.is_up ? s->now_us : a->control.seen_ms * 1000;
 	a->save_us = 0;
+	snat_control_on_saved(&a->control);
 }
 
 void agent_side_tick(struct sim *s, uint32_t host)

@@ -147,7 +147,8 @@ static struct datagram datagram_of(const struct sim *s, uint32_t connection)
 		return (struct datagram){ .src = dip_address(c->vm),
 			                      .dst = server_address(c->vip),
 			                      .src_port = be16_from(c->port),
-			                      .dst_port = be16_from(c->protocol == IP_PROTO_TCP ? SERVER_TCP_PORT : SERVER_UDP_PORT),
+			                      .dst_port =
+			                          be16_from(c->protocol == IP_PROTO_TCP ? SERVER_TCP_PORT : SERVER_UDP_PORT),
 			                      .protocol = c->protocol };
 	return (struct datagram){ .src = connection_address(connection),
 		                      .dst = vip_address(c->vip),

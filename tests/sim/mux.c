@@ -204,8 +204,8 @@ static void note_steered(struct sim *s, uint32_t mux, uint32_t connection, const
 	const uint8_t *ip = frame->data + ETH_BYTES;
 	be32 dip = is_sent ? load32(ip + 16) : 0;
 	ip += is_sent ? IP4_BYTES : 0;
-	TRACE(s, connection, "mux %u %s %d", mux, is_sent ? "sends it to DIP" : "drops it:",
-	      is_sent ? (int)(be32_to(dip) - DIP_BASE) : (int)frame->reason);
+	TRACE(s, connection, "mux %u %s %d", mux,
+	      is_sent ? "sends it to DIP" : "drops it:", is_sent ? (int)(be32_to(dip) - DIP_BASE) : (int)frame->reason);
 	truth_on_steered(s, mux, connection, load32(ip + 16), be16_to(load16(ip + IP4_BYTES + 2)), dip);
 }
 

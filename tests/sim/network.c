@@ -37,7 +37,8 @@ static void send_over_link(struct sim *s, struct packet *p, enum place to, uint3
 
 void network_to(struct sim *s, struct packet *p, enum place to, uint32_t idx)
 {
-	send_over_link(s, p, to, idx, to == AT_CLIENT || to == AT_SERVER ? s->options.client_delay_us : s->options.delay_us);
+	send_over_link(s, p, to, idx,
+	               to == AT_CLIENT || to == AT_SERVER ? s->options.client_delay_us : s->options.delay_us);
 }
 
 static void lose(struct sim *s, struct packet *p)

@@ -124,7 +124,8 @@ bool churn_parse(const char *text, struct sim_options *o, const char **ret_probl
 static const char help[] =
 	"usage: ananta-sim [--seed N] [--mode ananta|maglev|flow-table] [--churn PLAN] [--json]\n"
 	"  the world:        --muxes N  --hosts N  --dips N  --vips N  --routers N\n"
-	"  connections:      --connections N  --udp PERCENT  --snat PERCENT  --seconds S  --lifetime MIN:MAX  --patience S\n"
+	"  connections:      --connections N  --udp PERCENT  --snat PERCENT  --seconds S  --lifetime MIN:MAX  --patience "
+    "S\n"
 	"  links:            --delay US  --client-delay US  --jitter US  --loss P  --duplicate P  --reorder P   (P: 0 to "
 	"1)\n"
 	"  configuration:    --skew S  --detect S  --drain S  --out PERCENT  --max-pins N\n"

@@ -104,7 +104,8 @@ static void on_tcp(struct sim *s, uint32_t connection, const struct datagram *d,
 		half_accept(s, half, &d->tcp);
 	} else if (!(d->tcp.flags & TCP_RST)) {
 		struct tcp_segment refusal = tcp_refusal(&d->tcp);
-		struct datagram answer = server_datagram(&(struct half){ .server = server, .peer = d->src, .peer_port = d->src_port });
+		struct datagram answer =
+			server_datagram(&(struct half){ .server = server, .peer = d->src, .peer_port = d->src_port });
 		answer.tcp = refusal;
 		server_send(s, connection, &answer, NULL);
 	}
@@ -118,11 +119,9 @@ static void on_udp(struct sim *s, uint32_t connection, const struct datagram *d)
 	memcpy(&content, d->data, sizeof content);
 	if (content.connection != connection || content.vm != s->connections[connection].vm)
 		client_break(s, connection, CAUSE_DAMAGED);
-	struct datagram answer = { .src = d->dst,
-		                       .dst = d->src,
-		                       .src_port = d->dst_port,
-		                       .dst_port = d->src_port,
-		                       .protocol = IP_PROTO_UDP };
+	struct datagram answer = {
+		.src = d->dst, .dst = d->src, .src_port = d->dst_port, .dst_port = d->src_port, .protocol = IP_PROTO_UDP
+	};
 	server_send(s, connection, &answer, &content);
 }
 

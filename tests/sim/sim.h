@@ -45,11 +45,11 @@ enum cause {
 };
 
 #define VIOLATIONS(X)                                                                                          \
-	X(NO_LEASE, "snat_no_lease") /* a reply met a mux that announces, is not excused, and misdirected it */     \
-	X(TWO_OWNERS, "snat_two_owners") /* a port was granted, given to a worker, or used while another has it */   \
-	X(WRONG_VM, "snat_wrong_vm") /* a reply was delivered to a VM that did not open the connection */            \
-	X(PLAIN, "snat_plain") /* a packet of a VM left without a leased port of a VIP */                            \
-	X(QUARANTINE, "snat_quarantine") /* a range was granted again too early */                                   \
+	X(NO_LEASE, "snat_no_lease") /* a reply met a mux that announces, is not excused, and misdirected it */    \
+	X(TWO_OWNERS, "snat_two_owners") /* a port was granted, given to a worker, or used while another has it */ \
+	X(WRONG_VM, "snat_wrong_vm") /* a reply was delivered to a VM that did not open the connection */          \
+	X(PLAIN, "snat_plain") /* a packet of a VM left without a leased port of a VIP */                          \
+	X(QUARANTINE, "snat_quarantine") /* a range was granted again too early */                                 \
 	X(STUCK, "snat_stuck") /* something waits still, or differs from the managers' state, when all is quiet */
 
 enum violation {
@@ -286,7 +286,8 @@ struct sim_stats {
 	uint64_t leases_returned;
 	uint64_t leases_revoked;
 	uint64_t fences;
-	uint64_t snat_excused; // replies that met a mux that was fenced or out of the leader's reach, and did not know the lease
+	uint64_t
+		snat_excused; // replies that met a mux that was fenced or out of the leader's reach, and did not know the lease
 	uint64_t links_cut;
 	uint64_t violations[VIOLATION_COUNT];
 	uint64_t events;
@@ -295,7 +296,6 @@ struct sim_stats {
 // ---- What must never be, of SNAT ----
 
 #define VIOLATIONS_TRACED 20
-
 
 struct sim {
 	struct sim_options options;
@@ -526,7 +526,8 @@ void mux_start(struct sim *s, uint32_t mux);
 void mux_kill(struct sim *s, uint32_t mux);
 void mux_on_update(struct sim *s, uint32_t mux, const struct distribution_update *u); // which is in its store
 void mux_on_fence(struct sim *s, uint32_t mux, bool is_fenced);
-be32 mux_lessee(const struct sim *s, uint32_t mux, be32 vip, uint16_t port); // whose port it is for the mux; 0: nobody's
+be32 mux_lessee(const struct sim *s, uint32_t mux, be32 vip,
+                uint16_t port); // whose port it is for the mux; 0: nobody's
 void mux_on_packet(struct sim *s, uint32_t mux, struct packet *p);
 void mux_on_pins(struct sim *s, uint32_t pin_frame);
 void mux_free(struct sim *s, uint32_t mux);

@@ -57,11 +57,13 @@ struct snat_order;
 
 void truth_create(struct sim *s);
 void truth_destroy(struct sim *s);
-void truth_on_applied(struct sim *s, bool cuts); // takes what has changed of leases; cuts: an operator ended what has ended
+void truth_on_applied(struct sim *s,
+                      bool cuts); // takes what has changed of leases; cuts: an operator ended what has ended
 void truth_on_order(struct sim *s, uint32_t host, const struct snat_order *order); // to the worker
 void truth_on_returned(struct sim *s, be32 vip, uint16_t first_port, uint32_t epoch); // by the worker
 void truth_on_process(struct sim *s, uint32_t host); // a new one, whose worker has nothing
 void truth_on_leaving(struct sim *s, const struct packet *p); // to a server
-void truth_on_steered(struct sim *s, uint32_t mux, uint32_t connection, be32 vip, uint16_t port, be32 dip); // 0: dropped
+void truth_on_steered(struct sim *s, uint32_t mux, uint32_t connection, be32 vip, uint16_t port,
+                      be32 dip); // 0: dropped
 void truth_at_end(struct sim *s);
 void truth_violated(struct sim *s, enum violation v, const char *format, ...) __attribute__((format(printf, 3, 4)));

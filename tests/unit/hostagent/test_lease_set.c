@@ -121,7 +121,8 @@ START_TEST(what_is_returned_is_not_used_again_whatever_an_update_still_holds)
 	apply(LEASES_ALL, "+1024@1 +1032@2");
 	ck_assert(give_back(1024, 1));
 	ck_assert(give_back(1032, 2));
-	ck_assert_str_eq(apply(LEASES_ALL, "+1024@1"), "-1032@2"); // made before the return of 1024 was carried out, perhaps
+	ck_assert_str_eq(apply(LEASES_ALL, "+1024@1"),
+	                 "-1032@2"); // made before the return of 1024 was carried out, perhaps
 	uint32_t cursor = 0;
 	const struct held_lease *h = lease_set_next_returning(&set, &cursor);
 	ck_assert_ptr_nonnull(h); // and the return is repeated, if it was lost
@@ -346,8 +347,7 @@ START_TEST(random_updates_give_the_worker_what_is_leased)
 END_TEST
 
 SUITE_MAIN("agent lease set", only_differences_become_orders, another_epoch_is_another_lease,
-           a_return_is_confirmed_by_an_update,
-           what_is_returned_is_not_used_again_whatever_an_update_still_holds, leases_of_a_dip_that_is_detached_end,
-           suspended_leases_come_back_when_they_are_confirmed, what_cannot_be_used_is_left_out,
-           what_is_saved_is_in_the_order_of_the_grants, without_memory_nothing_changes,
+           a_return_is_confirmed_by_an_update, what_is_returned_is_not_used_again_whatever_an_update_still_holds,
+           leases_of_a_dip_that_is_detached_end, suspended_leases_come_back_when_they_are_confirmed,
+           what_cannot_be_used_is_left_out, what_is_saved_is_in_the_order_of_the_grants, without_memory_nothing_changes,
            random_updates_give_the_worker_what_is_leased)
