@@ -173,7 +173,10 @@ def sim_problem(expected, code, said):
     if name == "breaks" and code == 0:
         return "nothing broke, and nobody would have noticed\n" + said
     if name not in ("whole", "breaks"):
-        value = run_of[name.removesuffix(">")]
+        count = name.rstrip(">!")
+        value = run_of[count] if count in run_of else run_of["causes"][count]
+        if name.endswith("!"):
+            return "" if value > 0 else f"{count} is 0: nobody would have noticed\n{said}"
         is_right = code == 0 and (value < float(bound) if bound else value > 0)
         return "" if is_right else f"{name} is {value}\n{said}"
     return ""
