@@ -125,7 +125,7 @@ static const char help[] =
 	"usage: ananta-sim [--seed N] [--mode ananta|maglev|flow-table] [--churn PLAN] [--json]\n"
 	"  the world:        --muxes N  --hosts N  --dips N  --vips N  --routers N\n"
 	"  connections:      --connections N  --udp PERCENT  --snat PERCENT  --seconds S  --lifetime MIN:MAX  --patience "
-    "S\n"
+	"S\n"
 	"  links:            --delay US  --client-delay US  --jitter US  --loss P  --duplicate P  --reorder P   (P: 0 to "
 	"1)\n"
 	"  configuration:    --skew S  --detect S  --drain S  --out PERCENT  --max-pins N\n"
