@@ -460,14 +460,6 @@ void leader_destroy(struct sim *s)
 
 // ---- for the report ----
 
-uint32_t leader_n_waiting(const struct sim *s)
-{
-	uint32_t n = s->leader->answers.n;
-	for (uint32_t i = 0; i < s->options.n_hosts; i++)
-		n += s->leader->of_host[i].n;
-	return n;
-}
-
 uint32_t leader_n_fenced(const struct sim *s)
 {
 	return mux_watch_n(&s->leader->muxes, MUX_FENCED);

@@ -35,7 +35,6 @@ void leader_on_step(struct sim *s);
 void leader_step(struct sim *s);
 void leader_flush(struct sim *s, uint32_t node); // answers whose leases have been sent
 uint64_t leader_floor(const struct sim *s, uint32_t node); // for its updates
-uint32_t leader_n_waiting(const struct sim *s); // for a mux, or for good
 uint32_t leader_n_fenced(const struct sim *s);
 
 // ---- agent_snat.c ----
