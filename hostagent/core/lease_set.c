@@ -137,8 +137,7 @@ static void end_lease(struct lease_set *s, struct held_lease *h, struct snat_ord
 	remove_slot(s, h);
 }
 
-static void hold_lease(struct lease_set *s, const struct lease *lease, enum lease_update_kind kind,
-                       struct snat_order_queue *orders)
+static void hold_lease(struct lease_set *s, const struct lease *lease, struct snat_order_queue *orders)
 {
 	be32 vip = ip_addr_to_v4(&lease->vip);
 	be32 dip = ip_addr_to_v4(&lease->dip);
@@ -158,25 +157,20 @@ static void hold_lease(struct lease_set *s, const struct lease *lease, enum leas
 		s->n++;
 	}
 	h->seen = s->n_updates;
-	bool is_back = h->state == HELD_SUSPENDED || (h->state == HELD_RETURNING && kind == LEASES_ALL_ANEW);
-	if (!is_new && !is_back)
+	// One that is being returned stays so: the return may be carried out in this moment, or is repeated.
+	if (!is_new && h->state != HELD_SUSPENDED)
 		return;
-	if (h->state == HELD_RETURNING) { // the worker gives it up once more before it has it again
-		put_order(orders, SNAT_ORDER_END, h);
-		s->n_returns_lost++;
-	}
 	set_state(s, h, HELD_GIVEN);
 	put_order(orders, SNAT_ORDER_LEASE, h);
 }
 
-static void apply_one(struct lease_set *s, const struct lease *lease, enum lease_update_kind kind,
-                      struct snat_order_queue *orders)
+static void apply_one(struct lease_set *s, const struct lease *lease, struct snat_order_queue *orders)
 {
 	if (!ip_addr_is_v4(&lease->vip) || !ip_addr_is_v4(&lease->dip) ||
 	    !lease_range_is_valid(lease->first_port, lease->n_ports))
 		return;
 	if (lease->ended_ms == 0) {
-		hold_lease(s, lease, kind, orders);
+		hold_lease(s, lease, orders);
 		return;
 	}
 	struct held_lease *h = find(s, ip_addr_to_v4(&lease->vip), lease->first_port);
@@ -214,7 +208,23 @@ int lease_set_apply(struct lease_set *s, const struct lease_list *leases, enum l
 		end_unseen(s, orders);
 	}
 	for (uint32_t i = 0; i < leases->n; i++)
-		apply_one(s, &leases->items[i], kind, orders);
+		apply_one(s, &leases->items[i], orders);
+	return 0;
+}
+
+static bool is_detached(const struct store *store, be32 dip)
+{
+	struct ip_addr addr = ip_addr_from_v4(dip);
+	return store_lookup_dip(store, &addr) == NULL;
+}
+
+int lease_set_end_detached(struct lease_set *s, const struct store *store, struct snat_order_queue *orders)
+{
+	if (snat_order_queue_reserve(orders, s->n) != 0)
+		return ERR_NO_MEMORY;
+	for (uint32_t i = 0; s->slots != NULL && i <= s->mask; i++)
+		while (s->slots[i].state != HELD_NONE && is_detached(store, s->slots[i].dip))
+			end_lease(s, &s->slots[i], orders); // another may have moved here
 	return 0;
 }
 
@@ -224,7 +234,20 @@ bool lease_set_return(struct lease_set *s, be32 vip, uint16_t first_port, uint32
 	if (h == NULL || h->state == HELD_NONE || h->epoch != epoch)
 		return false;
 	set_state(s, h, HELD_RETURNING);
+	h->is_asked = false;
 	return true;
+}
+
+const struct held_lease *lease_set_next_unasked(struct lease_set *s, uint32_t *cursor)
+{
+	while (s->slots != NULL && *cursor <= s->mask) {
+		struct held_lease *h = &s->slots[(*cursor)++];
+		if (h->state != HELD_RETURNING || h->is_asked)
+			continue;
+		h->is_asked = true;
+		return h;
+	}
+	return NULL;
 }
 
 const struct held_lease *lease_set_next_returning(const struct lease_set *s, uint32_t *cursor)

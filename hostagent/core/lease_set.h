@@ -1,11 +1,11 @@
 // The leases of this host's DIPs as the managers gave them, and what the worker must be told when they change.
 //
-//            in an update                    the worker returns it             in an update, as ended
+//            in an update             the worker returns it                in an update, as ended
 //   (none) --------------> GIVEN ------------------------------> RETURNING ------------------------> (none)
-//                          |   ^                                   |
-//            gone for long |   | in a whole update      the return | was lost: it is in the whole update after a reconnect
-//                          v   |                                   v
-//                        SUSPENDED                               GIVEN
+//                          |   ^                                 (the return is repeated until then)
+//            gone for long |   | in a whole update
+//                          v   |
+//                        SUSPENDED                    any --its DIP is detached--> (none)
 //
 // A lease is known by (VIP, first port) and its epoch; another epoch in the same place is another lease. Only differences
 // become orders, so that what is sent again costs the worker nothing. An order that ends a lease comes before the one that
@@ -15,6 +15,7 @@
 #pragma once
 
 #include "common/model/lease.h"
+#include "common/model/store.h"
 #include "hostagent/core/snat.h"
 
 // Orders in the order in which they are for the worker; those it has taken are at the front and gone.
@@ -52,6 +53,7 @@ struct held_lease {
 	uint64_t granted_ms;
 	uint32_t seen; // the whole update that held it last
 	uint8_t state; // enum held_lease_state
+	bool is_asked; // of one that is being returned: lease_set_next_unasked has given it
 };
 
 struct lease_set {
@@ -59,7 +61,6 @@ struct lease_set {
 	uint32_t n_returning;
 	uint32_t n_suspended;
 	uint32_t n_updates; // whole ones
-	uint64_t n_returns_lost; // so far
 	uint32_t mask;
 	struct held_lease *slots; // NULL until there is a lease
 };
@@ -70,12 +71,15 @@ void lease_set_fini(struct lease_set *s);
 enum lease_update_kind {
 	LEASES_CHANGED, // what changed; what has ended says so
 	LEASES_ALL, // all there are
-	LEASES_ALL_ANEW, // the same, and the first on a new connection: a return that is not carried out by then was lost
 };
 
 // Applies an update of the managers. What is not IPv4, or no range, is left out. ERR_NO_MEMORY: nothing has changed.
 NODISCARD int lease_set_apply(struct lease_set *s, const struct lease_list *leases, enum lease_update_kind kind,
                               struct snat_order_queue *orders);
+
+// Leases of DIPs that are not attached here any more have ended with the attachment, and no update says so: the worker must not
+// have them should the DIP come back, before its new ones do. ERR_NO_MEMORY: nothing has changed.
+NODISCARD int lease_set_end_detached(struct lease_set *s, const struct store *store, struct snat_order_queue *orders);
 
 // The worker does not use this lease any more. False when it is not one that is held: there is nothing to return.
 bool lease_set_return(struct lease_set *s, be32 vip, uint16_t first_port, uint32_t epoch);
@@ -85,6 +89,9 @@ NODISCARD int lease_set_suspend(struct lease_set *s, struct snat_order_queue *or
 
 // Goes through those that are being returned: *cursor is 0 at first; NULL when there are no more.
 const struct held_lease *lease_set_next_returning(const struct lease_set *s, uint32_t *cursor);
+
+// Likewise, only those that it has not given since they were returned last.
+const struct held_lease *lease_set_next_unasked(struct lease_set *s, uint32_t *cursor);
 
 const struct held_lease *lease_set_lookup(const struct lease_set *s, be32 vip, uint16_t first_port);
 

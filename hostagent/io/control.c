@@ -77,10 +77,12 @@ static void save(struct control *c)
 	if (!c->is_unsaved)
 		return;
 	c->saved_ms = uv_now(c->loop);
-	if (save_all(c, &err) == 0)
-		c->is_unsaved = false;
-	else
+	if (save_all(c, &err) != 0) {
 		log_warn("config-not-saved", "text=\"%s\"", err.text);
+		return;
+	}
+	c->is_unsaved = false;
+	snat_control_on_saved(&c->snat);
 }
 
 static void on_save(uv_timer_t *timer)
@@ -172,6 +174,8 @@ static int use_update(struct control *c, struct update *u, bool *ret_is_config, 
 	int code = store_apply_update(&c->store, &u->changes, is_snapshot, u->to_version);
 	if (code == 0 && *ret_is_config)
 		code = use_store(c);
+	if (code == 0 && *ret_is_config)
+		code = snat_control_on_config(&c->snat, &c->store);
 	if (code == 0)
 		code = snat_control_on_update(&c->snat, u, ret_is_leases);
 	send_orders(c);
@@ -426,6 +430,8 @@ void control_destroy(struct control *c)
 		return;
 	if (c->snat.is_up && c->snat.leases.n > 0)
 		c->is_unsaved = true; // a leader was there until now
+	snat_control_on_link(&c->snat, false,
+	                     uv_now(c->loop)); // what is given back in this moment the next process has again
 	save(c);
 	manager_link_destroy(c->link);
 	local_socket_destroy(c->socket);

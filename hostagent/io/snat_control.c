@@ -125,13 +125,26 @@ static void ask_return(struct ask *a, const struct held_lease *h)
 	ask_add(a, &op);
 }
 
-static void on_returned(struct ask *a, const struct snat_report *report)
+static void on_returned(struct snat_control *s, const struct snat_report *report, uint64_t now_ms)
 {
-	struct snat_control *s = a->s;
 	if (!lease_set_return(&s->leases, report->vip, report->first_port, report->epoch))
 		return; // it has ended by itself
 	s->counters.snat_leases_returned++;
-	ask_return(a, lease_set_lookup(&s->leases, report->vip, report->first_port));
+	if (!s->has_unsaved_returns)
+		s->returns_repeated_ms = now_ms; // should the file not be written, it is sent without
+	s->has_unsaved_returns = true;
+}
+
+void snat_control_on_saved(struct snat_control *s)
+{
+	if (!s->has_unsaved_returns)
+		return;
+	s->has_unsaved_returns = false;
+	struct ask a = { .s = s, .m = { .type = MESSAGE_SNAT_ASK } };
+	const struct held_lease *h;
+	for (uint32_t cursor = 0; (h = lease_set_next_unasked(&s->leases, &cursor)) != NULL;)
+		ask_return(&a, h);
+	ask_end(&a);
 }
 
 void snat_control_on_reports(struct snat_control *s, uint64_t now_ms)
@@ -141,7 +154,7 @@ void snat_control_on_reports(struct snat_control *s, uint64_t now_ms)
 	while (data_plane_next_report(s->config.dp, &report)) {
 		switch (report.kind) {
 		case SNAT_REPORT_WANTED: ask_request(&a, &report); break;
-		case SNAT_REPORT_RETURNED: on_returned(&a, &report); break;
+		case SNAT_REPORT_RETURNED: on_returned(s, &report, now_ms); break;
 		case SNAT_REPORT_EXHAUSTED: log_exhausted(s, &report, now_ms); break;
 		case SNAT_REPORT_NEAR_LIMIT: log_near_limit(s, &report, now_ms); break;
 		}
@@ -190,20 +203,25 @@ static void put_rebuild(struct snat_control *s)
 	s->needs_rebuild = false;
 }
 
+int snat_control_on_config(struct snat_control *s, const struct store *store)
+{
+	uint32_t n_before = s->orders.n;
+	int code = lease_set_end_detached(&s->leases, store, &s->orders);
+	if (code == 0)
+		count_orders(s, n_before);
+	return code;
+}
+
 int snat_control_on_update(struct snat_control *s, const struct update *u, bool *ret_is_changed)
 {
 	uint32_t n_before = s->orders.n;
 	uint32_t n_leases_before = s->leases.n;
-	enum lease_update_kind kind = !u->replaces_leases ? LEASES_CHANGED : s->is_new_link ? LEASES_ALL_ANEW : LEASES_ALL;
-	int code = lease_set_apply(&s->leases, &u->leases, kind, &s->orders);
+	int code = lease_set_apply(&s->leases, &u->leases, u->replaces_leases ? LEASES_ALL : LEASES_CHANGED, &s->orders);
 	if (code != 0)
 		return code;
-	if (u->replaces_leases) {
-		s->is_new_link = false;
+	if (u->replaces_leases)
 		put_rebuild(s);
-	}
 	s->lease_version = u->lease_version;
-	s->counters.snat_returns_lost = s->leases.n_returns_lost;
 	count_orders(s, n_before);
 	*ret_is_changed = s->orders.n != n_before || s->leases.n != n_leases_before;
 	return 0;
@@ -228,10 +246,8 @@ void snat_control_on_link(struct snat_control *s, bool is_up, uint64_t now_ms)
 {
 	s->is_up = is_up;
 	s->seen_ms = now_ms;
-	if (!is_up) {
-		s->is_new_link = true;
+	if (!is_up)
 		return;
-	}
 	if (s->is_gone)
 		log_info("snat-leases-confirmed", "leases=%u", s->leases.n);
 	s->is_gone = false;
@@ -276,7 +292,7 @@ void snat_control_tick(struct snat_control *s, uint32_t gone_s, uint64_t now_ms)
 
 void snat_control_init(struct snat_control *s, const struct snat_control_config *config, uint64_t now_ms)
 {
-	*s = (struct snat_control){ .config = *config, .needs_rebuild = true, .is_new_link = true, .seen_ms = now_ms };
+	*s = (struct snat_control){ .config = *config, .needs_rebuild = true, .seen_ms = now_ms };
 }
 
 void snat_control_fini(struct snat_control *s)

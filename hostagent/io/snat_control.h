@@ -4,8 +4,10 @@
 //   SnatReply ------------------------------> ANSWERED --> worker
 //   link came or went ----------------------> LINK ------> worker
 //   worker --WANTED--> SnatAsk{REQUEST} ----> leader        the worker repeats what is not answered, with the same seq
-//   worker --RETURNED--> lease_set, SnatAsk{RETURN} --> leader      repeated until it is seen to have ended
+//   worker --RETURNED--> lease_set, the file, SnatAsk{RETURN} --> leader      repeated until it is seen to have ended
 //
+// A return is sent when the file does not hold the lease any more: a new process would begin connections with it, and find
+// them cut.
 // The leases that it has are known from Updates alone (core/lease_set.h); a lost reply, request or return does no harm.
 // Orders that the worker has no room for wait here and are never lost. Without a leader for settings.snat_gone_s no lease is
 // used for a new connection any more: from then on the managers may give it to another host.
@@ -28,7 +30,6 @@
 	X(snat_leases_granted, "leases that came")                                              \
 	X(snat_leases_ended, "leases that ended")                                               \
 	X(snat_leases_returned, "leases that were given back because they were idle")           \
-	X(snat_returns_lost, "returns that never reached a leader: the lease is used again")    \
 	X(snat_gone, "times that no leader was reached for so long that leases were suspended") \
 	X(snat_events_suppressed, "events of SNAT that were not logged, for there were too many")
 
@@ -45,8 +46,8 @@ struct snat_control {
 	struct snat_order_queue orders;
 	bool is_up; // there is a leader
 	bool worker_is_up; // what the worker was told of that
+	bool has_unsaved_returns;
 	bool needs_rebuild; // the worker has not been told to count the flows of the process before
-	bool is_new_link; // and no whole update has come on this connection yet
 	bool is_gone; // leases are suspended
 	uint64_t lease_version;
 	uint64_t seen_ms; // when there was a leader last
@@ -71,6 +72,9 @@ NODISCARD int snat_control_load(struct snat_control *s, const struct snat_image 
 // What load takes, to be saved; for snat_image_fini. ERR_NO_MEMORY.
 NODISCARD int snat_control_get(const struct snat_control *s, struct snat_image *ret_image);
 
+// A configuration is in the data plane: leases of DIPs that it has not any more end. ERR_NO_MEMORY: nothing was changed.
+NODISCARD int snat_control_on_config(struct snat_control *s, const struct store *store);
+
 // After the update's configuration is in the data plane. True in ret_is_changed when leases came or went. ERR_NO_MEMORY:
 // nothing was changed, the update is to be had again as a whole.
 NODISCARD int snat_control_on_update(struct snat_control *s, const struct update *u, bool *ret_is_changed);
@@ -80,6 +84,9 @@ void snat_control_on_link(struct snat_control *s, bool is_up, uint64_t now_ms);
 
 // Takes what the worker has reported and sends what it asks for, in as few messages as possible.
 void snat_control_on_reports(struct snat_control *s, uint64_t now_ms);
+
+// What snat_control_get gave is in the file: returns that waited for that are sent.
+void snat_control_on_saved(struct snat_control *s);
 
 // Once a second or so: repeats returns, and suspends the leases after gone_s without a leader (0: never).
 void snat_control_tick(struct snat_control *s, uint32_t gone_s, uint64_t now_ms);

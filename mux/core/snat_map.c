@@ -92,27 +92,20 @@ static void apply_lease(struct snat_map *m, const struct lease *lease)
 	}
 }
 
-static uint32_t apply_those(struct snat_maps *maps, const struct lease_list *leases, bool have_ended)
+uint32_t snat_maps_apply(struct snat_maps *maps, const struct lease_list *leases)
 {
 	struct snat_map *m = NULL;
 	uint32_t n_ignored = 0;
 	for (uint32_t i = 0; i < leases->n; i++) {
 		const struct lease *lease = &leases->items[i];
-		if ((lease->ended_ms != 0) != have_ended)
-			continue;
 		if (m == NULL || !ip_addr_equal(&m->vip, &lease->vip)) // they come VIP by VIP, more or less
 			m = snat_maps_lookup(maps, &lease->vip);
 		if (m != NULL && lease_range_is_valid(lease->first_port, lease->n_ports) && ip_addr_is_v4(&lease->dip))
 			apply_lease(m, lease);
 		else
-			n_ignored += !have_ended; // that a VIP's leases end with the VIP is as it should be
+			n_ignored += lease->ended_ms == 0; // that a VIP's leases end with the VIP is as it should be
 	}
 	return n_ignored;
-}
-
-uint32_t snat_maps_apply(struct snat_maps *maps, const struct lease_list *leases)
-{
-	return apply_those(maps, leases, true) + apply_those(maps, leases, false);
 }
 
 uint64_t snat_maps_leased_ports(const struct snat_maps *maps)

@@ -51,8 +51,8 @@ void snat_maps_fini(struct snat_maps *maps, const struct snat_maps *kept);
 // NULL when the VIP has none.
 struct snat_map *snat_maps_lookup(const struct snat_maps *maps, const struct ip_addr *vip);
 
-// Takes over what changed: first the leases that have ended, each where the unit is still that DIP's, then those that are held
-// (a range may have gone from one DIP to another in between). Returns how many that are held were ignored: of a VIP without a
+// Takes over what changed, in the order in which it did: a range may have gone from one DIP to another in between, and a lease may
+// have begun and ended. One that has ended clears a unit where it is still that DIP's. Returns how many that are held were ignored: of a VIP without a
 // map, or of a shape that no lease has.
 uint32_t snat_maps_apply(struct snat_maps *maps, const struct lease_list *leases);
 

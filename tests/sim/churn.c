@@ -5,6 +5,7 @@
 #include "tests/sim/sim.h"
 
 #define RESTART_US 150000u // of an agent's process
+#define LINK_BACK_US 800000u // until a node has another connection to the leader, at most
 #define HOST_OUT_US 3000000u // from the death of a host to its DIPs' removal
 
 static void put_off(struct sim *s, enum later_kind kind, uint32_t idx, uint64_t at_us)
@@ -155,8 +156,8 @@ static void hang_mux(struct sim *s, uint32_t amount_s)
 // Would every VIP go on well without this host?
 static bool host_is_spare(const struct sim *s, uint32_t host)
 {
-	for (uint32_t i = host; i < s->options.n_dips; i += s->options.n_hosts)
-		if (s->vms[i].is_in && !can_spare(s, i))
+	for (uint32_t i = 0; i < s->options.n_dips; i++)
+		if (s->vms[i].host == host && s->vms[i].is_in && !can_spare(s, i))
 			return false;
 	return true;
 }
@@ -190,6 +191,68 @@ static void lose_leader(struct sim *s, uint32_t amount_s)
 {
 	s->leaderless_until_us = s->now_us + us_of(amount_s);
 	sim_at(s, s->leaderless_until_us, EVENT_LEADER, 0);
+	managers_lost(s);
+}
+
+// ---- SNAT ----
+
+static uint32_t n_nodes(const struct sim *s)
+{
+	return s->options.n_muxes + s->options.n_hosts;
+}
+
+// Connections to the leader break, and what was on them is lost.
+static void cut_links(struct sim *s, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		uint32_t node = (uint32_t)random_below(&s->trouble, n_nodes(s));
+		if (!subscriber_of(s, node)->is_connected)
+			continue;
+		s->stats.links_cut++;
+		managers_unsubscribe(s, node);
+		sim_at(s, s->now_us + random_below(&s->trouble, LINK_BACK_US), EVENT_CONNECT, node);
+	}
+}
+
+static void revoke(struct sim *s, uint32_t n)
+{
+	for (uint32_t i = 0; i < n && managers_lead(s); i++) {
+		struct ip_addr dip = ip_addr_from_v4(dip_address((uint32_t)random_below(&s->trouble, s->options.n_dips)));
+		struct lease_list leases = { 0 };
+		CHECK(snat_state_list_of_dip(&s->state.snat, &dip, &leases) == 0);
+		if (leases.n > 0) {
+			const struct lease *l = &leases.items[random_below(&s->trouble, leases.n)];
+			managers_revoke(s, &(struct snat_op){ .kind = SNAT_REVOKE, .vip = l->vip, .first_port = l->first_port });
+		}
+		lease_list_fini(&leases);
+	}
+}
+
+// VMs are detached, and attached again after a while: where they were, or on another host.
+static void detach(struct sim *s, const struct churn_item *item)
+{
+	for (uint32_t i = 0; i < amount_of(item, s->options.n_dips) && managers_lead(s); i++) {
+		uint32_t vm = (uint32_t)random_below(&s->trouble, s->options.n_dips);
+		if (!s->vms[vm].is_alive || s->vms[vm].is_flapping)
+			continue;
+		s->vms[vm].is_alive = false;
+		s->vms[vm].is_flapping = true;
+		s->vms[vm].asks_us = 0;
+		managers_detach(s, vm);
+		vm_forget(s, vm);
+		put_off(s, LATER_VM_BACK, vm, s->now_us + random_below(&s->trouble, us_of(item->period_s) * 2));
+	}
+}
+
+static void attach(struct sim *s, uint32_t vm)
+{
+	uint32_t host = (uint32_t)random_below(&s->trouble, s->options.n_hosts);
+	if (s->hosts[host].is_alive && random_below(&s->trouble, 2) == 0)
+		s->vms[vm].host = host;
+	s->vms[vm].is_flapping = false;
+	s->vms[vm].is_alive = s->hosts[s->vms[vm].host].is_alive;
+	if (s->vms[vm].is_alive)
+		managers_attach(s, vm);
 }
 
 static void be_late(struct sim *s, const struct churn_item *item)
@@ -220,6 +283,9 @@ static void act(struct sim *s, const struct churn_item *item)
 	case CHURN_AGENT_LOSE: restart_agents(s, amount_of(item, s->options.n_hosts), false); break;
 	case CHURN_LEADER: lose_leader(s, item->amount); break;
 	case CHURN_LATE: be_late(s, item); break;
+	case CHURN_LINK: cut_links(s, amount_of(item, n_nodes(s))); break;
+	case CHURN_REVOKE: revoke(s, item->amount); break;
+	case CHURN_DETACH: detach(s, item); break;
 	case CHURN_ACTIONS: break;
 	}
 }
@@ -241,7 +307,9 @@ void churn_start(struct sim *s)
 
 static void take_host_out(struct sim *s, uint32_t host)
 {
-	for (uint32_t i = host; i < s->options.n_dips; i += s->options.n_hosts) {
+	for (uint32_t i = 0; i < s->options.n_dips; i++) {
+		if (s->vms[i].host != host)
+			continue;
 		s->vms[i].is_in = false;
 		s->vms[i].is_drained = false;
 		managers_put_vip(s, s->vms[i].vip);
@@ -265,5 +333,6 @@ void churn_on_later(struct sim *s, uint32_t later)
 		managers_put_vip(s, s->vms[l.idx].vip);
 		break;
 	case LATER_HOST_OUT: take_host_out(s, l.idx); break;
+	case LATER_VM_BACK: attach(s, l.idx); break;
 	}
 }

@@ -1,9 +1,14 @@
 // Connections from the client's side: they ask, wait for the answer, think, ask again, and notice when something is wrong.
 #include <string.h>
 
-#include "tests/sim/sim.h"
+#include "hostagent/core/agent.h"
+#include "tests/sim/snat.h"
 
 #define UDP_TIMEOUT_US 500000u
+#define BURST_CONNECTIONS 60
+#define BURST_ONE_IN 6
+#define VM_PORT_BASE 20000
+#define VM_PORTS 40000
 
 static const struct mac client_mac = { { 2, 0, 0, 0, 0, 4 } };
 static const struct mac router_mac = { { 2, 0, 0, 0, 0, 1 } };
@@ -46,13 +51,19 @@ void client_break(struct sim *s, uint32_t connection, enum cause cause)
 	struct connection *c = &s->connections[connection];
 	if (connection_is_over(c))
 		return;
-	bool is_beyond = c->vm != NONE && !managers_knows_owner(s, connection);
+	bool is_beyond = !c->is_outbound && c->vm != NONE && !managers_knows_owner(s, connection);
 	s->stats.broken[cause]++;
 	s->stats.broken_beyond_history += is_beyond;
 	TRACE(s, connection, "BROKEN: %s%s", names[cause], is_beyond ? " (its VM is in no owner history any more)" : "");
 	if (s->n_broken_ids < sizeof s->broken_ids / sizeof *s->broken_ids)
 		s->broken_ids[s->n_broken_ids++] = connection;
 	end(s, connection, CONN_BROKEN);
+}
+
+static void forget_halves(struct sim *s, uint32_t connection)
+{
+	while (s->connections[connection].first_half != NONE)
+		half_free(s, s->connections[connection].first_half);
 }
 
 void client_died(struct sim *s, uint32_t connection)
@@ -62,6 +73,28 @@ void client_died(struct sim *s, uint32_t connection)
 	s->stats.died_with_vm++;
 	TRACE(s, connection, "its VM died");
 	end(s, connection, CONN_DIED);
+	if (s->connections[connection].is_outbound)
+		forget_halves(s, connection);
+}
+
+void client_cut(struct sim *s, uint32_t connection)
+{
+	if (connection_is_over(&s->connections[connection]))
+		return;
+	s->stats.cut++;
+	TRACE(s, connection, "cut: its lease was ended by an operator");
+	end(s, connection, CONN_CUT);
+	forget_halves(s, connection);
+}
+
+void client_refused(struct sim *s, uint32_t connection)
+{
+	if (connection_is_over(&s->connections[connection]))
+		return;
+	s->stats.refused++;
+	TRACE(s, connection, "refused: %s", drop_reason_name((enum drop_reason)s->connections[connection].refusal));
+	end(s, connection, CONN_REFUSED);
+	forget_halves(s, connection);
 }
 
 static void finish(struct sim *s, uint32_t connection)
@@ -77,6 +110,8 @@ static void give_up(struct sim *s, uint32_t connection)
 	bool is_dead = (c->vm != NONE && !s->vms[c->vm].is_alive) || (c->target != NONE && !s->vms[c->target].is_alive);
 	if (is_dead)
 		client_died(s, connection);
+	else if (c->is_outbound && !c->was_opened && c->refusal != DROP_NONE)
+		client_refused(s, connection);
 	else
 		client_break(s, connection, c->was_opened ? CAUSE_TIMEOUT : CAUSE_NOT_OPENED);
 }
@@ -88,6 +123,7 @@ static void on_opened(struct sim *s, uint32_t connection, uint32_t vm)
 	c->state = CONN_LIVE;
 	c->was_opened = true;
 	s->stats.opened++;
+	s->stats.outbound += c->is_outbound;
 	TRACE(s, connection, "open with VM %u", vm);
 }
 
@@ -107,6 +143,13 @@ static struct content content_of(const struct sim *s, uint32_t connection, uint3
 static struct datagram datagram_of(const struct sim *s, uint32_t connection)
 {
 	const struct connection *c = &s->connections[connection];
+	if (c->is_outbound)
+		return (struct datagram){ .src = dip_address(c->vm),
+			                      .dst = server_address(c->vip),
+			                      .src_port = be16_from(c->port),
+			                      .dst_port =
+			                          be16_from(c->protocol == IP_PROTO_TCP ? SERVER_TCP_PORT : SERVER_UDP_PORT),
+			                      .protocol = c->protocol };
 	return (struct datagram){ .src = connection_address(connection),
 		                      .dst = vip_address(c->vip),
 		                      .src_port = connection_port(connection),
@@ -114,17 +157,31 @@ static struct datagram datagram_of(const struct sim *s, uint32_t connection)
 		                      .protocol = c->protocol };
 }
 
+static void write_and_send(struct sim *s, uint32_t connection, const struct datagram *d, const struct content *content)
+{
+	static const struct mac gateway_mac = AGENT_GATEWAY_MAC;
+	const struct connection *c = &s->connections[connection];
+	struct packet *p = packet_take(s);
+	if (!c->is_outbound) {
+		packet_write(p, d, content, &router_mac, &client_mac);
+		network_from_client(s, p, connection);
+		return;
+	}
+	struct mac mac = vm_mac(c->vm);
+	p->outbound = connection;
+	packet_write(p, d, content, &gateway_mac, &mac);
+	host_from_vm(s, c->vm, p);
+}
+
 static void send_segment(struct sim *s, uint32_t connection, const struct tcp_segment *segment)
 {
 	struct datagram d = datagram_of(s, connection);
 	d.tcp = *segment;
-	struct packet *p = packet_take(s);
 	uint32_t number = tcp_segment_number(s->connections[connection].tcp.iss, segment->seq);
 	struct content content = content_of(s, connection, number);
-	packet_write(p, &d, segment->n_bytes > 0 ? &content : NULL, &router_mac, &client_mac);
 	TRACE(s, connection, "client sends %s seq %u ack %u, %u bytes", trace_flags(segment->flags), segment->seq,
 	      segment->ack, segment->n_bytes);
-	network_from_client(s, p, connection);
+	write_and_send(s, connection, &d, segment->n_bytes > 0 ? &content : NULL);
 }
 
 static void send_request(struct sim *s, uint32_t connection)
@@ -132,11 +189,9 @@ static void send_request(struct sim *s, uint32_t connection)
 	struct connection *c = &s->connections[connection];
 	struct datagram d = datagram_of(s, connection);
 	struct content content = content_of(s, connection, c->tcp.n_out - 1);
-	struct packet *p = packet_take(s);
-	packet_write(p, &d, &content, &router_mac, &client_mac);
 	TRACE(s, connection, "client sends request %u", content.number);
 	c->tcp.timeout_us = s->now_us + (UDP_TIMEOUT_US << (c->tcp.n_timeouts < 4 ? c->tcp.n_timeouts : 4));
-	network_from_client(s, p, connection);
+	write_and_send(s, connection, &d, &content);
 }
 
 static void send_all(struct sim *s, uint32_t connection)
@@ -219,6 +274,26 @@ void client_on_event(struct sim *s, uint32_t connection)
 		update_timer(s, connection);
 }
 
+// Some come in bursts, of one VM to one server, so that its ports run out. False: no VM lives.
+static bool begin_at_vm(struct sim *s, uint32_t connection)
+{
+	struct connection *c = &s->connections[connection];
+	uint32_t burst = connection / BURST_CONNECTIONS;
+	bool is_burst = draw(s, burst, 7) % BURST_ONE_IN == 0;
+	uint64_t drawn = is_burst ? draw(s, burst, 8) : draw(s, connection, 9);
+	uint32_t vm = (uint32_t)(drawn % s->options.n_dips);
+	c->vip = (uint32_t)((drawn >> 40) % SERVERS);
+	for (uint32_t n = 0; n < s->options.n_dips; n++, vm = (vm + 1) % s->options.n_dips) {
+		if (!s->vms[vm].is_alive)
+			continue;
+		c->vm = vm;
+		c->port = (uint16_t)(VM_PORT_BASE + s->vms[vm].n_opened++ % VM_PORTS);
+		TRACE(s, connection, "VM %u opens it from port %u to server %u", vm, c->port, c->vip);
+		return true;
+	}
+	return false;
+}
+
 void client_begin_next(struct sim *s)
 {
 	const struct sim_options *o = &s->options;
@@ -228,6 +303,7 @@ void client_begin_next(struct sim *s)
 	double lifetime = o->lifetime_min_s + (o->lifetime_max_s - o->lifetime_min_s) * square * square;
 	c->first_half = c->vm = c->target = NONE;
 	c->vip = (uint32_t)(draw(s, connection, 2) % o->n_vips);
+	c->is_outbound = draw(s, connection, 6) % 100 < o->snat_percent;
 	c->protocol = draw(s, connection, 3) % 100 < o->udp_percent ? IP_PROTO_UDP : IP_PROTO_TCP;
 	c->n_requests = (uint16_t)(2 + draw(s, connection, 4) % 4);
 	c->think_us = (uint32_t)(us_of(lifetime) / (c->n_requests + 1u));
@@ -237,7 +313,9 @@ void client_begin_next(struct sim *s)
 	TRACE(s, connection, "begins: %s, VIP %u, %u requests, %u ms between them",
 	      c->protocol == IP_PROTO_TCP ? "TCP" : "UDP", c->vip, c->n_requests, c->think_us / 1000);
 	tcp_open(&c->tcp, (uint32_t)draw(s, connection, 5), s->now_us);
-	if (c->protocol == IP_PROTO_TCP) {
+	if (c->is_outbound && !begin_at_vm(s, connection)) {
+		client_died(s, connection);
+	} else if (c->protocol == IP_PROTO_TCP) {
 		send_all(s, connection);
 	} else {
 		ask_next(s, connection);
@@ -279,6 +357,10 @@ static void on_segment(struct sim *s, uint32_t connection, const struct datagram
 	TRACE(s, connection, "client gets %s seq %u ack %u, %u bytes", trace_flags(d->tcp.flags), d->tcp.seq, d->tcp.ack,
 	      d->tcp.n_bytes);
 	uint32_t outcome = tcp_on_segment(&c->tcp, &d->tcp, s->now_us);
+	if (outcome & TCP_RESET && c->state == CONN_OPENING && c->refusal != DROP_NONE) {
+		client_refused(s, connection);
+		return;
+	}
 	if (outcome & TCP_RESET) {
 		client_break(s, connection, is_split(s, c) ? CAUSE_SPLIT : CAUSE_RESET);
 		return;
@@ -288,7 +370,7 @@ static void on_segment(struct sim *s, uint32_t connection, const struct datagram
 		send_segment(s, connection, &refusal);
 	}
 	if (outcome & TCP_OPENED) {
-		on_opened(s, connection, vm_of_opening(s, c));
+		on_opened(s, connection, c->is_outbound ? c->vm : vm_of_opening(s, c));
 		c->next_us = s->now_us + c->think_us;
 	}
 	if (outcome & TCP_DATA) {
@@ -315,7 +397,7 @@ static void on_udp(struct sim *s, uint32_t connection, const struct datagram *d)
 	}
 	memcpy(&content, d->data, sizeof content);
 	TRACE(s, connection, "client gets answer %u of VM %u", content.number, content.vm);
-	if (c->vm == NONE)
+	if (!c->was_opened)
 		on_opened(s, connection, content.vm);
 	if (content.vm != c->vm || content.connection != connection) {
 		client_break(s, connection, CAUSE_WRONG_VM);
@@ -346,6 +428,37 @@ void client_on_packet(struct sim *s, struct packet *p)
 	else if (is_ours && d.protocol == IP_PROTO_TCP)
 		on_segment(s, connection, &d);
 	else if (is_ours && !connection_is_over(c))
+		on_udp(s, connection, &d);
+	packet_give_back(s, p);
+}
+
+static bool is_of(const struct connection *c, uint32_t vm, const struct datagram *d)
+{
+	uint16_t from = c->protocol == IP_PROTO_TCP ? SERVER_TCP_PORT : SERVER_UDP_PORT;
+	return c->vm == vm && d->src == server_address(c->vip) && d->src_port == be16_from(from) &&
+	       d->dst == dip_address(vm) && d->dst_port == be16_from(c->port) && d->protocol == c->protocol;
+}
+
+static void on_wrong_vm(struct sim *s, uint32_t connection, uint32_t vm)
+{
+	truth_violated(s, VIOLATION_WRONG_VM, "VM %u got a reply of connection %u, which VM %u opened", vm, connection,
+	               s->connections[connection].vm);
+	client_break(s, connection, CAUSE_WRONG_VM);
+}
+
+void client_on_reply(struct sim *s, uint32_t vm, struct packet *p)
+{
+	struct datagram d;
+	uint32_t connection = p->outbound;
+	struct connection *c = &s->connections[connection];
+	bool is_whole = packet_read(packet_frame(p), p->len, &d);
+	if (!is_whole)
+		client_break(s, connection, CAUSE_DAMAGED);
+	else if (!is_of(c, vm, &d))
+		on_wrong_vm(s, connection, vm);
+	else if (c->state <= CONN_FINISHED && d.protocol == IP_PROTO_TCP)
+		on_segment(s, connection, &d);
+	else if (!connection_is_over(c) && d.protocol == IP_PROTO_UDP)
 		on_udp(s, connection, &d);
 	packet_give_back(s, p);
 }

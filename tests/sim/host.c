@@ -5,7 +5,7 @@
 #include "common/base/check.h"
 #include "common/base/memory.h"
 #include "hostagent/core/agent.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/snat.h"
 
 #define FLOW_OWNER 7
 #define TURN_US 50 // of the agent's loop: pins that come up meanwhile leave together
@@ -52,6 +52,8 @@ void host_start(struct sim *s, uint32_t host)
 	store_init(&h->store);
 	init_agent(s, h);
 	make_flow_table(s, h);
+	if (sim_has_snat(s))
+		agent_side_create(s, host);
 	managers_subscribe(s, node_of_host(s, host));
 }
 
@@ -61,6 +63,7 @@ void host_free(struct sim *s, uint32_t host)
 	store_fini(&h->store);
 	if (h->core == NULL)
 		return;
+	agent_side_destroy(s, host);
 	agent_config_destroy(h->core->config);
 	memory_free(h->core->block);
 	memory_free(h->core);
@@ -76,6 +79,9 @@ void host_collect(struct sim *s, uint32_t host)
 	s->stats.adopted += c->flows_adopted;
 	s->stats.chain_adopted += c->chain_adopted;
 	s->stats.pins_sent += c->pins_sent;
+	s->stats.snat_flows += c->snat_flows;
+	s->stats.snat_held += c->snat_held;
+	agent_side_collect(s, host);
 }
 
 // A new process of the agent: its configuration and its flows are what the one before it left.
@@ -93,6 +99,7 @@ void host_restart(struct sim *s, uint32_t host, bool keeps_flows)
 	} else {
 		make_flow_table(s, h);
 	}
+	agent_side_restart(s, host);
 	managers_subscribe(s, node_of_host(s, host));
 }
 
@@ -102,9 +109,12 @@ void host_kill(struct sim *s, uint32_t host)
 	h->is_alive = false;
 	host_collect(s, host);
 	managers_unsubscribe(s, node_of_host(s, host));
-	for (uint32_t i = host; i < s->options.n_dips; i += s->options.n_hosts)
+	for (uint32_t i = 0; i < s->options.n_dips; i++) {
+		if (s->vms[i].host != host)
+			continue;
 		s->vms[i].is_alive = false;
-	vm_forget_host(s, host);
+		vm_forget(s, i);
+	}
 }
 
 void host_use_store(struct sim *s, uint32_t host)
@@ -117,9 +127,15 @@ void host_use_store(struct sim *s, uint32_t host)
 	h->core->agent.config = config;
 }
 
-static bool host_is_up(const struct sim *s, const struct sim_host *h)
+bool host_is_up(const struct sim *s, uint32_t host)
 {
+	const struct sim_host *h = &s->hosts[host];
 	return h->is_alive && h->down_until_us <= s->now_us;
+}
+
+struct agent *host_agent(struct sim *s, uint32_t host)
+{
+	return &s->hosts[host].core->agent;
 }
 
 static void lose(struct sim *s, struct packet *p)
@@ -130,15 +146,24 @@ static void lose(struct sim *s, struct packet *p)
 
 // ---- Packets ----
 
-// The verdict of the agent, whichever way the packet came.
-static void follow_verdict(struct sim *s, struct packet *p, const struct agent_packet *ap)
+// The VM of the packet's address; or, where that is broken on purpose, its neighbour.
+static uint32_t vm_of(const struct sim *s, const struct packet *p, const uint8_t *frame)
+{
+	uint32_t vm = be32_to(load32(frame + ETH_BYTES + 16)) - DIP_BASE;
+	bool is_astray = p->outbound != NONE && sim_is_sabotaged(s, "wrong-vm") && p->idx % 64 == 0;
+	return is_astray ? (vm + 1) % s->options.n_dips : vm;
+}
+
+void host_forward(struct sim *s, struct packet *p, const struct agent_packet *ap)
 {
 	p->offset = (uint16_t)(ap->frame - p->bytes);
 	p->len = (uint16_t)ap->len;
+	if (ap->verdict == AGENT_TO_UPLINK && p->outbound != NONE && is_server(load32(ap->frame + ETH_BYTES + 16)))
+		truth_on_leaving(s, p);
 	if (ap->verdict == AGENT_TO_UPLINK)
 		network_by_address(s, p);
 	else if (ap->verdict == AGENT_TO_VM)
-		vm_on_packet(s, be32_to(load32(ap->frame + ETH_BYTES + 16)) - DIP_BASE, p);
+		vm_on_packet(s, vm_of(s, p, ap->frame), p);
 	else
 		packet_give_back(s, p);
 }
@@ -180,8 +205,9 @@ void host_on_packet(struct sim *s, uint32_t host, struct packet *p)
 {
 	struct sim_host *h = &s->hosts[host];
 	const uint8_t *inner = packet_frame(p) + ETH_BYTES + IP4_BYTES;
-	uint32_t connection = connection_of(load32(inner + 12), load16(inner + IP4_BYTES));
-	if (!host_is_up(s, h)) {
+	uint32_t connection =
+		p->outbound != NONE ? p->outbound : connection_of(load32(inner + 12), load16(inner + IP4_BYTES));
+	if (!host_is_up(s, host)) {
 		TRACE(s, connection, "    host %u is not there", host);
 		lose(s, p);
 		return;
@@ -194,24 +220,28 @@ void host_on_packet(struct sim *s, uint32_t host, struct packet *p)
 	agent_inbound(a, &ap, 1);
 	note_verdict(s, p, host, connection, &ap, a->counters.flows_adopted - adopted);
 	plan_flush(s, host);
-	follow_verdict(s, p, &ap);
+	host_forward(s, p, &ap);
 }
 
 void host_from_vm(struct sim *s, uint32_t vm, struct packet *p)
 {
-	struct sim_host *h = &s->hosts[s->vms[vm].host];
-	struct host_core *core = h->core;
+	uint32_t host = s->vms[vm].host;
+	struct host_core *core = s->hosts[host].core;
 	uint16_t port = AGENT_NO_PORT;
-	if (host_is_up(s, h) && core->config != NULL)
+	if (host_is_up(s, host) && core->config != NULL)
 		port = agent_config_lookup_dip(core->config, dip_address(vm));
 	if (port == AGENT_NO_PORT) {
 		lose(s, p);
 		return;
 	}
-	struct agent_packet ap = { .frame = packet_frame(p), .len = p->len, .port = port };
 	agent_set_now(&core->agent, sim_now(s));
+	if (p->outbound != NONE) {
+		agent_side_outbound(s, host, port, p);
+		return;
+	}
+	struct agent_packet ap = { .frame = packet_frame(p), .len = p->len, .port = port };
 	agent_outbound(&core->agent, &ap, 1);
-	follow_verdict(s, p, &ap);
+	host_forward(s, p, &ap);
 }
 
 // ---- Pins ----
@@ -231,7 +261,7 @@ void host_on_flush(struct sim *s, uint32_t host)
 	struct agent *a = &h->core->agent;
 	uint8_t frame[PIN_REPORTS_FRAME_BYTES];
 	h->core->is_flush_due = false;
-	if (!host_is_up(s, h))
+	if (!host_is_up(s, host))
 		return;
 	if (sim_is_sabotaged(s, "wrong-pins"))
 		misdirect(s, a);
@@ -247,7 +277,8 @@ void host_on_flush(struct sim *s, uint32_t host)
 
 void host_on_tick(struct sim *s, uint32_t host)
 {
-	struct sim_host *h = &s->hosts[host];
-	if (host_is_up(s, h))
-		agent_expire_flows(&h->core->agent, sim_now(s), 100000);
+	if (!host_is_up(s, host))
+		return;
+	agent_expire_flows(host_agent(s, host), sim_now(s), 100000);
+	agent_side_tick(s, host);
 }

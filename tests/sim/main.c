@@ -26,7 +26,7 @@ int main(int argc, char **argv)
 	sim_run(s);
 	print_traces(&options, s);
 	report_print(s, stdout);
-	int code = report_broken(s) == 0 ? 0 : 1;
+	int code = report_broken(s) + report_violations(s) == 0 ? 0 : 1;
 	sim_destroy(s);
 	return code;
 }

@@ -5,12 +5,17 @@
 #include "common/base/memory.h"
 #include "common/model/flow_hash.h"
 #include "manager/core/generations.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/snat.h"
 
 #define UPDATE_US 2000 // of the way to a node, at least
 #define LEADER_FOUND_US 200000 // how long subscribers take to find a new leader, at most
 
-static struct subscriber *subscriber_of(struct sim *s, uint32_t node)
+// Small, so that a DIP asks, gives back and runs out within minutes.
+#define SNAT_RANGE_PORTS 8
+#define SNAT_PREALLOC_PORTS 16
+#define SNAT_IDLE_S 3
+
+struct subscriber *subscriber_of(struct sim *s, uint32_t node)
 {
 	return node < s->options.n_muxes ? &s->muxes[node].subscriber : &s->hosts[node - s->options.n_muxes].subscriber;
 }
@@ -25,7 +30,7 @@ static const char *name_of(const struct sim *s, uint32_t node)
 	return node < s->options.n_muxes ? s->muxes[node].name : s->hosts[node - s->options.n_muxes].name;
 }
 
-static bool has_leader(const struct sim *s)
+bool managers_lead(const struct sim *s)
 {
 	return s->leaderless_until_us <= s->now_us;
 }
@@ -37,15 +42,35 @@ static void append(struct state_command *command, struct change c)
 	CHECK(change_list_append(&command->changes, &c) == 0);
 }
 
+// Does the command end leases that established connections may use?
+static bool cuts_connections(const struct state_command *command)
+{
+	for (uint32_t i = 0; i < command->ops.n; i++)
+		if (command->ops.items[i].kind == SNAT_REVOKE)
+			return true;
+	return command->changes.n > 0;
+}
+
+static void on_applied(struct sim *s, const struct apply_result *result, bool cuts)
+{
+	s->stats.generations += result->is_changed;
+	if (s->leader == NULL)
+		return;
+	truth_on_applied(s, cuts);
+	leader_on_applied(s, result);
+}
+
 static void apply(struct sim *s, struct state_command *command)
 {
 	struct apply_result result;
 	struct error err = { 0 };
+	bool cuts = cuts_connections(command);
+	bool is_of_leases = command->ops.n > 0;
 	command->time_ms = sim_now_ms(s);
 	int code = cluster_state_apply(&s->state, command, &result, &err);
 	CHECK(code != ERR_NO_MEMORY);
 	if (code == 0) {
-		s->stats.generations += result.is_changed;
+		on_applied(s, &result, cuts);
 		apply_result_fini(&result);
 	} else {
 		s->stats.commands_refused++;
@@ -53,7 +78,12 @@ static void apply(struct sim *s, struct state_command *command)
 			fprintf(s->trace, "refused: %s\n", err.text);
 	}
 	state_command_fini(command);
-	managers_push(s);
+	if (is_of_leases)
+		managers_push_to_muxes(s);
+	else
+		managers_push(s);
+	if (s->leader != NULL)
+		leader_step(s);
 }
 
 static struct change put_node(enum object_kind kind, const char *name, be32 address)
@@ -90,6 +120,27 @@ static void fill_endpoint(const struct sim *s, uint32_t vip, struct endpoint *e,
 				                                          .weight = s->vms[i].weight };
 }
 
+// DIPs in a second `snat` list, too: that of the next VIP.
+static bool spills_over(const struct sim *s, uint32_t dip)
+{
+	return s->options.n_vips > 1 && dip / s->options.n_vips % 2 == 1;
+}
+
+static void fill_snat(const struct sim *s, uint32_t vip, struct vip_config *v)
+{
+	v->snat_dips = memory_array(sim_has_snat(s) ? s->options.n_dips : 0, sizeof *v->snat_dips);
+	CHECK(v->snat_dips != NULL);
+	for (uint32_t i = 0; sim_has_snat(s) && i < s->options.n_dips; i++)
+		if (s->vms[i].vip == vip || (spills_over(s, i) && (s->vms[i].vip + 1) % s->options.n_vips == vip))
+			v->snat_dips[v->n_snat_dips++] = ip_addr_from_v4(dip_address(i));
+	if (v->n_snat_dips > 0)
+		v->snat = (struct snat_policy){ .range_size = SNAT_RANGE_PORTS,
+			                            .first_port = (uint16_t)(65536 - s->options.snat_ports),
+			                            .prealloc_ports = SNAT_PREALLOC_PORTS,
+			                            .max_ports_per_dip = s->options.snat_max_ports,
+			                            .idle_s = SNAT_IDLE_S };
+}
+
 static struct change put_vip(const struct sim *s, uint32_t vip)
 {
 	struct vip_config *v = memory_array(1, sizeof *v);
@@ -99,8 +150,8 @@ static struct change put_vip(const struct sim *s, uint32_t vip)
 	v->drain_s = s->options.drain_s;
 	v->n_endpoints = 2;
 	v->endpoints = memory_array(2, sizeof *v->endpoints);
-	v->snat_dips = memory_array(0, sizeof *v->snat_dips);
-	CHECK(v->endpoints != NULL && v->snat_dips != NULL);
+	CHECK(v->endpoints != NULL);
+	fill_snat(s, vip, v);
 	fill_endpoint(s, vip, &v->endpoints[0], IP_PROTO_TCP, VIP_TCP_PORT, VM_TCP_PORT);
 	fill_endpoint(s, vip, &v->endpoints[1], IP_PROTO_UDP, VIP_UDP_PORT, VM_UDP_PORT);
 	return (struct change){ .key = object_key_of_addr(OBJECT_VIP, &v->vip), .vip = v };
@@ -134,6 +185,39 @@ void managers_detach(struct sim *s, uint32_t dip)
 	apply(s, &command);
 }
 
+void managers_attach(struct sim *s, uint32_t dip)
+{
+	struct state_command command = { 0 };
+	append(&command, put_dip(s, dip));
+	apply(s, &command);
+}
+
+void managers_revoke(struct sim *s, const struct snat_op *revoke)
+{
+	struct state_command command = { 0 };
+	CHECK(snat_op_list_append(&command.ops, revoke) == 0);
+	apply(s, &command);
+}
+
+void managers_commit(struct sim *s, const struct snat_op_list *ops)
+{
+	struct state_command command = { 0 };
+	for (uint32_t i = 0; i < ops->n; i++)
+		CHECK(snat_op_list_append(&command.ops, &ops->items[i]) == 0);
+	apply(s, &command);
+}
+
+static struct change put_settings(const struct sim *s)
+{
+	struct change c = { .key = { .kind = OBJECT_SETTINGS }, .settings = cluster_settings_default() };
+	c.settings.snat_quarantine_s = sim_is_sabotaged(s, "no-quarantine") ? 0 : s->options.quarantine_s;
+	if (sim_is_sabotaged(s, "no-nat"))
+		c.settings.no_snat[c.settings.n_no_snat++] =
+			(struct ip_prefix){ .addr = ip_addr_from_v4(server_address(0)), .bits = 24 };
+	CHECK(cluster_settings_validate(&c.settings, NULL) == 0);
+	return c;
+}
+
 void managers_start(struct sim *s)
 {
 	struct state_command command = { 0 };
@@ -143,6 +227,8 @@ void managers_start(struct sim *s)
 		cluster.cluster.pin_key[i] = (uint8_t)(i * 7 + s->options.seed);
 	CHECK(cluster_state_init(&s->state) == 0);
 	append(&command, cluster);
+	if (sim_has_snat(s))
+		append(&command, put_settings(s));
 	for (uint32_t i = 0; i < s->options.n_muxes; i++)
 		append(&command, put_node(OBJECT_MUX, s->muxes[i].name, s->muxes[i].address));
 	for (uint32_t i = 0; i < s->options.n_hosts; i++)
@@ -151,6 +237,8 @@ void managers_start(struct sim *s)
 		append(&command, put_dip(s, i));
 	for (uint32_t i = 0; i < s->options.n_vips; i++)
 		append(&command, put_vip(s, i));
+	if (s->leader != NULL)
+		leader_begin(s);
 	apply(s, &command);
 	CHECK(s->stats.commands_refused == 0);
 	s->stats.generations = 0;
@@ -159,7 +247,7 @@ void managers_start(struct sim *s)
 void managers_tick(struct sim *s)
 {
 	struct state_command command = { 0 };
-	if (has_leader(s) && generations_next_expire_ms(&s->state.store) <= sim_now_ms(s))
+	if (managers_lead(s) && generations_next_expire_ms(&s->state.store) <= sim_now_ms(s))
 		apply(s, &command);
 }
 
@@ -172,25 +260,33 @@ static void drop_update(struct subscriber *sub)
 	sub->has_update = false;
 }
 
-static void push_to(struct sim *s, uint32_t node)
+void managers_push_to(struct sim *s, uint32_t node)
 {
 	struct subscriber *sub = subscriber_of(s, node);
-	if (!sub->is_connected || !distribution_is_due(&sub->distribution, &s->state, LEASE_FLOOR_NONE))
+	uint64_t floor = leader_floor(s, node);
+	if (!managers_lead(s) || !sub->is_connected || !distribution_is_due(&sub->distribution, &s->state, floor))
 		return;
 	CHECK(!sub->has_update);
-	CHECK(distribution_take_update(&sub->distribution, &s->state, LEASE_FLOOR_NONE, &sub->update) == 0);
+	CHECK(distribution_take_update(&sub->distribution, &s->state, floor, &sub->update) == 0);
 	sub->has_update = true;
 	uint64_t late_us = s->now_us < sub->late_until_us ? sub->late_us : 0;
-	sub->due_us = s->now_us + UPDATE_US + random_below(&s->config_delays, us_of(s->options.skew_s) + 1) + late_us;
+	uint64_t skew_us = random_below(&s->config_delays, us_of(s->options.skew_s) + 1);
+	sub->due_us = links_due(sub, s->now_us + UPDATE_US + skew_us + late_us);
 	sim_at(s, sub->due_us, EVENT_UPDATE, node);
 }
 
 void managers_push(struct sim *s)
 {
-	if (!has_leader(s))
-		return;
-	for (uint32_t node = 0; node < s->options.n_muxes + s->options.n_hosts; node++)
-		push_to(s, node);
+	for (uint32_t node = 0; node < s->options.n_muxes + s->options.n_hosts; node++) {
+		managers_push_to(s, node);
+		leader_flush(s, node);
+	}
+}
+
+void managers_push_to_muxes(struct sim *s)
+{
+	for (uint32_t node = 0; node < s->options.n_muxes; node++)
+		managers_push_to(s, node);
 }
 
 // Only the last generations stay.
@@ -241,31 +337,57 @@ static void edit_changes(const struct sim *s, uint32_t node, struct change_list 
 	list->n = n;
 }
 
+static void use_update(struct sim *s, uint32_t node, struct distribution_update *u)
+{
+	struct subscriber *sub = subscriber_of(s, node);
+	bool is_snapshot = u->from_version == 0;
+	bool is_news = is_snapshot || u->to_version != store_of(s, node)->version || u->replaces_leases || u->leases.n > 0;
+	edit_changes(s, node, &u->changes);
+	CHECK(store_apply_update(store_of(s, node), &u->changes, is_snapshot, u->to_version) == 0);
+	sub->have_lease_version = u->lease_version;
+	if (node < s->options.n_muxes) {
+		mux_on_update(s, node, u);
+		return;
+	}
+	uint32_t host = node - s->options.n_muxes;
+	host_use_store(s, host);
+	agent_side_on_update(s, host, u, is_news);
+}
+
+static void acknowledge(struct sim *s, uint32_t node, uint64_t version, uint64_t lease_version)
+{
+	if (!sim_has_snat(s)) {
+		managers_on_ack(s, node, version, lease_version);
+		managers_push_to(s, node);
+		return;
+	}
+	struct message ack = { .type = MESSAGE_ACK };
+	ack.ack.version = version;
+	ack.ack.lease_version = lease_version;
+	links_to_leader(s, node, &ack);
+}
+
+void managers_on_ack(struct sim *s, uint32_t node, uint64_t version, uint64_t lease_version)
+{
+	CHECK(distribution_on_ack(&subscriber_of(s, node)->distribution, version, lease_version, NULL) == 0);
+}
+
 void managers_on_update(struct sim *s, uint32_t node)
 {
 	struct subscriber *sub = subscriber_of(s, node);
 	if (!sub->has_update || sub->due_us != s->now_us)
 		return; // of a connection that is no more
 	if (node < s->options.n_muxes && s->muxes[node].hangs_until_us > s->now_us) {
-		sub->due_us = s->muxes[node].hangs_until_us;
+		sub->due_us = links_due(sub, s->muxes[node].hangs_until_us);
 		sim_at(s, sub->due_us, EVENT_UPDATE, node);
 		return;
 	}
-	struct distribution_update *u = &sub->update;
-	edit_changes(s, node, &u->changes);
-	CHECK(store_apply_update(store_of(s, node), &u->changes, u->from_version == 0, u->to_version) == 0);
-	uint64_t version = u->to_version;
-	uint64_t lease_version = u->lease_version;
+	uint64_t version = sub->update.to_version;
+	uint64_t lease_version = sub->update.lease_version;
+	use_update(s, node, &sub->update);
 	drop_update(sub);
-	if (node < s->options.n_muxes)
-		mux_use_store(s, node);
-	else
-		host_use_store(s, node - s->options.n_muxes);
-	if (!sub->is_connected)
-		return;
-	CHECK(distribution_on_ack(&sub->distribution, version, lease_version, NULL) == 0);
-	if (has_leader(s))
-		push_to(s, node);
+	if (sub->is_connected)
+		acknowledge(s, node, version, lease_version);
 }
 
 void managers_subscribe(struct sim *s, uint32_t node)
@@ -273,19 +395,61 @@ void managers_subscribe(struct sim *s, uint32_t node)
 	struct subscriber *sub = subscriber_of(s, node);
 	const struct store *store = store_of(s, node);
 	drop_update(sub);
-	if (!has_leader(s))
+	if (!managers_lead(s))
 		return; // EVENT_LEADER subscribes everyone
+	sub->generation++;
+	sub->last_down_us = sub->last_up_us = 0;
 	distribution_init(&sub->distribution, node < s->options.n_muxes ? AUDIENCE_MUX : AUDIENCE_AGENT, name_of(s, node),
-	                  store->has_cluster ? store->cluster.cluster_id : 0, store->version, 0, &s->state);
+	                  store->has_cluster ? store->cluster.cluster_id : 0, store->version, sub->have_lease_version,
+	                  &s->state);
 	sub->is_connected = true;
-	push_to(s, node);
+	if (s->leader != NULL)
+		leader_on_subscribe(s, node);
+	managers_push_to(s, node);
+	if (s->leader != NULL)
+		leader_step(s);
 }
 
 void managers_unsubscribe(struct sim *s, uint32_t node)
 {
 	struct subscriber *sub = subscriber_of(s, node);
+	bool was_connected = sub->is_connected;
 	sub->is_connected = false;
 	drop_update(sub);
+	if (s->leader == NULL || !was_connected)
+		return;
+	if (node >= s->options.n_muxes)
+		agent_side_on_link(s, node - s->options.n_muxes, false);
+	leader_on_unsubscribe(s, node);
+}
+
+// ---- Another leader ----
+
+// It has the state from the log, or from a snapshot: then what changed lately is not known, and everyone gets all.
+static void restore(struct sim *s)
+{
+	struct state_snapshot snapshot;
+	CHECK(cluster_state_get_snapshot(&s->state, &snapshot) == 0);
+	CHECK(cluster_state_restore(&s->state, &snapshot) == 0);
+	state_snapshot_fini(&snapshot);
+}
+
+void managers_lost(struct sim *s)
+{
+	if (s->leader == NULL)
+		return;
+	leader_end(s);
+	for (uint32_t node = 0; node < s->options.n_muxes + s->options.n_hosts; node++)
+		managers_unsubscribe(s, node);
+}
+
+void managers_back(struct sim *s)
+{
+	if (random_below(&s->trouble, 2) == 0)
+		restore(s);
+	leader_begin(s);
+	for (uint32_t node = 0; node < s->options.n_muxes + s->options.n_hosts; node++)
+		sim_at(s, s->now_us + random_below(&s->trouble, LEADER_FOUND_US), EVENT_CONNECT, node);
 }
 
 // ---- The truth, for the report ----

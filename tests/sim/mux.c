@@ -6,7 +6,7 @@
 #include "common/base/check.h"
 #include "common/base/memory.h"
 #include "common/packet/checksum.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/snat.h"
 
 struct mux_core {
 	struct mux_worker worker;
@@ -50,6 +50,9 @@ void mux_start(struct sim *s, uint32_t mux)
 	m->is_alive = true;
 	m->back_us = 0;
 	m->hangs_until_us = 0;
+	m->is_fenced = false;
+	m->excused_version = 0;
+	m->subscriber.have_lease_version = 0;
 	store_init(&m->store);
 	core->vips = memory_aligned(64, sizeof *core->vips);
 	core->slots = memory_array(1, sizeof *core->slots);
@@ -102,14 +105,15 @@ void mux_kill(struct sim *s, uint32_t mux)
 	network_mux_changed(s);
 }
 
-void mux_use_store(struct sim *s, uint32_t mux)
+// Maps for the store's VIPs with the update's leases in them, and tables for both, as mux/io/control.c has it.
+static void use_objects(struct sim_mux *m, const struct distribution_update *u)
 {
-	struct sim_mux *m = &s->muxes[mux];
 	struct mux_core *core = m->core;
 	struct snat_maps snat;
 	struct mux_tables *tables;
 	CHECK(vip_slots_update(core->slots, &m->store, NULL) == 0);
-	CHECK(snat_maps_create(&m->store, &core->snat, &snat) == 0);
+	CHECK(snat_maps_create(&m->store, u->replaces_leases ? NULL : &core->snat, &snat) == 0);
+	(void)snat_maps_apply(&snat, &u->leases);
 	struct mux_tables_sources from = {
 		.store = &m->store, .own_addr = m->address, .slots = core->slots, .snat = &snat, .before = core->tables
 	};
@@ -118,10 +122,35 @@ void mux_use_store(struct sim *s, uint32_t mux)
 	snat_maps_fini(&core->snat, &snat);
 	core->tables = tables;
 	core->snat = snat;
+}
+
+void mux_on_update(struct sim *s, uint32_t mux, const struct distribution_update *u)
+{
+	struct sim_mux *m = &s->muxes[mux];
+	if (u->from_version == 0 || u->changes.n > 0 || u->replaces_leases)
+		use_objects(m, u);
+	else
+		(void)snat_maps_apply(&m->core->snat, &u->leases);
 	if (m->has_tables)
 		return;
 	m->has_tables = true;
 	network_mux_changed(s);
+}
+
+void mux_on_fence(struct sim *s, uint32_t mux, bool is_fenced)
+{
+	struct sim_mux *m = &s->muxes[mux];
+	if (m->is_fenced == is_fenced)
+		return;
+	m->is_fenced = is_fenced;
+	network_mux_changed(s);
+}
+
+be32 mux_lessee(const struct sim *s, uint32_t mux, be32 vip, uint16_t port)
+{
+	struct ip_addr addr = ip_addr_from_v4(vip);
+	const struct snat_map *map = snat_maps_lookup(&s->muxes[mux].core->snat, &addr);
+	return map == NULL ? 0 : snat_map_lookup(map, port);
 }
 
 static void readdress(uint8_t *frame, be32 dst)
@@ -168,6 +197,27 @@ static void run_pipeline(struct sim *s, struct mux_core *core, struct mux_frame 
 	mux_pipeline_one(&core->worker, core->tables, frame);
 }
 
+// A reply to a VM: which DIP the mux took it for.
+static void note_steered(struct sim *s, uint32_t mux, uint32_t connection, const struct mux_frame *frame)
+{
+	bool is_sent = frame->verdict == MUX_TO_UPLINK;
+	const uint8_t *ip = frame->data + ETH_BYTES;
+	be32 dip = is_sent ? load32(ip + 16) : 0;
+	ip += is_sent ? IP4_BYTES : 0;
+	TRACE(s, connection, "mux %u %s %d", mux,
+	      is_sent ? "sends it to DIP" : "drops it:", is_sent ? (int)(be32_to(dip) - DIP_BASE) : (int)frame->reason);
+	truth_on_steered(s, mux, connection, load32(ip + 16), be16_to(load16(ip + IP4_BYTES + 2)), dip);
+}
+
+static void note_sent(struct sim *s, uint32_t mux, const struct mux_frame *frame)
+{
+	const uint8_t *inner = frame->data + ETH_BYTES + IP4_BYTES;
+	uint32_t connection = connection_of(load32(inner + 12), load16(inner + IP4_BYTES));
+	if (s->muxes[mux].core->chosen != NULL)
+		ask_flow_table(s->muxes[mux].core, connection, frame->data, inner);
+	note_target(s, mux, connection, inner, be32_to(load32(frame->data + ETH_BYTES + 16)) - DIP_BASE);
+}
+
 void mux_on_packet(struct sim *s, uint32_t mux, struct packet *p)
 {
 	struct sim_mux *m = &s->muxes[mux];
@@ -178,17 +228,16 @@ void mux_on_packet(struct sim *s, uint32_t mux, struct packet *p)
 	}
 	struct mux_frame frame = { .data = packet_frame(p), .len = p->len };
 	run_pipeline(s, m->core, &frame);
+	if (p->outbound != NONE)
+		note_steered(s, mux, p->outbound, &frame);
 	if (frame.verdict != MUX_TO_UPLINK) {
 		packet_give_back(s, p);
 		return;
 	}
 	p->offset = (uint16_t)(frame.data - p->bytes);
 	p->len = (uint16_t)frame.len;
-	const uint8_t *inner = frame.data + ETH_BYTES + IP4_BYTES;
-	uint32_t connection = connection_of(load32(inner + 12), load16(inner + IP4_BYTES));
-	if (m->core->chosen != NULL)
-		ask_flow_table(m->core, connection, frame.data, inner);
-	note_target(s, mux, connection, inner, be32_to(load32(frame.data + ETH_BYTES + 16)) - DIP_BASE);
+	if (p->outbound == NONE)
+		note_sent(s, mux, &frame);
 	network_by_address(s, p);
 }
 

@@ -37,7 +37,8 @@ static void send_over_link(struct sim *s, struct packet *p, enum place to, uint3
 
 void network_to(struct sim *s, struct packet *p, enum place to, uint32_t idx)
 {
-	send_over_link(s, p, to, idx, to == AT_CLIENT ? s->options.client_delay_us : s->options.delay_us);
+	send_over_link(s, p, to, idx,
+	               to == AT_CLIENT || to == AT_SERVER ? s->options.client_delay_us : s->options.delay_us);
 }
 
 static void lose(struct sim *s, struct packet *p)
@@ -72,6 +73,8 @@ void network_by_address(struct sim *s, struct packet *p)
 		network_to(s, p, AT_HOST, s->vms[dst - DIP_BASE].host);
 	else if (dst - CLIENT_BASE < 1u << 22)
 		network_to(s, p, AT_CLIENT, 0);
+	else if (is_server(be32_from(dst)))
+		network_to(s, p, AT_SERVER, dst - SERVER_BASE); // host.c has looked at it
 	else
 		lose(s, p);
 }
@@ -108,7 +111,7 @@ void network_pins(struct sim *s, uint32_t mux, const uint8_t *frame, uint32_t n_
 static bool mux_announces(const struct sim *s, uint32_t mux)
 {
 	const struct sim_mux *m = &s->muxes[mux];
-	return m->is_alive && m->has_tables && m->hangs_until_us <= s->now_us;
+	return m->is_alive && m->has_tables && !m->is_fenced && m->hangs_until_us <= s->now_us;
 }
 
 void network_on_router(struct sim *s, uint32_t router)

@@ -19,6 +19,9 @@ static const char *const action_names[CHURN_ACTIONS] = {
 	[CHURN_AGENT_RESTART] = "agent-restart",
 	[CHURN_AGENT_LOSE] = "agent-lose",
 	[CHURN_LEADER] = "leader",
+	[CHURN_LINK] = "link",
+	[CHURN_REVOKE] = "revoke",
+	[CHURN_DETACH] = "detach",
 	[CHURN_LATE] = "late",
 };
 
@@ -40,6 +43,8 @@ static const struct {
 	{ "late", "late=5@12+3,dips=10%@12+4,mux-kill=1@6+5" },
 	{ "storm", "mux-kill=1@10+5,dips=5%@10+5,drain=5%@13+7,agent-restart=10%@7+2,mux-hang=1@17+8,leader=2@19+9,"
 	           "flap=1%@11+6,weights=5%@31+12,late=3@23+9" },
+	{ "snat", "mux-kill=1@23+9,mux-hang=2@17+6,leader=2@31+12,link=10%@7+4,agent-restart=10%@11+5,revoke=2@9+8,"
+	          "detach=2@13+7,late=3@29+15" },
 };
 
 const char *sim_mode_name(enum sim_mode mode)
@@ -119,17 +124,19 @@ bool churn_parse(const char *text, struct sim_options *o, const char **ret_probl
 static const char help[] =
 	"usage: ananta-sim [--seed N] [--mode ananta|maglev|flow-table] [--churn PLAN] [--json]\n"
 	"  the world:        --muxes N  --hosts N  --dips N  --vips N  --routers N\n"
-	"  connections:      --connections N  --udp PERCENT  --seconds S  --lifetime MIN:MAX  --patience S\n"
+	"  connections:      --connections N  --udp PERCENT  --snat PERCENT  --seconds S  --lifetime MIN:MAX  --patience "
+	"S\n"
 	"  links:            --delay US  --client-delay US  --jitter US  --loss P  --duplicate P  --reorder P   (P: 0 to "
 	"1)\n"
 	"  configuration:    --skew S  --detect S  --drain S  --out PERCENT  --max-pins N\n"
+	"  SNAT:             --snat-ports N (of a VIP)  --snat-max-ports N (of a DIP)  --quarantine S\n"
 	"  looking closer:   --trace N (the first N broken connections)  --follow CONNECTION\n"
 	"  --sabotage WHAT:  a mechanism is broken on purpose, to see that it is noticed (docs/simulator.md)\n"
-	"PLAN: none, trouble, muxes, dips, drain, flap, weights, hosts, agents, agents-lose, leader, late, storm, or a "
-	"list\n"
+	"PLAN: none, trouble, muxes, dips, drain, flap, weights, hosts, agents, agents-lose, leader, late, storm, snat, "
+	"or a list\n"
 	"      ACTION[=N[%]][@PERIOD_S[+FIRST_S]],... of mux-kill mux-hang dips drain flap weights host-kill "
 	"agent-restart\n"
-	"      agent-lose leader late\n"
+	"      agent-lose leader late link revoke detach\n"
 	"Exit code: 0, or 1 when a connection was broken.\n";
 
 static void die(const char *option, const char *text)
@@ -203,6 +210,10 @@ enum option_id {
 	OPT_CONNECTIONS,
 	OPT_UDP,
 	OPT_OUT,
+	OPT_SNAT,
+	OPT_SNAT_PORTS,
+	OPT_SNAT_MAX_PORTS,
+	OPT_QUARANTINE,
 	OPT_SECONDS,
 	OPT_LIFETIME,
 	OPT_PATIENCE,
@@ -235,6 +246,10 @@ static const struct option table[] = {
 	{ "connections", required_argument, NULL, OPT_CONNECTIONS },
 	{ "udp", required_argument, NULL, OPT_UDP },
 	{ "out", required_argument, NULL, OPT_OUT },
+	{ "snat", required_argument, NULL, OPT_SNAT },
+	{ "snat-ports", required_argument, NULL, OPT_SNAT_PORTS },
+	{ "snat-max-ports", required_argument, NULL, OPT_SNAT_MAX_PORTS },
+	{ "quarantine", required_argument, NULL, OPT_QUARANTINE },
 	{ "seconds", required_argument, NULL, OPT_SECONDS },
 	{ "lifetime", required_argument, NULL, OPT_LIFETIME },
 	{ "patience", required_argument, NULL, OPT_PATIENCE },
@@ -270,6 +285,10 @@ static bool take_size(struct sim_options *o, int id, const char *text)
 	case OPT_CONNECTIONS: o->n_connections = number("connections", text, 1, 1u << 27); return true;
 	case OPT_UDP: o->udp_percent = number("udp", text, 0, 100); return true;
 	case OPT_OUT: o->out_percent = number("out", text, 0, 90); return true;
+	case OPT_SNAT: o->snat_percent = number("snat", text, 0, 100); return true;
+	case OPT_SNAT_PORTS: o->snat_ports = number("snat-ports", text, 64, 64512) / 8 * 8; return true;
+	case OPT_SNAT_MAX_PORTS: o->snat_max_ports = number("snat-max-ports", text, 16, 65536); return true;
+	case OPT_QUARANTINE: o->quarantine_s = number("quarantine", text, 1, 86400); return true;
 	default: return false;
 	}
 }
@@ -322,6 +341,9 @@ void sim_options_parse(int argc, char **argv, struct sim_options *ret_options)
 		.n_connections = 20000,
 		.udp_percent = 10,
 		.out_percent = 20,
+		.snat_ports = 2048,
+		.snat_max_ports = 512,
+		.quarantine_s = 30,
 		.seconds = 60,
 		.lifetime_min_s = 0.5,
 		.lifetime_max_s = 25,

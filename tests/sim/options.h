@@ -22,6 +22,9 @@ enum churn_action {
 	CHURN_AGENT_RESTART, // of so many hosts; their flow tables are kept
 	CHURN_AGENT_LOSE, // the same, without
 	CHURN_LEADER, // no manager leads for `amount` seconds
+	CHURN_LINK, // so many nodes lose their connection to the leader for less than a second, and what was on it
+	CHURN_REVOKE, // `amount` leases
+	CHURN_DETACH, // so many VMs; they come back within two periods, half of them on any host
 	CHURN_LATE, // a quarter of the nodes gets what comes next `amount` seconds late
 	CHURN_ACTIONS
 };
@@ -46,6 +49,10 @@ struct sim_options {
 	uint32_t n_routers;
 	uint32_t n_connections;
 	uint32_t udp_percent; // of the connections
+	uint32_t snat_percent; // of the connections: VMs open them, to servers outside
+	uint32_t snat_ports; // of a VIP, that can be leased
+	uint32_t snat_max_ports; // max_ports_per_dip
+	uint32_t quarantine_s;
 	uint32_t out_percent; // of the DIPs that are in no VIP when it begins, if the plan moves DIPs
 	double seconds; // over which connections begin
 	double lifetime_min_s;

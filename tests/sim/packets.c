@@ -27,6 +27,7 @@ struct packet *packet_take(struct sim *s)
 	struct packet *p = packet_at(s, s->packets.free_head);
 	s->packets.free_head = p->next_free;
 	p->is_detoured = false;
+	p->outbound = NONE;
 	return p;
 }
 

@@ -8,11 +8,25 @@ static const char *const cause_names[] = {
 #undef X
 };
 
+static const char *const violation_names[] = {
+#define X(name, text) [VIOLATION_##name] = text,
+	VIOLATIONS(X)
+#undef X
+};
+
 uint64_t report_broken(const struct sim *s)
 {
 	uint64_t n = 0;
 	for (uint32_t i = 0; i < CAUSE_COUNT; i++)
 		n += s->stats.broken[i];
+	return n;
+}
+
+uint64_t report_violations(const struct sim *s)
+{
+	uint64_t n = 0;
+	for (uint32_t i = 0; i < VIOLATION_COUNT; i++)
+		n += s->stats.violations[i];
 	return n;
 }
 
@@ -34,6 +48,18 @@ uint64_t report_broken(const struct sim *s)
 	X(pins_refused, "datagrams of pins that muxes refused")                                   \
 	X(generations, "changes of the configuration")                                            \
 	X(commands_refused, "of them: refused by the managers")                                   \
+	X(outbound, "connections of VMs to servers outside that were opened")                     \
+	X(refused, "outbound connections that were refused for want of ports")                    \
+	X(cut, "outbound connections whose lease an operator ended")                              \
+	X(snat_flows, "flows of SNAT that agents made")                                           \
+	X(snat_held, "packets that waited for ports")                                             \
+	X(snat_asked, "requests for ports that agents sent, repeated ones too")                   \
+	X(leases_granted, "leases granted")                                                       \
+	X(leases_returned, "leases that agents gave back")                                        \
+	X(leases_revoked, "leases that operators ended")                                          \
+	X(fences, "muxes fenced for being late")                                                  \
+	X(snat_excused, "replies dropped by muxes that were fenced, or out of reach of a leader") \
+	X(links_cut, "connections to the leader that broke")                                      \
 	X(mux_kills, "muxes killed")                                                              \
 	X(packets, "packets that arrived somewhere")                                              \
 	X(lost, "packets lost on links, and at machines that were down")                          \
@@ -60,7 +86,9 @@ static void print_json(const struct sim *s, FILE *out)
 	        (unsigned long)report_broken(s));
 	for (uint32_t i = 0; i < CAUSE_COUNT; i++)
 		fprintf(out, "%s\"%s\": %lu", i == 0 ? "" : ", ", cause_names[i], (unsigned long)s->stats.broken[i]);
-	fputs("}, ", out);
+	fprintf(out, "}, \"violations\": %lu, ", (unsigned long)report_violations(s));
+	for (uint32_t i = 0; i < VIOLATION_COUNT; i++)
+		fprintf(out, "\"%s\": %lu, ", violation_names[i], (unsigned long)s->stats.violations[i]);
 #define X(name, text) fprintf(out, "\"%s\": %lu, ", #name, (unsigned long)s->stats.name);
 	COUNTS(X)
 #undef X
@@ -82,6 +110,9 @@ static void print_text(const struct sim *s, FILE *out)
 		if (s->stats.broken[i] > 0)
 			fprintf(out, ", %s %lu", cause_names[i], (unsigned long)s->stats.broken[i]);
 	fputc('\n', out);
+	for (uint32_t i = 0; i < VIOLATION_COUNT; i++)
+		if (s->stats.violations[i] > 0)
+			fprintf(out, "%12lu  VIOLATIONS of %s\n", (unsigned long)s->stats.violations[i], violation_names[i]);
 #define X(name, text) fprintf(out, "%12lu  %s: %s\n", (unsigned long)s->stats.name, #name, text);
 	COUNTS(X)
 #undef X

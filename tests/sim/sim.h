@@ -2,12 +2,15 @@
 //
 //   client --link--> router --ECMP--> mux core --link--> agent core --> VM          every arrow is bytes of a frame
 //   client <--------------link------------------------- agent core <--- VM
+//   server <--------------link------------------------- agent core <--- VM          outbound, with SNAT (tests/sim/snat.h)
+//   server --link--> router --ECMP--> mux core --link--> agent core --> VM
 //   operator --> cluster_state_apply --> distribution per node --delay--> store --> mux tables, agent configuration
 //
 //   managers.c  the state, its operator's commands, and what each node is sent and when
 //   mux.c       a mux: store, tables, pipeline;   host.c  a host: store, configuration, agent, its VMs' ports
 //   network.c   links and routers;                packets.c  frames in flight
-//   client.c    connections from the client's side;   vm.c  from the VM's
+//   client.c    connections from the side that opens them: clients, or VMs of outbound ones
+//   vm.c        from the side that answers: VMs, or servers outside (server.c)
 //   churn.c     the trouble;   report.c  what is said at the end;   trace.c  what happened to one connection
 //
 // One thread; the only clock is sim->now_us, the only randomness the streams below. A run is a function of its options.
@@ -17,6 +20,7 @@
 #include "common/packet/pin.h"
 #include "manager/core/cluster_state.h"
 #include "manager/core/distribution.h"
+#include "tests/sim/counts.h"
 #include "tests/sim/options.h"
 #include "tests/sim/queue.h"
 #include "tests/sim/random.h"
@@ -25,22 +29,6 @@
 #define NONE UINT32_MAX
 #define START_US 1000000000ull // of the virtual clock
 #define EPOCH_MS 1800000000000ull // the managers' clock then
-#define CAUSES(X)                                                                            \
-	X(RESET, "reset") /* the client got a RST for an established connection */               \
-	X(SPLIT, "split_handshake") /* a RST before any answer, when two VMs had seen its SYN */ \
-	X(WRONG_VM, "wrong_vm") /* another VM answered */                                        \
-	X(TIMEOUT, "timeout") /* no progress for as long as the client has patience */           \
-	X(VM_RESET, "vm_reset") /* the VM got a RST: someone told it that the client is gone */  \
-	X(DAMAGED, "damaged") /* a packet arrived whose checksum or content is wrong */          \
-	X(NOT_OPENED, "not_opened") /* no VM ever answered */
-
-enum cause {
-#define X(name, text) CAUSE_##name,
-	CAUSES(X)
-#undef X
-		CAUSE_COUNT
-};
-
 enum event_kind {
 	EVENT_PACKET, // index: of the packet
 	EVENT_CLIENT, // a connection's timer
@@ -55,14 +43,18 @@ enum event_kind {
 	EVENT_LEADER, // a manager leads again
 	EVENT_FLUSH, // of a host: the end of its agent's turn, in which it sends pins
 	EVENT_PINS, // a datagram of pins comes to a mux
+	EVENT_MESSAGE, // between a node and the leader
+	EVENT_CONNECT, // a node that lost its connection to the leader makes another one
+	EVENT_BATCH, // operations on leases are committed
+	EVENT_STEP, // of the leader: time alone brings something to do
 };
 
-#define EVENT_INDEX_BITS 28
+#define EVENT_INDEX_BITS 27
 #define EVENT_INDEX_MASK ((1u << EVENT_INDEX_BITS) - 1)
 
 // ---- Packets in flight ----
 
-enum place { AT_MUX, AT_HOST, AT_CLIENT };
+enum place { AT_MUX, AT_HOST, AT_CLIENT, AT_SERVER };
 
 #define PACKET_HEADROOM 64
 
@@ -74,6 +66,7 @@ struct packet {
 	uint16_t offset; // of the frame in bytes[]
 	uint16_t len;
 	bool is_detoured; // an agent has sent it on
+	uint32_t outbound; // the connection that it truly is of, when a VM opened that; NONE
 	uint8_t bytes[PACKET_HEADROOM + 86];
 };
 
@@ -88,7 +81,17 @@ struct packet_pool { // grows by chunks, so that packets stay where they are
 
 // ---- Connections ----
 
-enum connection_state { CONN_NEW, CONN_OPENING, CONN_LIVE, CONN_FINISHED, CONN_BROKEN, CONN_DIED };
+// Those from CONN_FINISHED on are over. Of outbound ones only: CUT by an operator who revoked its lease, REFUSED for want of ports.
+enum connection_state {
+	CONN_NEW,
+	CONN_OPENING,
+	CONN_LIVE,
+	CONN_FINISHED,
+	CONN_BROKEN,
+	CONN_DIED,
+	CONN_CUT,
+	CONN_REFUSED
+};
 
 struct connection {
 	struct tcp_end tcp;
@@ -97,7 +100,7 @@ struct connection {
 	uint32_t first_half; // at VMs; NONE: none
 	uint32_t vm; // to which it is connected; NONE: not yet
 	uint32_t target; // the DIP to which a mux last sent a packet of it; NONE
-	uint32_t vip;
+	uint32_t vip; // of an outbound one: the server
 	uint32_t think_us; // between an answer and the next request
 	uint32_t n_expected; // segments that all requests until now ask for
 	uint16_t n_requests; // still to come
@@ -106,15 +109,24 @@ struct connection {
 	bool was_moved; // a mux chose another DIP for it than its own
 	bool was_opened;
 	bool is_followed;
+	bool is_outbound; // `vm` opens it, from `port`
+	uint8_t refusal; // enum drop_reason: why the agent has no port for it
+	uint16_t port;
+	be16 snat_port; // with which it left last; 0: it never has
+	be32 snat_vip;
 };
 
-// What one VM knows of a connection.
+// What one VM, or one server, knows of a connection that it did not open.
 struct half {
 	struct tcp_end tcp;
 	uint64_t event_us;
 	uint32_t connection;
-	uint32_t vm;
+	uint32_t vm; // NONE: a server has it
 	uint32_t next; // of the same connection, or free
+	uint32_t next_at_server; // in the same chain of its table
+	be32 peer; // of a server's: who speaks to it
+	be16 peer_port;
+	uint16_t server;
 	bool is_used;
 };
 
@@ -126,19 +138,28 @@ struct subscriber {
 	struct distribution_update update; // on its way
 	bool has_update;
 	bool is_connected;
+	uint32_t generation; // of the connection: what was sent on one that is no more is lost
+	uint64_t last_down_us; // when what was sent last comes: nothing overtakes on a connection
+	uint64_t last_up_us;
+	uint64_t have_lease_version; // what the node says that it holds
 	uint64_t due_us; // when it comes
 	uint64_t late_until_us; // what is sent until then comes late
 	uint64_t late_us; // by this much
 };
 
 struct mux_core; // the real one, and what it needs: mux.c
+struct agent;
+struct agent_packet;
 struct host_core; // likewise: host.c
+struct agent_side; // its SNAT: agent_snat.c
 
 struct sim_mux {
 	char name[NAME_BYTES];
 	be32 address;
 	bool is_alive;
-	bool has_tables; // it announces its VIPs
+	bool has_tables; // it announces its VIPs, unless it is fenced
+	bool is_fenced;
+	uint64_t excused_version; // leases up to this one a leader has given without it
 	uint64_t hangs_until_us;
 	uint64_t back_us; // when it comes back after it died; 0: it lives, or stays away
 	struct subscriber subscriber;
@@ -156,6 +177,7 @@ struct sim_host {
 	struct subscriber subscriber;
 	struct store store;
 	struct host_core *core;
+	struct agent_side *snat; // NULL: in a run without outbound connections
 };
 
 #define PIN_FRAME_BYTES (ETH_BYTES + IP4_BYTES + 8 + PIN_MESSAGE_BYTES_MAX)
@@ -175,6 +197,9 @@ struct sim_vm { // its index is the DIP's
 	bool is_drained;
 	bool is_flapping;
 	uint16_t weight;
+	uint16_t n_opened; // outbound connections: the next one's port
+	uint64_t asks_us; // since when a request of its agent is not answered; 0: none is
+	uint64_t ask_seq;
 };
 
 struct sim_router {
@@ -185,7 +210,7 @@ struct sim_router {
 };
 
 // What a churn action does in a second part.
-enum later_kind { LATER_DIPS_BACK, LATER_HOST_OUT, LATER_VIP };
+enum later_kind { LATER_DIPS_BACK, LATER_HOST_OUT, LATER_VIP, LATER_VM_BACK };
 
 struct later {
 	enum later_kind kind;
@@ -194,35 +219,6 @@ struct later {
 };
 
 #define LATER_MAX 4096
-
-// ---- Counts ----
-
-struct sim_stats {
-	uint64_t opened;
-	uint64_t finished;
-	uint64_t broken[CAUSE_COUNT];
-	uint64_t broken_beyond_history; // of them: their VM is in no owner history any more
-	uint64_t died_with_vm;
-	uint64_t packets; // that arrived somewhere
-	uint64_t lost; // on links, and at machines that are down
-	uint64_t moved;
-	uint64_t detours; // packets that agents sent on, each once
-	uint64_t detours_moved; // of them, of connections that moved
-	uint64_t hops; // that these took
-	uint64_t mux_drops;
-	uint64_t agent_drops;
-	uint64_t adopted;
-	uint64_t chain_adopted;
-	uint64_t pins_sent;
-	uint64_t pins_taken;
-	uint64_t pin_hits;
-	uint64_t pins_refused;
-	uint64_t drops_skew; // packets that agents dropped because their views of the owners differed
-	uint64_t generations; // VIP changes that were applied
-	uint64_t commands_refused;
-	uint64_t mux_kills;
-	uint64_t events;
-};
 
 struct sim {
 	struct sim_options options;
@@ -240,6 +236,11 @@ struct sim {
 
 	struct cluster_state state;
 	uint64_t leaderless_until_us;
+	struct leader *leader; // its work on leases; NULL: in a run without outbound connections
+	struct truth *truth;
+	struct links *links;
+	uint32_t *servers; // heads of the chains of servers' halves
+	uint64_t ends_us; // when all connections are over, and what waits has had time to settle; 0: not yet
 
 	struct sim_mux *muxes;
 	struct sim_host *hosts;
@@ -272,6 +273,10 @@ struct sim {
 #define MUX_BASE 0x0a100001u
 #define HOST_BASE 0x0a200001u
 #define GATEWAY 0x0a000001u
+#define SERVER_BASE 0xcb007100u // 203.0.113.0/24
+#define SERVERS 16
+#define SERVER_TCP_PORT 443
+#define SERVER_UDP_PORT 53
 #define CLIENT_PORT 10000
 #define VIP_TCP_PORT 80
 #define VIP_UDP_PORT 53
@@ -301,6 +306,21 @@ static inline be32 vip_address(uint32_t vip)
 static inline be32 dip_address(uint32_t dip)
 {
 	return be32_from(DIP_BASE + dip);
+}
+
+static inline be32 server_address(uint32_t server)
+{
+	return be32_from(SERVER_BASE + server);
+}
+
+static inline struct mac vm_mac(uint32_t vm)
+{
+	return (struct mac){ { 2, 1, 0, 0, (uint8_t)(vm >> 8), (uint8_t)vm } };
+}
+
+static inline bool is_server(be32 address)
+{
+	return be32_to(address) - SERVER_BASE < SERVERS;
 }
 
 static inline bool connection_is_over(const struct connection *c)
@@ -338,6 +358,11 @@ static inline uint64_t sim_now_ms(const struct sim *s)
 static inline uint64_t sim_wall_us(const struct sim *s)
 {
 	return EPOCH_MS * 1000 + (s->now_us - START_US);
+}
+
+static inline bool sim_has_snat(const struct sim *s)
+{
+	return s->options.snat_percent > 0;
 }
 
 // Nodes, muxes first and then hosts, as events name them.
@@ -406,13 +431,26 @@ void managers_unsubscribe(struct sim *s, uint32_t node);
 void managers_put_vip(struct sim *s, uint32_t vip); // as the VMs' is_in, is_drained and weight say
 void managers_put_drains(struct sim *s, uint32_t vip);
 void managers_detach(struct sim *s, uint32_t dip);
+void managers_attach(struct sim *s, uint32_t dip); // to its host, where it was detached
+void managers_revoke(struct sim *s, const struct snat_op *revoke);
+void managers_commit(struct sim *s, const struct snat_op_list *ops); // of leases
+void managers_push_to(struct sim *s, uint32_t node);
+void managers_push_to_muxes(struct sim *s);
+void managers_on_ack(struct sim *s, uint32_t node, uint64_t version, uint64_t lease_version);
+void managers_lost(struct sim *s); // the leader
+void managers_back(struct sim *s); // another one
+bool managers_lead(const struct sim *s);
+struct subscriber *subscriber_of(struct sim *s, uint32_t node);
 void managers_tick(struct sim *s);
 bool managers_knows_owner(struct sim *s, uint32_t connection); // is its VM in its bucket's owner history?
 
 // mux.c
 void mux_start(struct sim *s, uint32_t mux);
 void mux_kill(struct sim *s, uint32_t mux);
-void mux_use_store(struct sim *s, uint32_t mux);
+void mux_on_update(struct sim *s, uint32_t mux, const struct distribution_update *u); // which is in its store
+void mux_on_fence(struct sim *s, uint32_t mux, bool is_fenced);
+be32 mux_lessee(const struct sim *s, uint32_t mux, be32 vip,
+                uint16_t port); // whose port it is for the mux; 0: nobody's
 void mux_on_packet(struct sim *s, uint32_t mux, struct packet *p);
 void mux_on_pins(struct sim *s, uint32_t pin_frame);
 void mux_free(struct sim *s, uint32_t mux);
@@ -423,6 +461,9 @@ void host_start(struct sim *s, uint32_t host);
 void host_restart(struct sim *s, uint32_t host, bool keeps_flows);
 void host_kill(struct sim *s, uint32_t host);
 void host_use_store(struct sim *s, uint32_t host);
+bool host_is_up(const struct sim *s, uint32_t host);
+struct agent *host_agent(struct sim *s, uint32_t host);
+void host_forward(struct sim *s, struct packet *p, const struct agent_packet *ap); // as the agent's verdict says
 void host_on_packet(struct sim *s, uint32_t host, struct packet *p);
 void host_from_vm(struct sim *s, uint32_t vm, struct packet *p);
 void host_on_flush(struct sim *s, uint32_t host);
@@ -436,11 +477,25 @@ void client_on_packet(struct sim *s, struct packet *p);
 void client_on_event(struct sim *s, uint32_t connection);
 void client_break(struct sim *s, uint32_t connection, enum cause cause);
 void client_died(struct sim *s, uint32_t connection);
+void client_cut(struct sim *s, uint32_t connection);
+void client_refused(struct sim *s, uint32_t connection);
+void client_on_reply(struct sim *s, uint32_t vm, struct packet *p); // to a VM, of a connection that it opened
 
 // vm.c
 void vm_on_packet(struct sim *s, uint32_t vm, struct packet *p);
 void vm_on_event(struct sim *s, uint32_t half);
-void vm_forget_host(struct sim *s, uint32_t host);
+void vm_forget(struct sim *s, uint32_t vm); // it died, or is detached
+uint32_t half_new(struct sim *s, uint32_t connection, uint32_t vm);
+void half_free(struct sim *s, uint32_t half);
+void half_on_segment(struct sim *s, uint32_t half, const struct datagram *d);
+void half_accept(struct sim *s, uint32_t half, const struct tcp_segment *syn);
+
+// server.c
+void server_on_packet(struct sim *s, struct packet *p);
+void server_create(struct sim *s);
+void server_remove(struct sim *s, uint32_t half); // from the table
+struct datagram server_datagram(const struct half *h);
+void server_send(struct sim *s, uint32_t connection, const struct datagram *d, const struct content *content);
 
 // churn.c
 void churn_start(struct sim *s);
@@ -461,3 +516,4 @@ bool sim_is_sabotaged(const struct sim *s, const char *what);
 // report.c
 void report_print(const struct sim *s, FILE *out);
 uint64_t report_broken(const struct sim *s);
+uint64_t report_violations(const struct sim *s);

@@ -3,11 +3,12 @@
 
 #include "common/base/check.h"
 #include "common/base/memory.h"
-#include "tests/sim/sim.h"
+#include "tests/sim/snat.h"
 
 #define TICK_US 100000u
 #define CLOCK_SKEW_US 5000000u
 #define SETTLE_US 1000000u // from the first configuration to the first connection
+#define AFTER_US 30000000u // from the end of the last connection until nothing may wait any more
 
 bool sim_is_sabotaged(const struct sim *s, const char *what)
 {
@@ -78,11 +79,29 @@ struct sim *sim_create(const struct sim_options *options, const uint32_t *follow
 	event_queue_init(&s->queue);
 	make_vms(s);
 	make_nodes(s);
+	if (sim_has_snat(s)) {
+		links_create(s);
+		leader_create(s);
+		truth_create(s);
+		server_create(s);
+	}
 	return s;
+}
+
+static void destroy_snat(struct sim *s)
+{
+	if (!sim_has_snat(s))
+		return;
+	leader_destroy(s);
+	s->leader = NULL;
+	links_destroy(s);
+	truth_destroy(s);
+	memory_free(s->servers);
 }
 
 void sim_destroy(struct sim *s)
 {
+	destroy_snat(s);
 	for (uint32_t i = 0; i < s->options.n_muxes; i++) {
 		managers_unsubscribe(s, i);
 		if (s->muxes[i].is_alive)
@@ -116,6 +135,7 @@ static void on_packet(struct sim *s, uint32_t packet)
 	case AT_MUX: mux_on_packet(s, p->to_idx, p); break;
 	case AT_HOST: host_on_packet(s, p->to_idx, p); break;
 	case AT_CLIENT: client_on_packet(s, p); break;
+	case AT_SERVER: server_on_packet(s, p); break;
 	}
 }
 
@@ -134,17 +154,38 @@ static void on_node(struct sim *s, uint32_t node)
 		network_mux_changed(s);
 }
 
+static bool node_is_there(const struct sim *s, uint32_t node)
+{
+	return node < s->options.n_muxes ? s->muxes[node].is_alive : host_is_up(s, node - s->options.n_muxes);
+}
+
 static void on_leader(struct sim *s)
 {
 	if (s->leaderless_until_us > s->now_us)
 		return; // it was lost again
-	for (uint32_t node = 0; node < s->options.n_muxes + s->options.n_hosts; node++) {
-		bool is_there = node < s->options.n_muxes ? s->muxes[node].is_alive
-		                                          : s->hosts[node - s->options.n_muxes].is_alive &&
-		                                                s->hosts[node - s->options.n_muxes].down_until_us <= s->now_us;
-		if (is_there)
-			managers_subscribe(s, node);
+	if (s->leader != NULL) {
+		managers_back(s);
+		return;
 	}
+	for (uint32_t node = 0; node < s->options.n_muxes + s->options.n_hosts; node++)
+		if (node_is_there(s, node))
+			managers_subscribe(s, node);
+}
+
+static void on_connect(struct sim *s, uint32_t node)
+{
+	if (node_is_there(s, node) && !subscriber_of(s, node)->is_connected)
+		managers_subscribe(s, node);
+}
+
+// The last connection is over, and, with SNAT, so much time has passed since that nothing may wait any more.
+static bool is_over(struct sim *s)
+{
+	if (s->n_over < s->options.n_connections)
+		return false;
+	if (s->ends_us == 0)
+		s->ends_us = s->now_us + (sim_has_snat(s) ? AFTER_US : 0);
+	return s->now_us >= s->ends_us;
 }
 
 static void on_tick(struct sim *s)
@@ -152,7 +193,7 @@ static void on_tick(struct sim *s)
 	managers_tick(s);
 	for (uint32_t i = 0; i < s->options.n_hosts; i++)
 		host_on_tick(s, i);
-	if (s->n_over < s->options.n_connections)
+	if (!is_over(s))
 		sim_at(s, s->now_us + TICK_US, EVENT_TICK, 0);
 }
 
@@ -172,6 +213,10 @@ static void on_event(struct sim *s, enum event_kind kind, uint32_t idx)
 	case EVENT_LEADER: on_leader(s); break;
 	case EVENT_FLUSH: host_on_flush(s, idx); break;
 	case EVENT_PINS: mux_on_pins(s, idx); break;
+	case EVENT_MESSAGE: links_on_message(s, idx); break;
+	case EVENT_CONNECT: on_connect(s, idx); break;
+	case EVENT_BATCH: leader_on_batch(s, idx); break;
+	case EVENT_STEP: leader_on_step(s); break;
 	}
 }
 
@@ -197,10 +242,12 @@ void sim_run(struct sim *s)
 	sim_at(s, s->arrivals_us, EVENT_ARRIVAL, 0);
 	sim_at(s, s->arrivals_us, EVENT_TICK, 0);
 	churn_start(s);
-	while (s->n_over < s->options.n_connections && event_queue_pop(&s->queue, &e)) {
+	while (!is_over(s) && event_queue_pop(&s->queue, &e)) {
 		s->now_us = e.at_us;
 		s->stats.events++;
 		on_event(s, (enum event_kind)(e.what >> EVENT_INDEX_BITS), e.what & EVENT_INDEX_MASK);
 	}
+	if (sim_has_snat(s))
+		truth_at_end(s);
 	collect(s);
 }

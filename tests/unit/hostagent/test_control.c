@@ -493,6 +493,15 @@ START_TEST(a_request_goes_to_the_leader_and_its_answer_to_the_worker)
 }
 END_TEST
 
+// How often a request with this number has come to the leader.
+static uint32_t n_requests(uint64_t seq)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < w.asked.n; i++)
+		n += w.asked.items[i].kind == SNAT_REQUEST && w.asked.items[i].seq == seq;
+	return n;
+}
+
 START_TEST(after_a_reconnect_what_was_not_answered_is_asked_again)
 {
 	set_up();
@@ -508,11 +517,10 @@ START_TEST(after_a_reconnect_what_was_not_answered_is_asked_again)
 	RUN_UNTIL(w.agent == NULL);
 	w.acked = 0;
 	RUN_UNTIL(w.acked == CONFIG_VERSION);
-	// This leader never heard of the return: the lease is ours, and the worker has it again.
-	ck_assert_str_eq(fake_data_plane_take_orders(&w.dp), "link down, -1024/8@1, +1024/8@1, link up");
+	// This leader may have heard of the return, or not: the worker does not get the lease again.
+	ck_assert_str_eq(fake_data_plane_take_orders(&w.dp), "link down, link up");
 	worker_asks(100); // as it does when it hears of the link
-	RUN_UNTIL(w.asked.n == 3);
-	ck_assert_uint_eq(w.asked.items[2].seq, w.asked.items[0].seq);
+	RUN_UNTIL(n_requests(100) == 2);
 	tear_down();
 }
 END_TEST

@@ -5,6 +5,7 @@
 #include "hostagent/core/lease_set.h"
 #include "tests/support/packet_builder.h"
 #include "tests/support/suite.h"
+#include "tests/support/vip_builder.h"
 #include "tests/unit/hostagent/flow_block.h"
 
 #define VIP "203.0.113.10"
@@ -68,7 +69,7 @@ static bool give_back(unsigned port, uint32_t epoch)
 
 START_TEST(only_differences_become_orders)
 {
-	ck_assert_str_eq(apply(LEASES_ALL_ANEW, "+1024@1 +1032@2"), "+1024@1 +1032@2");
+	ck_assert_str_eq(apply(LEASES_ALL, "+1024@1 +1032@2"), "+1024@1 +1032@2");
 	ck_assert_str_eq(apply(LEASES_ALL, "+1024@1 +1032@2"), "");
 	ck_assert_str_eq(apply(LEASES_CHANGED, "+1032@2 +1040@3"), "+1040@3");
 	ck_assert_str_eq(apply(LEASES_CHANGED, "-1024@1"), "-1024@1");
@@ -84,7 +85,7 @@ END_TEST
 
 START_TEST(another_epoch_is_another_lease)
 {
-	apply(LEASES_ALL_ANEW, "+1024@1");
+	apply(LEASES_ALL, "+1024@1");
 	ck_assert_str_eq(apply(LEASES_CHANGED, "-1024@9"), "");
 	ck_assert_str_eq(apply(LEASES_CHANGED, "+1024@5 -1024@1"), "-1024@1 +1024@5");
 	ck_assert_str_eq(apply(LEASES_CHANGED, "-1024@5 +1024@7"), "-1024@5 +1024@7");
@@ -97,7 +98,7 @@ END_TEST
 
 START_TEST(a_return_is_confirmed_by_an_update)
 {
-	apply(LEASES_ALL_ANEW, "+1024@1 +1032@2");
+	apply(LEASES_ALL, "+1024@1 +1032@2");
 	ck_assert(give_back(1024, 1));
 	ck_assert_uint_eq(set.n_returning, 1);
 	uint32_t cursor = 0;
@@ -115,21 +116,54 @@ START_TEST(a_return_is_confirmed_by_an_update)
 }
 END_TEST
 
-START_TEST(a_return_that_was_lost_comes_back)
+START_TEST(what_is_returned_is_not_used_again_whatever_an_update_still_holds)
 {
-	apply(LEASES_ALL_ANEW, "+1024@1 +1032@2");
+	apply(LEASES_ALL, "+1024@1 +1032@2");
 	ck_assert(give_back(1024, 1));
 	ck_assert(give_back(1032, 2));
-	ck_assert_str_eq(apply(LEASES_ALL_ANEW, "+1024@1"), "-1032@2 -1024@1 +1024@1");
+	ck_assert_str_eq(apply(LEASES_ALL, "+1024@1"),
+	                 "-1032@2"); // made before the return of 1024 was carried out, perhaps
+	uint32_t cursor = 0;
+	const struct held_lease *h = lease_set_next_returning(&set, &cursor);
+	ck_assert_ptr_nonnull(h); // and the return is repeated, if it was lost
+	ck_assert_uint_eq(h->first_port, 1024);
+	ck_assert_uint_eq(set.n_returning, 1);
+	fini();
+}
+END_TEST
+
+START_TEST(leases_of_a_dip_that_is_detached_end)
+{
+	struct store store;
+	struct change_list changes = { 0 };
+	struct change dips[2];
+	dips[0] = test_put_dip("10.1.1.11", "host1", "vm1");
+	dips[1] = (struct change){ .key = dips[0].key, .is_delete = true };
+	store_init(&store);
+	apply(LEASES_ALL, "+1024@1 +1032@2");
+	ck_assert(give_back(1032, 2));
+	for (uint64_t i = 0; i < 2; i++) {
+		ck_assert_int_eq(change_list_append(&changes, &dips[i]), 0);
+		ck_assert_int_eq(store_apply_update(&store, &changes, false, i + 1), 0);
+		change_list_fini(&changes);
+		changes = (struct change_list){ 0 };
+		ck_assert_int_eq(lease_set_end_detached(&set, &store, &orders), 0);
+		ck_assert_uint_eq(orders.n, i * 2);
+		ck_assert_uint_eq(set.n, 2 - i * 2);
+	}
 	ck_assert_uint_eq(set.n_returning, 0);
-	ck_assert_uint_eq(set.n_returns_lost, 1);
+	take_orders();
+	ck_assert_int_eq(lease_set_end_detached(&set, &store, &orders), 0); // nothing is held
+	ck_assert_uint_eq(orders.n, 0);
+	ck_assert_str_eq(apply(LEASES_ALL, "+1040@3"), "+1040@3"); // it came back
+	store_fini(&store);
 	fini();
 }
 END_TEST
 
 START_TEST(suspended_leases_come_back_when_they_are_confirmed)
 {
-	apply(LEASES_ALL_ANEW, "+1024@1 +1032@2 +1040@3");
+	apply(LEASES_ALL, "+1024@1 +1032@2 +1040@3");
 	ck_assert(give_back(1040, 3));
 	ck_assert_int_eq(lease_set_suspend(&set, &orders), 0);
 	ck_assert_uint_eq(orders.n, 2);
@@ -137,7 +171,7 @@ START_TEST(suspended_leases_come_back_when_they_are_confirmed)
 	ck_assert_uint_eq(set.n_suspended, 2);
 	ck_assert_int_eq(lease_set_suspend(&set, &orders), 0);
 	ck_assert_uint_eq(orders.n, 0);
-	ck_assert_str_eq(apply(LEASES_ALL_ANEW, "+1032@2"), "-1040@3 +1032@2"); // 1024 was ended for the worker already
+	ck_assert_str_eq(apply(LEASES_ALL, "+1032@2"), "-1040@3 +1032@2"); // 1024 was ended for the worker already
 	ck_assert_uint_eq(set.n, 1);
 	ck_assert_uint_eq(set.n_suspended, 0);
 	fini();
@@ -160,7 +194,7 @@ END_TEST
 
 START_TEST(without_memory_nothing_changes)
 {
-	apply(LEASES_ALL_ANEW, "+1024@1");
+	apply(LEASES_ALL, "+1024@1");
 	struct lease_list list = { 0 };
 	for (uint32_t i = 0; i < 100; i++) {
 		struct lease_list one = list_of("+2048@9");
@@ -255,18 +289,15 @@ static void random_delta(struct model *m, uint64_t *seed, uint32_t *next_epoch)
 static void random_whole(struct model *m, uint64_t *seed, uint32_t *next_epoch)
 {
 	struct lease_list list = { 0 };
-	bool is_anew = random_below(seed, 2) == 0;
 	for (uint32_t r = 0; r < RANGES; r++) {
 		if (random_below(seed, 20) == 0) { // what happened while nothing was heard
 			m->epoch[r] = random_below(seed, 2) == 0 ? 0 : ++*next_epoch;
 			m->is_returning[r] = false;
 		}
-		if (is_anew)
-			m->is_returning[r] = false;
 		if (m->epoch[r] != 0)
 			append(&list, r, m->epoch[r], false);
 	}
-	ck_assert_int_eq(lease_set_apply(&set, &list, is_anew ? LEASES_ALL_ANEW : LEASES_ALL, &orders), 0);
+	ck_assert_int_eq(lease_set_apply(&set, &list, LEASES_ALL, &orders), 0);
 	lease_list_fini(&list);
 }
 
@@ -316,7 +347,7 @@ START_TEST(random_updates_give_the_worker_what_is_leased)
 END_TEST
 
 SUITE_MAIN("agent lease set", only_differences_become_orders, another_epoch_is_another_lease,
-           a_return_is_confirmed_by_an_update, a_return_that_was_lost_comes_back,
-           suspended_leases_come_back_when_they_are_confirmed, what_cannot_be_used_is_left_out,
-           what_is_saved_is_in_the_order_of_the_grants, without_memory_nothing_changes,
+           a_return_is_confirmed_by_an_update, what_is_returned_is_not_used_again_whatever_an_update_still_holds,
+           leases_of_a_dip_that_is_detached_end, suspended_leases_come_back_when_they_are_confirmed,
+           what_cannot_be_used_is_left_out, what_is_saved_is_in_the_order_of_the_grants, without_memory_nothing_changes,
            random_updates_give_the_worker_what_is_leased)

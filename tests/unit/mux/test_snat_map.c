@@ -93,17 +93,15 @@ static struct lease random_lease(unsigned *seed)
 		                   .ended_ms = pick(seed, 2) };
 }
 
-// Some leases at once; those that have ended count first, wherever they stand.
+// Some leases at once.
 static void change_leases(struct fixture *f, unsigned *seed)
 {
 	struct lease leases[8];
 	struct lease_list list = { .n = 1 + pick(seed, 8), .items = leases };
 	for (uint32_t i = 0; i < list.n; i++)
 		leases[i] = random_lease(seed);
-	for (int is_held = 0; is_held < 2; is_held++)
-		for (uint32_t i = 0; i < list.n; i++)
-			if ((leases[i].ended_ms == 0) == is_held)
-				model_apply(&leases[i]);
+	for (uint32_t i = 0; i < list.n; i++)
+		model_apply(&leases[i]);
 	(void)snat_maps_apply(&f->snat, &list);
 }
 
@@ -169,12 +167,26 @@ START_TEST(a_range_that_moves_within_one_update_belongs_to_the_new_dip)
 	struct fixture *f = fixture_create(MUX_ADDRESS);
 	put_vip(f, 0, true);
 	fixture_lease(f, "203.0.113.0", "10.1.0.1", 1024, 8);
-	struct lease leases[] = { { vip_of(0), test_addr("10.1.0.1"), 1024, 8, 3, 30, 0 }, // again, after
+	struct lease leases[] = { { vip_of(0), test_addr("10.1.0.1"), 1024, 8, 1, 10, 15 },
 		                      { vip_of(0), test_addr("10.1.0.2"), 1024, 8, 2, 20, 25 },
-		                      { vip_of(0), test_addr("10.1.0.1"), 1024, 8, 1, 10, 15 } };
+		                      { vip_of(0), test_addr("10.1.0.1"), 1024, 8, 3, 30, 0 } }; // again
 	struct lease_list list = { .n = 3, .items = leases };
 	ck_assert_uint_eq(snat_maps_apply(&f->snat, &list), 0);
 	ck_assert_uint_eq(snat_map_lookup(f->snat.items[0], 1031), test_ip4("10.1.0.1"));
+	fixture_destroy(f);
+}
+END_TEST
+
+START_TEST(a_lease_that_begins_and_ends_within_one_update_is_nobodys)
+{
+	struct fixture *f = fixture_create(MUX_ADDRESS);
+	put_vip(f, 0, true);
+	struct lease leases[] = { { vip_of(0), test_addr("10.1.0.1"), 1024, 8, 1, 10, 0 },
+		                      { vip_of(0), test_addr("10.1.0.1"), 1024, 8, 1, 10, 15 } };
+	struct lease_list list = { .n = 2, .items = leases };
+	ck_assert_uint_eq(snat_maps_apply(&f->snat, &list), 0);
+	ck_assert_uint_eq(snat_map_lookup(f->snat.items[0], 1024), 0);
+	ck_assert_uint_eq(snat_maps_leased_ports(&f->snat), 0);
 	fixture_destroy(f);
 }
 END_TEST
@@ -248,6 +260,7 @@ END_TEST
 
 SUITE_MAIN("snat map", maps_agree_with_a_naive_model_through_random_changes,
            what_ends_is_cleared_only_where_it_is_still_that_dips,
-           a_range_that_moves_within_one_update_belongs_to_the_new_dip, leases_that_fit_no_map_are_ignored_and_counted,
+           a_range_that_moves_within_one_update_belongs_to_the_new_dip,
+           a_lease_that_begins_and_ends_within_one_update_is_nobodys, leases_that_fit_no_map_are_ignored_and_counted,
            every_failed_allocation_leaves_the_old_maps,
            more_than_a_million_and_a_half_leased_ports_take_less_than_ten_megabytes)

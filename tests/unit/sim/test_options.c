@@ -22,8 +22,8 @@ END_TEST
 
 START_TEST(built_in_plans_are_plans)
 {
-	static const char *const names[] = { "none",  "trouble", "muxes",       "dips",   "drain", "flap", "weights",
-		                                 "hosts", "agents",  "agents-lose", "leader", "late",  "storm" };
+	static const char *const names[] = { "none",  "trouble", "muxes",       "dips",   "drain", "flap",  "weights",
+		                                 "hosts", "agents",  "agents-lose", "leader", "late",  "storm", "snat" };
 	for (uint32_t i = 0; i < sizeof names / sizeof *names; i++) {
 		struct sim_options o;
 		const char *problem;
