@@ -360,9 +360,9 @@ static int append_object(const struct store *s, const struct object_key *key, st
 
 int store_get_all(const struct store *s, struct change_list *ret_list)
 {
-	static const enum object_kind kinds[] = { OBJECT_VIP,     OBJECT_MUX,   OBJECT_HOST,      OBJECT_DIP,
-		                                      OBJECT_HISTORY, OBJECT_DRAIN, OBJECT_UNHEALTHY, OBJECT_HOST_GONE,
-		                                      OBJECT_MUX_DRAIN };
+	static const enum object_kind kinds[] = { OBJECT_VIP,       OBJECT_MUX,       OBJECT_HOST,
+		                                      OBJECT_DIP,       OBJECT_HISTORY,   OBJECT_DRAIN,
+		                                      OBJECT_UNHEALTHY, OBJECT_HOST_GONE, OBJECT_MUX_DRAIN };
 	struct change_list list = { 0 };
 	struct object_key key = { .kind = OBJECT_CLUSTER };
 	int code = s->has_cluster ? append_object(s, &key, &list) : 0;

@@ -310,8 +310,8 @@ static bool endpoint_equal(const struct endpoint *a, const struct endpoint *b)
 
 bool vip_config_equal(const struct vip_config *a, const struct vip_config *b)
 {
-	if (a->drain_s != b->drain_s || a->refuses_when_down != b->refuses_when_down || !ip_addr_equal(&a->vip, &b->vip) || strcmp(a->tenant, b->tenant) != 0 ||
-	    a->n_endpoints != b->n_endpoints || a->n_snat_dips != b->n_snat_dips)
+	if (a->drain_s != b->drain_s || a->refuses_when_down != b->refuses_when_down || !ip_addr_equal(&a->vip, &b->vip) ||
+	    strcmp(a->tenant, b->tenant) != 0 || a->n_endpoints != b->n_endpoints || a->n_snat_dips != b->n_snat_dips)
 		return false;
 	for (uint32_t i = 0; i < a->n_endpoints; i++)
 		if (!endpoint_equal(&a->endpoints[i], &b->endpoints[i]))

@@ -38,10 +38,9 @@ struct probe {
 	uint8_t down; // so many failures make it unhealthy
 };
 
-#define PROBE_DEFAULT                                                                           \
-	{                                                                                           \
-		.path = "/", .expect_min = 200, .expect_max = 399, .interval_ms = 2000, .timeout_ms = 1000, \
-		.up = 2, .down = 2                                                                      \
+#define PROBE_DEFAULT                                                                                                  \
+	{                                                                                                                  \
+		.path = "/", .expect_min = 200, .expect_max = 399, .interval_ms = 2000, .timeout_ms = 1000, .up = 2, .down = 2 \
 	}
 #define PROBE_INTERVAL_MIN_MS 100
 #define PROBE_INTERVAL_MAX_MS 3600000

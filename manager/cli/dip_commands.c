@@ -58,8 +58,8 @@ static json_t *make_drains_json(const struct store *state, const struct ip_addr 
 	for (uint32_t i = 0; i < state->drains.n; i++) {
 		const struct store_mark *d = store_mark_at(&state->drains, i);
 		if (ip_addr_equal(&d->key.addr, dip))
-			json_array_append_new(list, json_pack("{s:s?, s:o}", "vip", d->key.name[0] != '\0' ? d->key.name : NULL, "since",
-			                                      cli_json_time(d->info.since_ms)));
+			json_array_append_new(list, json_pack("{s:s?, s:o}", "vip", d->key.name[0] != '\0' ? d->key.name : NULL,
+			                                      "since", cli_json_time(d->info.since_ms)));
 	}
 	return list;
 }
