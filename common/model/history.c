@@ -72,7 +72,8 @@ bool generation_has_members(const struct generation *g, const struct maglev_memb
 
 static bool endpoint_equal(const struct endpoint_history *a, const struct endpoint_history *b)
 {
-	if (a->port != b->port || a->protocol != b->protocol || a->n_generations != b->n_generations)
+	if (a->port != b->port || a->protocol != b->protocol || a->n_generations != b->n_generations ||
+	    a->is_refusing != b->is_refusing)
 		return false;
 	for (uint32_t g = 0; g < a->n_generations; g++) {
 		const struct generation *x = &a->generations[g];

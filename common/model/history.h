@@ -33,6 +33,7 @@ struct generation {
 struct endpoint_history {
 	uint16_t port; // of the VIP
 	uint8_t protocol;
+	bool is_refusing; // all its DIPs are unhealthy, and the VIP wants new connections refused then
 	uint32_t n_generations; // at least 1
 	struct generation *generations; // oldest first; the last is the present one
 };

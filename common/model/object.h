@@ -22,6 +22,9 @@ enum object_kind {
 	OBJECT_SETTINGS, // at most one
 	OBJECT_HISTORY, // key: the VIP's address
 	OBJECT_DRAIN, // key: the DIP's address, and the VIP's as text, or "" for all of its VIPs
+	OBJECT_UNHEALTHY, // key: the DIP's address, and the endpoint whose probe fails (endpoint_key_format)
+	OBJECT_HOST_GONE, // key: name of the host
+	OBJECT_MUX_DRAIN, // key: name of the mux
 };
 
 #define PIN_KEY_BYTES 16
@@ -54,15 +57,26 @@ struct dip_info { // a VM's address and where it is attached
 	uint8_t mac[6]; // of the VM
 };
 
-// A DIP that gets no new connections; those that it has go on.
-struct drain_info {
+// Marks say something of another object, for as long as they are there:
+//   OBJECT_DRAIN      the DIP gets no new connections; those that it has go on
+//   OBJECT_UNHEALTHY  the probe of this endpoint fails at the DIP: no new connections of this endpoint
+//   OBJECT_HOST_GONE  its agent does not answer: no new connections for the DIPs attached there
+//   OBJECT_MUX_DRAIN  the mux asks routers to send its traffic elsewhere (RFC 8326), and withdraws when none comes any more
+#define CAUSE_BYTES 96
+struct mark_info {
 	uint64_t since_ms; // by the managers' clock; given by them
+	char cause[CAUSE_BYTES]; // for people: "tcp 8080: connection refused"; may be ""
 };
+
+static inline bool object_is_mark(enum object_kind kind)
+{
+	return kind == OBJECT_DRAIN || kind == OBJECT_UNHEALTHY || kind == OBJECT_HOST_GONE || kind == OBJECT_MUX_DRAIN;
+}
 
 struct object_key {
 	enum object_kind kind;
-	struct ip_addr addr; // VIP, DIP, history, drain; else all 0
-	char name[NAME_BYTES]; // mux, host, drain; else ""
+	struct ip_addr addr; // VIP, DIP, history, drain, unhealthy; else all 0
+	char name[NAME_BYTES]; // mux, host, and marks; else ""
 };
 
 struct change {
@@ -75,7 +89,7 @@ struct change {
 		struct dip_info dip;
 		struct cluster_settings settings;
 		struct vip_history *history; // owned
-		struct drain_info drain;
+		struct mark_info mark;
 	};
 };
 

@@ -20,6 +20,9 @@ struct cluster_settings cluster_settings_default(void)
 		.snat_log_s = 7 * DAY_S,
 		.snat_gone_s = DAY_S,
 		.snat_dip_requests_per_s = 20,
+		.host_gone_ms = 2000,
+		.fail_static_percent = 50,
+		.mux_withdraw_percent = 50,
 	};
 	for (uint32_t i = 0; i < sizeof inside / sizeof *inside; i++)
 		s.no_snat[s.n_no_snat++] =
@@ -70,7 +73,7 @@ static int validate_prefixes(struct cluster_settings *s, struct error *err)
 static int check_range(const char *field, uint32_t value, uint32_t min, uint32_t max, struct error *err)
 {
 	if (value < min || value > max)
-		return error_set(err, ERR_INVALID, "snat.%s: must be %u to %u, got %u", field, min, max, value);
+		return error_set(err, ERR_INVALID, "%s: must be %u to %u, got %u", field, min, max, value);
 	return 0;
 }
 
@@ -78,13 +81,19 @@ int cluster_settings_validate(struct cluster_settings *s, struct error *err)
 {
 	int code = validate_prefixes(s, err);
 	if (code == 0)
-		code = check_range("quarantine_s", s->snat_quarantine_s, 0, DAY_S, err);
+		code = check_range("snat.quarantine_s", s->snat_quarantine_s, 0, DAY_S, err);
 	if (code == 0)
-		code = check_range("log_s", s->snat_log_s, 0, 366 * DAY_S, err);
+		code = check_range("snat.log_s", s->snat_log_s, 0, 366 * DAY_S, err);
 	if (code == 0)
-		code = check_range("gone_s", s->snat_gone_s, 0, 366 * DAY_S, err);
+		code = check_range("snat.gone_s", s->snat_gone_s, 0, 366 * DAY_S, err);
 	if (code == 0)
-		code = check_range("dip_requests_per_s", s->snat_dip_requests_per_s, 1, 10000, err);
+		code = check_range("snat.dip_requests_per_s", s->snat_dip_requests_per_s, 1, 10000, err);
+	if (code == 0 && s->host_gone_ms != 0)
+		code = check_range("health.host_gone_ms", s->host_gone_ms, 500, 3600000, err);
+	if (code == 0)
+		code = check_range("health.fail_static_percent", s->fail_static_percent, 1, 100, err);
+	if (code == 0)
+		code = check_range("mux.withdraw_percent", s->mux_withdraw_percent, 0, 100, err);
 	if (code == 0)
 		memset(s->no_snat + s->n_no_snat, 0, (LIMIT_NO_SNAT_PREFIXES - s->n_no_snat) * sizeof *s->no_snat);
 	return code;
@@ -98,5 +107,7 @@ bool cluster_settings_equal(const struct cluster_settings *a, const struct clust
 		if (compare_prefixes(&a->no_snat[i], &b->no_snat[i]) != 0)
 			return false;
 	return a->snat_quarantine_s == b->snat_quarantine_s && a->snat_log_s == b->snat_log_s &&
-	       a->snat_gone_s == b->snat_gone_s && a->snat_dip_requests_per_s == b->snat_dip_requests_per_s;
+	       a->snat_gone_s == b->snat_gone_s && a->snat_dip_requests_per_s == b->snat_dip_requests_per_s &&
+	       a->host_gone_ms == b->host_gone_ms && a->fail_static_percent == b->fail_static_percent &&
+	       a->mux_withdraw_percent == b->mux_withdraw_percent;
 }

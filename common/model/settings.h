@@ -16,9 +16,12 @@ struct cluster_settings {
 	uint32_t snat_log_s; // how long the log remembers leases that have ended
 	uint32_t snat_gone_s; // after which a host that is not connected loses its leases; 0: never
 	uint32_t snat_dip_requests_per_s; // of one DIP; what is beyond waits
+	uint32_t host_gone_ms; // after which a host whose agent is not connected gets no new connections; 0: never
+	uint32_t fail_static_percent; // more hosts than this share gone at once: the managers are cut off; nothing changes
+	uint32_t mux_withdraw_percent; // of the pool may be fenced, or otherwise withdrawn by managers, at most
 };
 
-// RFC 1918, RFC 6598 and link-local prefixes; 60 s; 7 days; 1 day; 20.
+// RFC 1918, RFC 6598 and link-local prefixes; 60 s; 7 days; 1 day; 20; 2 s; 50 %; 50 %.
 struct cluster_settings cluster_settings_default(void);
 
 // Checks all rules and sorts the prefixes. ERR_INVALID with the field and what is right.

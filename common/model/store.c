@@ -36,6 +36,9 @@ void store_fini(struct store *s)
 	array_fini(&s->dips, OBJECT_DIP);
 	array_fini(&s->histories, OBJECT_HISTORY);
 	array_fini(&s->drains, OBJECT_DRAIN);
+	array_fini(&s->unhealthy, OBJECT_UNHEALTHY);
+	array_fini(&s->gone_hosts, OBJECT_HOST_GONE);
+	array_fini(&s->mux_drains, OBJECT_MUX_DRAIN);
 	store_init(s);
 }
 
@@ -49,6 +52,9 @@ static struct store_array *array_of(const struct store *s, enum object_kind kind
 	case OBJECT_DIP: return &mutable->dips;
 	case OBJECT_HISTORY: return &mutable->histories;
 	case OBJECT_DRAIN: return &mutable->drains;
+	case OBJECT_UNHEALTHY: return &mutable->unhealthy;
+	case OBJECT_HOST_GONE: return &mutable->gone_hosts;
+	case OBJECT_MUX_DRAIN: return &mutable->mux_drains;
 	case OBJECT_CLUSTER:
 	case OBJECT_SETTINGS: break;
 	}
@@ -62,10 +68,13 @@ static int compare_to_key(const void *object, const struct object_key *key)
 	case OBJECT_VIP: return ip_addr_compare(&((const struct vip_config *)object)->vip, &key->addr);
 	case OBJECT_DIP: return ip_addr_compare(&((const struct dip_info *)object)->dip, &key->addr);
 	case OBJECT_HISTORY: return ip_addr_compare(&((const struct vip_history *)object)->vip, &key->addr);
-	case OBJECT_DRAIN: {
-		const struct store_drain *d = object;
-		int order = ip_addr_compare(&d->dip, &key->addr);
-		return order != 0 ? order : strcmp(d->vip, key->name);
+	case OBJECT_DRAIN:
+	case OBJECT_UNHEALTHY:
+	case OBJECT_HOST_GONE:
+	case OBJECT_MUX_DRAIN: {
+		const struct store_mark *m = object;
+		int order = ip_addr_compare(&m->key.addr, &key->addr);
+		return order != 0 ? order : strcmp(m->key.name, key->name);
 	}
 	case OBJECT_MUX:
 	case OBJECT_HOST: return strcmp(((const struct node_info *)object)->name, key->name);
@@ -169,10 +178,12 @@ int store_apply(struct store *s, struct change *c)
 			c->history = NULL;
 		return code;
 	}
-	case OBJECT_DRAIN: {
-		struct store_drain d = { .dip = c->key.addr, .info = c->drain };
-		memcpy(d.vip, c->key.name, sizeof d.vip);
-		return put_copy(s, &c->key, &d, sizeof d);
+	case OBJECT_DRAIN:
+	case OBJECT_UNHEALTHY:
+	case OBJECT_HOST_GONE:
+	case OBJECT_MUX_DRAIN: {
+		struct store_mark m = { .key = c->key, .info = c->mark };
+		return put_copy(s, &c->key, &m, sizeof m);
 	}
 	case OBJECT_CLUSTER:
 	case OBJECT_SETTINGS: break;
@@ -243,19 +254,37 @@ const struct vip_history *store_lookup_history(const struct store *s, const stru
 	return lookup(s, &key);
 }
 
-const struct store_drain *store_lookup_drain(const struct store *s, const struct ip_addr *dip,
-                                             const struct ip_addr *vip)
+const struct store_mark *store_lookup_drain(const struct store *s, const struct ip_addr *dip, const struct ip_addr *vip)
 {
 	char text[IP_ADDR_TEXT_BYTES];
 	struct object_key key = object_key_of_addr(OBJECT_DRAIN, dip);
-	const struct store_drain *of_all = lookup(s, &key);
+	const struct store_mark *of_all = lookup(s, &key);
 	if (of_all != NULL || s->drains.n == 0)
 		return of_all;
 	(void)text_copy(key.name, sizeof key.name, ip_addr_format(vip, text));
 	return lookup(s, &key);
 }
 
-const struct store_drain *store_lookup_drain_of(const struct store *s, const struct object_key *key)
+const struct store_mark *store_lookup_unhealthy(const struct store *s, const struct ip_addr *dip,
+                                                const struct ip_addr *vip, const struct endpoint *e)
+{
+	if (s->unhealthy.n == 0)
+		return NULL;
+	struct object_key key = object_key_of_addr(OBJECT_UNHEALTHY, dip);
+	endpoint_key_format(vip, e->protocol, e->port, key.name);
+	return lookup(s, &key);
+}
+
+const struct store_mark *store_lookup_gone_host(const struct store *s, const struct ip_addr *dip)
+{
+	const struct dip_info *info = s->gone_hosts.n == 0 ? NULL : store_lookup_dip(s, dip);
+	if (info == NULL)
+		return NULL;
+	struct object_key key = object_key_of_name(OBJECT_HOST_GONE, info->host);
+	return lookup(s, &key);
+}
+
+const struct store_mark *store_lookup_mark(const struct store *s, const struct object_key *key)
 {
 	return lookup(s, key);
 }
@@ -292,7 +321,10 @@ int store_get_change(const struct store *s, const struct object_key *key, struct
 			if (c.history == NULL)
 				return ERR_NO_MEMORY;
 			break;
-		case OBJECT_DRAIN: c.drain = ((const struct store_drain *)object)->info; break;
+		case OBJECT_DRAIN:
+		case OBJECT_UNHEALTHY:
+		case OBJECT_HOST_GONE:
+		case OBJECT_MUX_DRAIN: c.mark = ((const struct store_mark *)object)->info; break;
 		case OBJECT_CLUSTER:
 		case OBJECT_SETTINGS: break;
 		}
@@ -307,12 +339,10 @@ static struct object_key key_of(enum object_kind kind, const void *object)
 	case OBJECT_VIP: return object_key_of_addr(kind, &((const struct vip_config *)object)->vip);
 	case OBJECT_DIP: return object_key_of_addr(kind, &((const struct dip_info *)object)->dip);
 	case OBJECT_HISTORY: return object_key_of_addr(kind, &((const struct vip_history *)object)->vip);
-	case OBJECT_DRAIN: {
-		const struct store_drain *d = object;
-		struct object_key key = object_key_of_addr(kind, &d->dip);
-		memcpy(key.name, d->vip, sizeof key.name);
-		return key;
-	}
+	case OBJECT_DRAIN:
+	case OBJECT_UNHEALTHY:
+	case OBJECT_HOST_GONE:
+	case OBJECT_MUX_DRAIN: return ((const struct store_mark *)object)->key;
 	case OBJECT_MUX:
 	case OBJECT_HOST: return object_key_of_name(kind, ((const struct node_info *)object)->name);
 	case OBJECT_CLUSTER:
@@ -330,8 +360,9 @@ static int append_object(const struct store *s, const struct object_key *key, st
 
 int store_get_all(const struct store *s, struct change_list *ret_list)
 {
-	static const enum object_kind kinds[] = { OBJECT_VIP, OBJECT_MUX,     OBJECT_HOST,
-		                                      OBJECT_DIP, OBJECT_HISTORY, OBJECT_DRAIN };
+	static const enum object_kind kinds[] = { OBJECT_VIP,       OBJECT_MUX,       OBJECT_HOST,
+		                                      OBJECT_DIP,       OBJECT_HISTORY,   OBJECT_DRAIN,
+		                                      OBJECT_UNHEALTHY, OBJECT_HOST_GONE, OBJECT_MUX_DRAIN };
 	struct change_list list = { 0 };
 	struct object_key key = { .kind = OBJECT_CLUSTER };
 	int code = s->has_cluster ? append_object(s, &key, &list) : 0;
@@ -364,9 +395,18 @@ static bool dip_equal(const struct dip_info *a, const struct dip_info *b)
 	       strcmp(a->interface, b->interface) == 0 && memcmp(a->mac, b->mac, sizeof a->mac) == 0;
 }
 
-static bool drain_equal(const struct store_drain *a, const struct store_drain *b)
+static bool marks_equal(const struct store_array *a, const struct store_array *b)
 {
-	return ip_addr_equal(&a->dip, &b->dip) && strcmp(a->vip, b->vip) == 0 && a->info.since_ms == b->info.since_ms;
+	if (a->n != b->n)
+		return false;
+	for (uint32_t i = 0; i < a->n; i++) {
+		const struct store_mark *x = a->items[i];
+		const struct store_mark *y = b->items[i];
+		if (!object_key_equal(&x->key, &y->key) || x->info.since_ms != y->info.since_ms ||
+		    strcmp(x->info.cause, y->info.cause) != 0)
+			return false;
+	}
+	return true;
 }
 
 static bool nodes_equal(const struct store_array *a, const struct store_array *b)
@@ -393,13 +433,12 @@ bool store_equal(const struct store *a, const struct store *b)
 	for (uint32_t i = 0; i < a->vips.n; i++)
 		if (!vip_config_equal(store_vip(a, i), store_vip(b, i)))
 			return false;
-	if (a->histories.n != b->histories.n || a->drains.n != b->drains.n)
+	if (a->histories.n != b->histories.n || !marks_equal(&a->drains, &b->drains) ||
+	    !marks_equal(&a->unhealthy, &b->unhealthy) || !marks_equal(&a->gone_hosts, &b->gone_hosts) ||
+	    !marks_equal(&a->mux_drains, &b->mux_drains))
 		return false;
 	for (uint32_t i = 0; i < a->histories.n; i++)
 		if (!vip_history_equal(store_history(a, i), store_history(b, i)))
-			return false;
-	for (uint32_t i = 0; i < a->drains.n; i++)
-		if (!drain_equal(store_drain_at(a, i), store_drain_at(b, i)))
 			return false;
 	for (uint32_t i = 0; i < a->dips.n; i++)
 		if (!dip_equal(store_dip(a, i), store_dip(b, i)))

@@ -11,11 +11,10 @@
 #include "common/base/error.h"
 #include "common/model/object.h"
 
-// A drain with its key.
-struct store_drain {
-	struct ip_addr dip;
-	char vip[NAME_BYTES]; // as text; "": all
-	struct drain_info info;
+// A mark with its key.
+struct store_mark {
+	struct object_key key;
+	struct mark_info info;
 };
 
 struct store_array {
@@ -35,7 +34,10 @@ struct store {
 	struct store_array hosts; // struct node_info *
 	struct store_array dips; // struct dip_info *
 	struct store_array histories; // struct vip_history *
-	struct store_array drains; // struct store_drain *
+	struct store_array drains; // struct store_mark *, as the following ones
+	struct store_array unhealthy;
+	struct store_array gone_hosts;
+	struct store_array mux_drains;
 };
 
 void store_init(struct store *s);
@@ -57,20 +59,29 @@ const struct dip_info *store_lookup_dip(const struct store *s, const struct ip_a
 const struct vip_history *store_lookup_history(const struct store *s, const struct ip_addr *vip);
 
 // Is the DIP drained of this VIP, alone or with all others? NULL: it is not.
-const struct store_drain *store_lookup_drain(const struct store *s, const struct ip_addr *dip,
-                                             const struct ip_addr *vip);
+const struct store_mark *store_lookup_drain(const struct store *s, const struct ip_addr *dip,
+                                            const struct ip_addr *vip);
 
-// The drain with exactly this key. NULL: there is none.
-const struct store_drain *store_lookup_drain_of(const struct store *s, const struct object_key *key);
+// Does the probe of this endpoint fail at the DIP? NULL: it does not, as far as is known.
+struct endpoint;
+const struct store_mark *store_lookup_unhealthy(const struct store *s, const struct ip_addr *dip,
+                                                const struct ip_addr *vip, const struct endpoint *e);
+
+// Is the host on which the DIP is attached gone? NULL: it is not, or the DIP is not attached.
+const struct store_mark *store_lookup_gone_host(const struct store *s, const struct ip_addr *dip);
+
+// The mark with exactly this key. NULL: there is none.
+const struct store_mark *store_lookup_mark(const struct store *s, const struct object_key *key);
 
 static inline const struct vip_history *store_history(const struct store *s, uint32_t i)
 {
 	return s->histories.items[i];
 }
 
-static inline const struct store_drain *store_drain_at(const struct store *s, uint32_t i)
+// Of one of the arrays of marks.
+static inline const struct store_mark *store_mark_at(const struct store_array *marks, uint32_t i)
 {
-	return s->drains.items[i];
+	return marks->items[i];
 }
 
 static inline const struct vip_config *store_vip(const struct store *s, uint32_t i)
@@ -96,7 +107,8 @@ static inline const struct dip_info *store_dip(const struct store *s, uint32_t i
 // The object of this key as a change: a put of a copy, or a delete when there is none. ERR_NO_MEMORY.
 NODISCARD int store_get_change(const struct store *s, const struct object_key *key, struct change *ret_change);
 
-// All objects, as puts in key order (cluster, settings, VIPs, muxes, hosts, DIPs, histories, drains). ERR_NO_MEMORY leaves ret_list empty.
+// All objects, as puts in key order (cluster, settings, VIPs, muxes, hosts, DIPs, histories,
+// marks by kind). ERR_NO_MEMORY leaves ret_list empty.
 NODISCARD int store_get_all(const struct store *s, struct change_list *ret_list);
 
 bool store_equal(const struct store *a, const struct store *b);

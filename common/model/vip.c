@@ -61,6 +61,41 @@ uint8_t protocol_parse(const char *name)
 	return 0;
 }
 
+const char *endpoint_key_format(const struct ip_addr *vip, uint8_t protocol, uint16_t port, char *buf)
+{
+	char text[IP_ADDR_TEXT_BYTES];
+	const char *name = protocol_name(protocol);
+	(void)text_format(buf, NAME_BYTES, "%s %s %u", ip_addr_format(vip, text), name != NULL ? name : "?", port);
+	return buf;
+}
+
+int endpoint_key_parse(const char *text, struct ip_addr *ret_vip, uint8_t *ret_protocol, uint16_t *ret_port)
+{
+	char copy[NAME_BYTES];
+	char *rest = NULL;
+	uint64_t port;
+	if (!text_copy(copy, sizeof copy, text))
+		return ERR_INVALID;
+	const char *vip = strtok_r(copy, " ", &rest);
+	const char *protocol = strtok_r(NULL, " ", &rest);
+	const char *number = strtok_r(NULL, " ", &rest);
+	if (vip == NULL || protocol == NULL || number == NULL || strtok_r(NULL, " ", &rest) != NULL)
+		return ERR_INVALID;
+	if (ip_addr_parse(vip, ret_vip, NULL) != 0 || protocol_parse(protocol) == 0 ||
+	    !text_parse_u64(number, 1, UINT16_MAX, &port))
+		return ERR_INVALID;
+	*ret_protocol = protocol_parse(protocol);
+	*ret_port = (uint16_t)port;
+	return 0;
+}
+
+bool probe_equal(const struct probe *a, const struct probe *b)
+{
+	return a->type == b->type && a->port == b->port && strcmp(a->path, b->path) == 0 &&
+	       a->expect_min == b->expect_min && a->expect_max == b->expect_max && a->interval_ms == b->interval_ms &&
+	       a->timeout_ms == b->timeout_ms && a->up == b->up && a->down == b->down;
+}
+
 static int compare_endpoint_dips(const void *a, const void *b)
 {
 	return ip_addr_compare(&((const struct endpoint_dip *)a)->dip, &((const struct endpoint_dip *)b)->dip);
@@ -165,6 +200,45 @@ static int validate_snat(struct vip_config *vip, struct error *err)
 	return validate_snat_policy(vip, err);
 }
 
+static int validate_http(struct probe *p, struct error *err)
+{
+	size_t n = strlen(p->path);
+	for (size_t i = 0; i < n; i++)
+		if (p->path[i] <= ' ' || p->path[i] > '~')
+			return error_set(err, ERR_INVALID, "probe.path: character %zu is none of a URL's", i + 1);
+	if (p->path[0] != '/')
+		return error_set(err, ERR_INVALID, "probe.path: must begin with \"/\"");
+	if (p->expect_min < 100 || p->expect_max > 599 || p->expect_min > p->expect_max)
+		return error_set(err, ERR_INVALID, "probe.expect: must be like \"200-399\", between 100 and 599");
+	return 0;
+}
+
+static int validate_probe(struct endpoint *e, struct error *err)
+{
+	struct probe *p = &e->probe;
+	if (p->type == PROBE_NONE) {
+		*p = (struct probe){ 0 };
+		return 0;
+	}
+	if (p->type == PROBE_HTTP && validate_http(p, err) != 0)
+		return err->code;
+	if (p->type == PROBE_TCP) {
+		memset(p->path, 0, sizeof p->path);
+		p->expect_min = p->expect_max = 0;
+	}
+	if (e->protocol == PROTOCOL_UDP && p->port == 0)
+		return error_set(err, ERR_INVALID, "probe.port: must be given for an endpoint that is not TCP");
+	if (p->interval_ms < PROBE_INTERVAL_MIN_MS || p->interval_ms > PROBE_INTERVAL_MAX_MS)
+		return error_set(err, ERR_INVALID, "probe.interval_ms: must be %u to %u, got %u", PROBE_INTERVAL_MIN_MS,
+		                 PROBE_INTERVAL_MAX_MS, p->interval_ms);
+	if (p->timeout_ms < 1 || p->timeout_ms > p->interval_ms)
+		return error_set(err, ERR_INVALID, "probe.timeout_ms: must be 1 to %u (interval_ms), got %u", p->interval_ms,
+		                 p->timeout_ms);
+	if (p->up < 1 || p->up > PROBE_COUNT_MAX || p->down < 1 || p->down > PROBE_COUNT_MAX)
+		return error_set(err, ERR_INVALID, "probe.up, probe.down: must be 1 to %u", PROBE_COUNT_MAX);
+	return 0;
+}
+
 static int validate_endpoints(struct vip_config *vip, struct error *err)
 {
 	uint64_t n_dips = vip->n_snat_dips;
@@ -178,7 +252,7 @@ static int validate_endpoints(struct vip_config *vip, struct error *err)
 			return error_set(err, ERR_INVALID, "endpoints[%u].protocol: must be \"tcp\" or \"udp\"", i);
 		if (e->port == 0)
 			return error_set(err, ERR_INVALID, "endpoints[%u].port: must be 1 to 65535, got 0", i);
-		if (validate_endpoint_dips(vip, e, err) != 0)
+		if (validate_endpoint_dips(vip, e, err) != 0 || validate_probe(e, err) != 0)
 			return error_prefix(err, "endpoints[%u].", i);
 		n_dips += e->n_dips;
 	}
@@ -222,7 +296,8 @@ int vip_config_validate(struct vip_config *vip, struct error *err)
 
 static bool endpoint_equal(const struct endpoint *a, const struct endpoint *b)
 {
-	if (strcmp(a->name, b->name) != 0 || a->protocol != b->protocol || a->port != b->port || a->n_dips != b->n_dips)
+	if (strcmp(a->name, b->name) != 0 || a->protocol != b->protocol || a->port != b->port || a->n_dips != b->n_dips ||
+	    !probe_equal(&a->probe, &b->probe))
 		return false;
 	for (uint32_t i = 0; i < a->n_dips; i++) {
 		const struct endpoint_dip *x = &a->dips[i];
@@ -235,8 +310,8 @@ static bool endpoint_equal(const struct endpoint *a, const struct endpoint *b)
 
 bool vip_config_equal(const struct vip_config *a, const struct vip_config *b)
 {
-	if (a->drain_s != b->drain_s || !ip_addr_equal(&a->vip, &b->vip) || strcmp(a->tenant, b->tenant) != 0 ||
-	    a->n_endpoints != b->n_endpoints || a->n_snat_dips != b->n_snat_dips)
+	if (a->drain_s != b->drain_s || a->refuses_when_down != b->refuses_when_down || !ip_addr_equal(&a->vip, &b->vip) ||
+	    strcmp(a->tenant, b->tenant) != 0 || a->n_endpoints != b->n_endpoints || a->n_snat_dips != b->n_snat_dips)
 		return false;
 	for (uint32_t i = 0; i < a->n_endpoints; i++)
 		if (!endpoint_equal(&a->endpoints[i], &b->endpoints[i]))

@@ -17,10 +17,40 @@ struct endpoint_dip {
 	uint16_t weight; // 1 to LIMIT_WEIGHT: share of new connections relative to the other DIPs
 };
 
+// How agents find out whether a DIP of an endpoint serves.
+enum probe_type {
+	PROBE_NONE, // they do not: it is taken for healthy
+	PROBE_TCP, // a connection is accepted
+	PROBE_HTTP, // GET path is answered with an expected status
+};
+
+#define PROBE_PATH_BYTES 96
+
+struct probe {
+	enum probe_type type; // PROBE_NONE: all that follows is 0
+	uint16_t port; // 0: the DIP's own port of the endpoint
+	char path[PROBE_PATH_BYTES]; // of PROBE_HTTP, begins with "/"
+	uint16_t expect_min; // of PROBE_HTTP: statuses that count as success
+	uint16_t expect_max;
+	uint32_t interval_ms;
+	uint32_t timeout_ms; // at most interval_ms
+	uint8_t up; // so many successes one after the other make it healthy
+	uint8_t down; // so many failures make it unhealthy
+};
+
+#define PROBE_DEFAULT                                                                                                  \
+	{                                                                                                                  \
+		.path = "/", .expect_min = 200, .expect_max = 399, .interval_ms = 2000, .timeout_ms = 1000, .up = 2, .down = 2 \
+	}
+#define PROBE_INTERVAL_MIN_MS 100
+#define PROBE_INTERVAL_MAX_MS 3600000
+#define PROBE_COUNT_MAX 100 // of up and down
+
 struct endpoint {
 	char name[NAME_BYTES];
 	uint8_t protocol; // IP_PROTO_TCP or IP_PROTO_UDP (common/packet/headers.h)
 	uint16_t port; // on the VIP
+	struct probe probe;
 	uint32_t n_dips;
 	struct endpoint_dip *dips;
 };
@@ -49,6 +79,7 @@ struct vip_config {
 	uint32_t n_snat_dips;
 	struct ip_addr *snat_dips;
 	struct snat_policy snat; // all 0 when there are no SNAT DIPs
+	bool refuses_when_down; // all DIPs of an endpoint are unhealthy: refuse new connections, instead of sending to all
 	uint32_t drain_s; // how long earlier owners of buckets are remembered, and drained DIPs keep their connections
 };
 
@@ -71,6 +102,12 @@ bool vip_config_has_dip(const struct vip_config *vip, const struct ip_addr *dip)
 // NULL when there is none.
 const struct endpoint *vip_config_lookup_endpoint(const struct vip_config *vip, uint8_t protocol, uint16_t port);
 const struct endpoint_dip *endpoint_lookup_dip(const struct endpoint *e, const struct ip_addr *dip);
+
+// What names an endpoint in one text: "203.0.113.10 tcp 80", into NAME_BYTES; and back (ERR_INVALID).
+const char *endpoint_key_format(const struct ip_addr *vip, uint8_t protocol, uint16_t port, char *buf);
+NODISCARD int endpoint_key_parse(const char *text, struct ip_addr *ret_vip, uint8_t *ret_protocol, uint16_t *ret_port);
+
+bool probe_equal(const struct probe *a, const struct probe *b);
 
 // "tcp", "udp"; NULL for others. And back: 0 for an unknown name.
 const char *protocol_name(uint8_t protocol);

@@ -1,6 +1,7 @@
 #include "common/wire/changes.h"
 
 #include "common/base/memory.h"
+#include "common/wire/pb_event.h"
 #include "common/wire/pb_lease.h"
 
 static int pack(const ProtobufCMessage *pb, uint8_t **ret_bytes, size_t *ret_n)
@@ -25,7 +26,10 @@ int command_encode(const struct state_command *command, uint8_t **ret_bytes, siz
 	pb.changes = pb_from_changes(&a, &command->changes);
 	pb.n_snat = command->ops.n;
 	pb.snat = pb_from_snat_ops(&a, &command->ops);
-	int code = pb.changes == NULL || pb.snat == NULL ? ERR_NO_MEMORY : pack(&pb.base, ret_bytes, ret_n);
+	pb.n_events = command->events.n;
+	pb.events = pb_from_events(&a, &command->events);
+	bool ok = pb.changes != NULL && pb.snat != NULL && pb.events != NULL;
+	int code = ok ? pack(&pb.base, ret_bytes, ret_n) : ERR_NO_MEMORY;
 	arena_fini(&a);
 	return code;
 }
@@ -40,6 +44,8 @@ int command_decode(const uint8_t *bytes, size_t n, struct state_command *ret_com
 	int code = pb_to_changes(pb->changes, pb->n_changes, &command.changes, err);
 	if (code == 0)
 		code = pb_to_snat_ops(pb->snat, pb->n_snat, &command.ops, err);
+	if (code == 0)
+		code = pb_to_events(pb->events, pb->n_events, &command.events, err);
 	ananta__command__free_unpacked(pb, NULL);
 	if (code != 0) {
 		state_command_fini(&command);
@@ -59,7 +65,10 @@ int snapshot_encode(const struct state_snapshot *snapshot, uint8_t **ret_bytes, 
 	pb.n_objects = snapshot->objects.n;
 	pb.objects = pb_from_changes(&a, &snapshot->objects);
 	pb.snat = pb_from_snat_image(&a, &snapshot->snat);
-	int code = pb.objects == NULL || pb.snat == NULL ? ERR_NO_MEMORY : pack(&pb.base, ret_bytes, ret_n);
+	pb.n_events = snapshot->events.n;
+	pb.events = pb_from_events(&a, &snapshot->events);
+	bool ok = pb.objects != NULL && pb.snat != NULL && pb.events != NULL;
+	int code = ok ? pack(&pb.base, ret_bytes, ret_n) : ERR_NO_MEMORY;
 	arena_fini(&a);
 	return code;
 }
@@ -71,7 +80,9 @@ static int decode_snapshot(const Ananta__Snapshot *pb, struct state_snapshot *sn
 		                 SNAPSHOT_FORMAT);
 	snapshot->version = pb->version;
 	int code = pb_to_changes(pb->objects, pb->n_objects, &snapshot->objects, err);
-	return code != 0 ? code : pb_to_snat_image(pb->snat, &snapshot->snat, err);
+	if (code == 0)
+		code = pb_to_snat_image(pb->snat, &snapshot->snat, err);
+	return code != 0 ? code : pb_to_events(pb->events, pb->n_events, &snapshot->events, err);
 }
 
 int snapshot_decode(const uint8_t *bytes, size_t n, struct state_snapshot *ret_snapshot, struct error *err)
@@ -97,7 +108,7 @@ static size_t history_bytes(const struct vip_history *h)
 {
 	size_t n = h->n_gone + FIELD_BYTES;
 	for (uint32_t i = 0; i < h->n_endpoints; i++) {
-		n += 6 * FIELD_BYTES;
+		n += 7 * FIELD_BYTES;
 		for (uint32_t g = 0; g < h->endpoints[i].n_generations; g++)
 			n += 5 * FIELD_BYTES + h->endpoints[i].generations[g].n_members * (size_t)(FIELD_BYTES + 16 + 5);
 	}
@@ -107,14 +118,17 @@ static size_t history_bytes(const struct vip_history *h)
 size_t change_encoded_bytes(const struct change *c)
 {
 	size_t n = 2 * FIELD_BYTES + 4 * NAME_FIELD_BYTES + 64;
+	if (object_is_mark(c->key.kind))
+		return n + CAUSE_BYTES;
 	if (c->key.kind == OBJECT_SETTINGS)
-		n += LIMIT_NO_SNAT_PREFIXES * (size_t)(3 * FIELD_BYTES + 16) + 4 * FIELD_BYTES;
+		n += LIMIT_NO_SNAT_PREFIXES * (size_t)(3 * FIELD_BYTES + 16) + 8 * FIELD_BYTES;
 	if (c->key.kind == OBJECT_HISTORY && !c->is_delete)
 		return n + history_bytes(c->history);
 	if (c->key.kind != OBJECT_VIP || c->is_delete)
 		return n;
 	n += c->vip->n_snat_dips * (size_t)(FIELD_BYTES + 16) + 8 * FIELD_BYTES;
 	for (uint32_t i = 0; i < c->vip->n_endpoints; i++)
-		n += 4 * FIELD_BYTES + NAME_FIELD_BYTES + c->vip->endpoints[i].n_dips * (size_t)(FIELD_BYTES + DIP_BYTES);
+		n += 14 * FIELD_BYTES + NAME_FIELD_BYTES + PROBE_PATH_BYTES +
+		     c->vip->endpoints[i].n_dips * (size_t)(FIELD_BYTES + DIP_BYTES);
 	return n;
 }

@@ -4,6 +4,7 @@
 
 #include "common/base/memory.h"
 #include "common/model/limits.h"
+#include "common/wire/pb_event.h"
 #include "common/wire/pb_lease.h"
 
 #define NODES_MAX 20000
@@ -34,6 +35,8 @@ void message_fini(struct message *m)
 		m->leases.n_pools = 0;
 		break;
 	case MESSAGE_STATUS_REPLY: node_status_fini(&m->status); break;
+	case MESSAGE_HEALTH: health_report_fini(&m->health); break;
+	case MESSAGE_EVENTS_REPLY: event_list_fini(&m->events); break;
 	case MESSAGE_NODES_REPLY:
 		for (uint32_t i = 0; m->nodes.items != NULL && i < m->nodes.n; i++)
 			node_status_fini(&m->nodes.items[i]);
@@ -54,7 +57,8 @@ void message_fini(struct message *m)
 	case MESSAGE_CLUSTER_REPLY:
 	case MESSAGE_FENCE:
 	case MESSAGE_SNAT_REPLY:
-	case MESSAGE_LEASES_REQUEST: break;
+	case MESSAGE_LEASES_REQUEST:
+	case MESSAGE_EVENTS_REQUEST: break;
 	}
 }
 
@@ -328,6 +332,21 @@ static Ananta__LeasesReply *encode_leases_reply(struct arena *a, const struct le
 	return pb;
 }
 
+static Ananta__EventsRequest *encode_events_request(struct arena *a, uint64_t after_seq)
+{
+	NEW_PB(a, Ananta__EventsRequest, events_request);
+	pb->after_seq = after_seq;
+	return pb;
+}
+
+static Ananta__EventsReply *encode_events_reply(struct arena *a, const struct event_list *events)
+{
+	NEW_PB(a, Ananta__EventsReply, events_reply);
+	pb->n_events = events->n;
+	pb->events = pb_from_events(a, events);
+	return pb->events == NULL ? NULL : pb;
+}
+
 static Ananta__CommandReply *encode_command_reply(struct arena *a, uint64_t version)
 {
 	NEW_PB(a, Ananta__CommandReply, command_reply);
@@ -372,6 +391,9 @@ static bool encode_body(struct arena *a, const struct message *m, Ananta__Envelo
 	case MESSAGE_SNAT_REPLY: BODY(SNAT_REPLY, snat_reply, encode_snat_reply(a, m));
 	case MESSAGE_LEASES_REQUEST: BODY(LEASES_REQUEST, leases_request, encode_leases_request(a, m));
 	case MESSAGE_LEASES_REPLY: BODY(LEASES_REPLY, leases_reply, encode_leases_reply(a, &m->leases));
+	case MESSAGE_HEALTH: BODY(HEALTH_REPORT, health_report, pb_from_health(a, &m->health));
+	case MESSAGE_EVENTS_REQUEST: BODY(EVENTS_REQUEST, events_request, encode_events_request(a, m->after_seq));
+	case MESSAGE_EVENTS_REPLY: BODY(EVENTS_REPLY, events_reply, encode_events_reply(a, &m->events));
 	}
 	return false;
 }
@@ -650,6 +672,16 @@ static int decode_body(const Ananta__Envelope *pb, struct message *m, struct err
 	case ANANTA__ENVELOPE__BODY_LEASES_REPLY:
 		m->type = MESSAGE_LEASES_REPLY;
 		return decode_leases_reply(pb->leases_reply, &m->leases, err);
+	case ANANTA__ENVELOPE__BODY_HEALTH_REPORT:
+		m->type = MESSAGE_HEALTH;
+		return pb_to_health(pb->health_report, &m->health, err);
+	case ANANTA__ENVELOPE__BODY_EVENTS_REQUEST:
+		m->type = MESSAGE_EVENTS_REQUEST;
+		m->after_seq = pb->events_request->after_seq;
+		return 0;
+	case ANANTA__ENVELOPE__BODY_EVENTS_REPLY:
+		m->type = MESSAGE_EVENTS_REPLY;
+		return pb_to_events(pb->events_reply->events, pb->events_reply->n_events, &m->events, err);
 	case ANANTA__ENVELOPE__BODY__NOT_SET:
 	default: return error_set(err, ERR_MALFORMED, "a message of a kind that this version does not know");
 	}

@@ -11,6 +11,7 @@
 
 #include "common/base/error.h"
 #include "common/model/command.h"
+#include "common/model/health.h"
 
 #define MESSAGE_MAX_BYTES (1u << 20)
 #define ENDPOINT_TEXT_BYTES 64
@@ -37,6 +38,9 @@ enum message_type {
 	MESSAGE_SNAT_REPLY, // leader to agent: what a request came to; the leases were sent before
 	MESSAGE_LEASES_REQUEST,
 	MESSAGE_LEASES_REPLY,
+	MESSAGE_HEALTH, // agent to leader: what its probes found; not answered
+	MESSAGE_EVENTS_REQUEST,
+	MESSAGE_EVENTS_REPLY,
 };
 
 enum node_role { ROLE_NONE = 0, ROLE_MUX = 1, ROLE_AGENT = 2 };
@@ -189,6 +193,9 @@ struct message {
 			uint64_t at_ms; // 0: now, and of a port also all that the log knows
 		} leases_request;
 		struct leases_reply leases;
+		struct health_report health;
+		uint64_t after_seq; // EVENTS_REQUEST: events after this one; 0: all that are kept
+		struct event_list events; // EVENTS_REPLY
 	};
 };
 

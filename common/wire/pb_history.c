@@ -68,6 +68,7 @@ static bool fill_endpoint(struct arena *a, const struct addresses *all, const st
 	ananta__endpoint_history__init(pb);
 	pb->protocol = e->protocol;
 	pb->port = e->port;
+	pb->is_refusing = e->is_refusing;
 	pb->n_generations = e->n_generations;
 	pb->generations = arena_array(a, e->n_generations, sizeof *pb->generations);
 	Ananta__Generation *items = arena_array(a, e->n_generations, sizeof *items);
@@ -178,6 +179,7 @@ static int read_endpoint(struct reading *r, const Ananta__EndpointHistory *pb, s
 		return error_set(r->err, ERR_MALFORMED, "a history of %zu generations", pb->n_generations);
 	e->protocol = (uint8_t)pb->protocol;
 	e->port = (uint16_t)pb->port;
+	e->is_refusing = pb->is_refusing;
 	e->generations = memory_array(pb->n_generations, sizeof *e->generations);
 	if (e->generations == NULL)
 		return no_memory(r->err);

@@ -113,6 +113,10 @@ static Ananta__ClusterSettings *pb_from_settings(struct arena *a, const struct c
 	pb->snat_log_s = s->snat_log_s;
 	pb->snat_gone_s = s->snat_gone_s;
 	pb->snat_dip_requests_per_s = s->snat_dip_requests_per_s;
+	pb->host_gone_ms = s->host_gone_ms;
+	pb->fail_static_percent = s->fail_static_percent;
+	pb->mux_withdraw_percent = s->mux_withdraw_percent;
+	pb->has_health = true;
 	return pb;
 }
 
@@ -132,6 +136,10 @@ static int pb_to_settings(const Ananta__ClusterSettings *pb, struct cluster_sett
 	s->snat_log_s = pb->snat_log_s;
 	s->snat_gone_s = pb->snat_gone_s;
 	s->snat_dip_requests_per_s = pb->snat_dip_requests_per_s;
+	const struct cluster_settings defaults = cluster_settings_default();
+	s->host_gone_ms = pb->has_health ? pb->host_gone_ms : defaults.host_gone_ms;
+	s->fail_static_percent = pb->has_health ? pb->fail_static_percent : defaults.fail_static_percent;
+	s->mux_withdraw_percent = pb->has_health ? pb->mux_withdraw_percent : defaults.mux_withdraw_percent;
 	return code;
 }
 
@@ -163,12 +171,53 @@ static int pb_to_policy(const Ananta__SnatPolicy *pb, struct snat_policy *policy
 	return 0;
 }
 
+static Ananta__Probe *pb_from_probe(struct arena *a, const struct probe *probe)
+{
+	Ananta__Probe *pb = arena_array(a, 1, sizeof *pb);
+	if (pb == NULL)
+		return NULL;
+	ananta__probe__init(pb);
+	pb->type = probe->type;
+	pb->port = probe->port;
+	pb->path = (char *)probe->path;
+	pb->expect_min = probe->expect_min;
+	pb->expect_max = probe->expect_max;
+	pb->interval_ms = probe->interval_ms;
+	pb->timeout_ms = probe->timeout_ms;
+	pb->up = probe->up;
+	pb->down = probe->down;
+	return pb;
+}
+
+static int pb_to_probe(const Ananta__Probe *pb, struct probe *probe, struct error *err)
+{
+	if (pb == NULL)
+		return 0;
+	if (pb->type > PROBE_HTTP || pb->port > UINT16_MAX || pb->expect_min > UINT16_MAX || pb->expect_max > UINT16_MAX ||
+	    pb->up > UINT8_MAX || pb->down > UINT8_MAX)
+		return error_set(err, ERR_MALFORMED, "a probe that cannot be");
+	probe->type = (enum probe_type)pb->type;
+	probe->port = (uint16_t)pb->port;
+	probe->expect_min = (uint16_t)pb->expect_min;
+	probe->expect_max = (uint16_t)pb->expect_max;
+	probe->interval_ms = pb->interval_ms;
+	probe->timeout_ms = pb->timeout_ms;
+	probe->up = (uint8_t)pb->up;
+	probe->down = (uint8_t)pb->down;
+	return pb_to_text(pb->path, probe->path, sizeof probe->path, "path", err);
+}
+
 static int fill_endpoint(struct arena *a, const struct endpoint *e, Ananta__Endpoint *pb)
 {
 	ananta__endpoint__init(pb);
 	pb->name = (char *)e->name;
 	pb->protocol = e->protocol;
 	pb->port = e->port;
+	if (e->probe.type != PROBE_NONE) {
+		pb->probe = pb_from_probe(a, &e->probe);
+		if (pb->probe == NULL)
+			return ERR_NO_MEMORY;
+	}
 	pb->n_dips = e->n_dips;
 	pb->dips = arena_array(a, e->n_dips, sizeof *pb->dips);
 	Ananta__EndpointDip *dips = arena_array(a, e->n_dips, sizeof *dips);
@@ -193,6 +242,7 @@ static Ananta__VipConfig *pb_from_vip(struct arena *a, const struct vip_config *
 	pb->vip = pb_from_addr(&vip->vip);
 	pb->tenant = (char *)vip->tenant;
 	pb->drain_s = vip->drain_s;
+	pb->refuses_when_down = vip->refuses_when_down;
 	pb->n_snat_dips = vip->n_snat_dips;
 	if (vip->n_snat_dips > 0) {
 		pb->snat = pb_from_policy(a, &vip->snat);
@@ -231,6 +281,8 @@ static int pb_to_endpoint(const Ananta__Endpoint *pb, struct endpoint *ret_endpo
 	ret_endpoint->protocol = (uint8_t)pb->protocol;
 	ret_endpoint->port = (uint16_t)pb->port;
 	int code = pb_to_text(pb->name, ret_endpoint->name, sizeof ret_endpoint->name, "endpoint name", err);
+	if (code == 0)
+		code = pb_to_probe(pb->probe, &ret_endpoint->probe, err);
 	if (code != 0)
 		return code;
 	ret_endpoint->dips = memory_array(pb->n_dips, sizeof *ret_endpoint->dips);
@@ -245,6 +297,7 @@ static int pb_to_endpoint(const Ananta__Endpoint *pb, struct endpoint *ret_endpo
 static int fill_vip(const Ananta__VipConfig *pb, struct vip_config *vip, struct error *err)
 {
 	vip->drain_s = pb->drain_s;
+	vip->refuses_when_down = pb->refuses_when_down;
 	int code = pb_to_addr(&pb->vip, &vip->vip, err);
 	if (code == 0)
 		code = pb_to_text(pb->tenant, vip->tenant, sizeof vip->tenant, "tenant", err);
@@ -289,7 +342,31 @@ static Ananta__Drain *pb_from_drain(struct arena *a, const struct change *c)
 	ananta__drain__init(pb);
 	pb->dip = pb_from_addr(&c->key.addr);
 	pb->vip = (char *)c->key.name;
-	pb->since_ms = c->is_delete ? 0 : c->drain.since_ms;
+	pb->since_ms = c->is_delete ? 0 : c->mark.since_ms;
+	return pb;
+}
+
+static Ananta__MarkKind pb_from_mark_kind(enum object_kind kind)
+{
+	if (kind == OBJECT_UNHEALTHY)
+		return ANANTA__MARK_KIND__MARK_UNHEALTHY;
+	return kind == OBJECT_HOST_GONE ? ANANTA__MARK_KIND__MARK_HOST_GONE : ANANTA__MARK_KIND__MARK_MUX_DRAIN;
+}
+
+static Ananta__Mark *pb_from_mark(struct arena *a, const struct change *c)
+{
+	Ananta__Mark *pb = arena_array(a, 1, sizeof *pb);
+	if (pb == NULL)
+		return NULL;
+	ananta__mark__init(pb);
+	pb->kind = pb_from_mark_kind(c->key.kind);
+	if (c->key.kind == OBJECT_UNHEALTHY)
+		pb->address = pb_from_addr(&c->key.addr);
+	pb->name = (char *)c->key.name;
+	if (!c->is_delete) {
+		pb->since_ms = c->mark.since_ms;
+		pb->cause = (char *)c->mark.cause;
+	}
 	return pb;
 }
 
@@ -324,6 +401,12 @@ static bool fill_delete(struct arena *a, const struct change *c, Ananta__Change 
 		pb->kind_case = ANANTA__CHANGE__KIND_DRAIN_DELETED;
 		pb->drain_deleted = pb_from_drain(a, c);
 		return pb->drain_deleted != NULL;
+	case OBJECT_UNHEALTHY:
+	case OBJECT_HOST_GONE:
+	case OBJECT_MUX_DRAIN:
+		pb->kind_case = ANANTA__CHANGE__KIND_MARK_DELETED;
+		pb->mark_deleted = pb_from_mark(a, c);
+		return pb->mark_deleted != NULL;
 	case OBJECT_CLUSTER: break; // the cluster's own object is never deleted
 	}
 	return true;
@@ -364,6 +447,12 @@ static bool fill_put(struct arena *a, const struct change *c, Ananta__Change *pb
 		pb->kind_case = ANANTA__CHANGE__KIND_DRAIN;
 		pb->drain = pb_from_drain(a, c);
 		return pb->drain != NULL;
+	case OBJECT_UNHEALTHY:
+	case OBJECT_HOST_GONE:
+	case OBJECT_MUX_DRAIN:
+		pb->kind_case = ANANTA__CHANGE__KIND_MARK;
+		pb->mark = pb_from_mark(a, c);
+		return pb->mark != NULL;
 	}
 	return false;
 }
@@ -418,9 +507,27 @@ static int pb_to_cluster(const Ananta__ClusterInfo *pb, struct cluster_info *clu
 static int pb_to_drain(const Ananta__Drain *pb, struct change *c, struct error *err)
 {
 	c->key.kind = OBJECT_DRAIN;
-	c->drain.since_ms = pb->since_ms;
+	c->mark.since_ms = pb->since_ms;
 	int code = pb_to_addr(&pb->dip, &c->key.addr, err);
 	return code != 0 ? code : pb_to_text(pb->vip, c->key.name, sizeof c->key.name, "vip", err);
+}
+
+static int pb_to_mark(const Ananta__Mark *pb, struct change *c, struct error *err)
+{
+	int code = 0;
+	switch ((int)pb->kind) {
+	case ANANTA__MARK_KIND__MARK_UNHEALTHY:
+		c->key.kind = OBJECT_UNHEALTHY;
+		code = pb_to_addr(&pb->address, &c->key.addr, err);
+		break;
+	case ANANTA__MARK_KIND__MARK_HOST_GONE: c->key.kind = OBJECT_HOST_GONE; break;
+	case ANANTA__MARK_KIND__MARK_MUX_DRAIN: c->key.kind = OBJECT_MUX_DRAIN; break;
+	default: return error_set(err, ERR_MALFORMED, "a mark of a kind that this version does not know");
+	}
+	c->mark.since_ms = pb->since_ms;
+	if (code == 0)
+		code = pb_to_text(pb->name, c->key.name, sizeof c->key.name, "name", err);
+	return code != 0 ? code : pb_to_text(pb->cause, c->mark.cause, sizeof c->mark.cause, "cause", err);
 }
 
 static int pb_to_change(const Ananta__Change *pb, struct change *c, struct error *err)
@@ -456,6 +563,8 @@ static int pb_to_change(const Ananta__Change *pb, struct change *c, struct error
 	case ANANTA__CHANGE__KIND_HISTORY_DELETED: return delete_by_addr(OBJECT_HISTORY, &pb->history_deleted, c, err);
 	case ANANTA__CHANGE__KIND_DRAIN: return pb_to_drain(pb->drain, c, err);
 	case ANANTA__CHANGE__KIND_DRAIN_DELETED: c->is_delete = true; return pb_to_drain(pb->drain_deleted, c, err);
+	case ANANTA__CHANGE__KIND_MARK: return pb_to_mark(pb->mark, c, err);
+	case ANANTA__CHANGE__KIND_MARK_DELETED: c->is_delete = true; return pb_to_mark(pb->mark_deleted, c, err);
 	case ANANTA__CHANGE__KIND_VIP_DELETED: return delete_by_addr(OBJECT_VIP, &pb->vip_deleted, c, err);
 	case ANANTA__CHANGE__KIND_DIP_DELETED: return delete_by_addr(OBJECT_DIP, &pb->dip_deleted, c, err);
 	case ANANTA__CHANGE__KIND_MUX_DELETED: return delete_by_name(OBJECT_MUX, pb->mux_deleted, c, err);

@@ -38,7 +38,7 @@ static struct dip_view make_view(const struct store *state, const struct node_li
 		if (ip_addr_equal(&host->dips[i].dip, &dip->dip))
 			view.status = &host->dips[i];
 	for (uint32_t i = 0; i < state->drains.n; i++)
-		view.is_drained |= ip_addr_equal(&store_drain_at(state, i)->dip, &dip->dip);
+		view.is_drained |= ip_addr_equal(&store_mark_at(&state->drains, i)->key.addr, &dip->dip);
 	view.state = find_state(host, &view);
 	return view;
 }
@@ -56,10 +56,10 @@ static json_t *make_drains_json(const struct store *state, const struct ip_addr 
 {
 	json_t *list = json_array();
 	for (uint32_t i = 0; i < state->drains.n; i++) {
-		const struct store_drain *d = store_drain_at(state, i);
-		if (ip_addr_equal(&d->dip, dip))
-			json_array_append_new(list, json_pack("{s:s?, s:o}", "vip", d->vip[0] != '\0' ? d->vip : NULL, "since",
-			                                      cli_json_time(d->info.since_ms)));
+		const struct store_mark *d = store_mark_at(&state->drains, i);
+		if (ip_addr_equal(&d->key.addr, dip))
+			json_array_append_new(list, json_pack("{s:s?, s:o}", "vip", d->key.name[0] != '\0' ? d->key.name : NULL,
+			                                      "since", cli_json_time(d->info.since_ms)));
 	}
 	return list;
 }
@@ -101,14 +101,14 @@ static void format_drains(const struct store *state, const struct ip_addr *dip, 
 {
 	buf[0] = '\0';
 	for (uint32_t i = 0; i < state->drains.n; i++) {
-		const struct store_drain *d = store_drain_at(state, i);
-		if (!ip_addr_equal(&d->dip, dip))
+		const struct store_mark *d = store_mark_at(&state->drains, i);
+		if (!ip_addr_equal(&d->key.addr, dip))
 			continue;
-		if (d->vip[0] == '\0') {
+		if (d->key.name[0] == '\0') {
 			(void)text_copy(buf, VIPS_TEXT_BYTES, "all");
 			return;
 		}
-		append_text(buf, d->vip);
+		append_text(buf, d->key.name);
 	}
 }
 

@@ -14,17 +14,17 @@ const char *drain_target_format(const struct drain_target *t, char *buf)
 }
 
 // The drain of exactly this VIP, or of exactly all.
-static const struct store_drain *lookup_exact(const struct store *state, const struct drain_target *t)
+static const struct store_mark *lookup_exact(const struct store *state, const struct drain_target *t)
 {
 	for (uint32_t i = 0; i < state->drains.n; i++) {
-		const struct store_drain *d = store_drain_at(state, i);
-		if (ip_addr_equal(&d->dip, &t->dip) && strcmp(d->vip, t->key.name) == 0)
+		const struct store_mark *d = store_mark_at(&state->drains, i);
+		if (ip_addr_equal(&d->key.addr, &t->dip) && strcmp(d->key.name, t->key.name) == 0)
 			return d;
 	}
 	return NULL;
 }
 
-const struct store_drain *drain_target_lookup(const struct store *state, const struct drain_target *t)
+const struct store_mark *drain_target_lookup(const struct store *state, const struct drain_target *t)
 {
 	return ip_addr_is_unspecified(&t->vip) ? lookup_exact(state, t) : store_lookup_drain(state, &t->dip, &t->vip);
 }
@@ -164,11 +164,11 @@ static enum status refuse_undrain(const struct store *state, const struct drain_
 static enum status list_undrains(const struct store *state, const struct drain_target *t, struct change_list *list)
 {
 	for (uint32_t i = 0; i < state->drains.n; i++) {
-		const struct store_drain *d = store_drain_at(state, i);
-		if (!ip_addr_equal(&d->dip, &t->dip) || (t->key.name[0] != '\0' && strcmp(d->vip, t->key.name) != 0))
+		const struct store_mark *d = store_mark_at(&state->drains, i);
+		if (!ip_addr_equal(&d->key.addr, &t->dip) || (t->key.name[0] != '\0' && strcmp(d->key.name, t->key.name) != 0))
 			continue;
-		struct change delete = { .key = object_key_of_addr(OBJECT_DRAIN, &d->dip), .is_delete = true };
-		(void)text_copy(delete.key.name, sizeof delete.key.name, d->vip);
+		struct change delete = { .key = object_key_of_addr(OBJECT_DRAIN, &d->key.addr), .is_delete = true };
+		(void)text_copy(delete.key.name, sizeof delete.key.name, d->key.name);
 		if (change_list_append(list, &delete) != 0) {
 			cli_complain("memory is short");
 			return STATUS_UNREACHABLE;

@@ -17,7 +17,7 @@ enum status undrain_dip(struct cli *cli, const char *operand);
 const char *drain_target_format(const struct drain_target *target, char *buf);
 
 // What of the target is drained, itself or (of all VIPs) with it: NULL for nothing.
-const struct store_drain *drain_target_lookup(const struct store *state, const struct drain_target *target);
+const struct store_mark *drain_target_lookup(const struct store *state, const struct drain_target *target);
 
 // How waiting ended.
 enum drain_end {

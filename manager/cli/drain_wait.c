@@ -47,7 +47,7 @@ static uint32_t find_drain_s(const struct store *state, const struct drain_targe
 static enum status take_state(struct wait *w, const struct store *state)
 {
 	char text[DRAIN_TEXT_BYTES];
-	const struct store_drain *drain = drain_target_lookup(state, w->target);
+	const struct store_mark *drain = drain_target_lookup(state, w->target);
 	const struct dip_info *info = store_lookup_dip(state, &w->target->dip);
 	if (drain == NULL) {
 		cli_complain("dip drain: %s is not drained any more", drain_target_format(w->target, text));

@@ -119,7 +119,7 @@ static void add_drain_cell(struct table *t, const struct store *state, const str
                            const struct ip_addr *dip)
 {
 	char text[UTC_TEXT_BYTES];
-	const struct store_drain *drain = store_lookup_drain(state, dip, vip);
+	const struct store_mark *drain = store_lookup_drain(state, dip, vip);
 	table_add(t, drain != NULL ? utc_format(drain->info.since_ms, text) : "");
 }
 

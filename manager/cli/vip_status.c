@@ -59,9 +59,9 @@ static json_t *make_drained(const struct store *state, const struct vip_config *
 {
 	json_t *list = json_array();
 	for (uint32_t i = 0; i < state->drains.n; i++) {
-		const struct ip_addr *dip = &store_drain_at(state, i)->dip;
-		const struct store_drain *d = store_lookup_drain(state, dip, &vip->vip);
-		if (d == store_drain_at(state, i) && serves_endpoint(vip, dip))
+		const struct ip_addr *dip = &store_mark_at(&state->drains, i)->key.addr;
+		const struct store_mark *d = store_lookup_drain(state, dip, &vip->vip);
+		if (d == store_mark_at(&state->drains, i) && serves_endpoint(vip, dip))
 			json_array_append_new(
 				list, json_pack("{s:o, s:o}", "dip", cli_json_addr(dip), "since", cli_json_time(d->info.since_ms)));
 	}

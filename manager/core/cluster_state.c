@@ -141,7 +141,10 @@ static bool is_noop(const struct cluster_state *s, const struct change *c)
 	case OBJECT_HOST: return node_is_same(store_lookup_host(&s->store, c->key.name), &c->node);
 	case OBJECT_DIP: return dip_is_same(store_lookup_dip(&s->store, &c->key.addr), &c->dip);
 	case OBJECT_SETTINGS: return s->store.has_settings && cluster_settings_equal(&s->store.settings, &c->settings);
-	case OBJECT_DRAIN: return store_lookup_drain_of(&s->store, &c->key) != NULL;
+	case OBJECT_DRAIN:
+	case OBJECT_UNHEALTHY:
+	case OBJECT_HOST_GONE:
+	case OBJECT_MUX_DRAIN: return store_lookup_mark(&s->store, &c->key) != NULL;
 	case OBJECT_HISTORY: break;
 	}
 	return false;
@@ -156,8 +159,8 @@ static int apply_change(struct cluster_state *s, struct change *c, struct progre
 		return 0;
 	struct change inverse;
 	struct object_key key = c->key;
-	if (key.kind == OBJECT_DRAIN && !c->is_delete)
-		c->drain.since_ms = p->now_ms;
+	if (object_is_mark(key.kind) && !c->is_delete)
+		c->mark.since_ms = p->now_ms;
 	if (store_get_change(&s->store, &key, &inverse) != 0 || change_list_append(&p->undo, &inverse) != 0 ||
 	    touched_list_append(&p->touched, &key, false) != 0 || cluster_state_replace(s, c) != 0)
 		return error_set(err, ERR_NO_MEMORY, "memory is short");

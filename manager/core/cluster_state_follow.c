@@ -20,7 +20,7 @@ static int touch_and_replace(struct cluster_state *s, struct change *c, struct p
 
 static int drop_drain(struct cluster_state *s, const struct object_key *key, struct progress *p)
 {
-	if (store_lookup_drain_of(&s->store, key) == NULL || drains_has_endpoint(s, key))
+	if (store_lookup_mark(&s->store, key) == NULL || drains_has_endpoint(s, key))
 		return 0;
 	return touch_and_replace(s, &(struct change){ .key = *key, .is_delete = true }, p);
 }

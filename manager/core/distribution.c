@@ -79,7 +79,10 @@ static bool agent_needs(const struct cluster_state *s, const char *host, const s
 		const struct dip_info *dip = store_lookup_dip(&s->store, &key->addr);
 		return dip != NULL && strcmp(dip->host, host) == 0;
 	}
-	case OBJECT_DRAIN: break; // the present generation says it
+	case OBJECT_MUX_DRAIN:
+	case OBJECT_DRAIN:
+	case OBJECT_UNHEALTHY:
+	case OBJECT_HOST_GONE: break; // the present generation says it
 	}
 	return false;
 }
@@ -87,7 +90,7 @@ static bool agent_needs(const struct cluster_state *s, const char *host, const s
 static int append_touched(const struct distribution *d, const struct cluster_state *s, const struct touched_key *t,
                           struct change_list *list)
 {
-	if (t->key.kind == OBJECT_DRAIN)
+	if (object_is_mark(t->key.kind) && (t->key.kind != OBJECT_MUX_DRAIN || d->audience != AUDIENCE_MUX))
 		return 0;
 	if (d->audience == AUDIENCE_AGENT)
 		return agent_needs(s, d->node, &t->key) ? append_current(s, &t->key, list) : append_delete(&t->key, list);
@@ -131,6 +134,9 @@ static int append_all_vips(const struct cluster_state *s, struct change_list *li
 		if (append_current(s, &key, list) != 0)
 			return ERR_NO_MEMORY;
 	}
+	for (uint32_t i = 0; i < s->store.mux_drains.n; i++)
+		if (append_current(s, &store_mark_at(&s->store.mux_drains, i)->key, list) != 0)
+			return ERR_NO_MEMORY;
 	for (uint32_t i = 0; i < s->store.histories.n; i++) {
 		struct object_key key = object_key_of_addr(OBJECT_HISTORY, &store_history(&s->store, i)->vip);
 		if (append_current(s, &key, list) != 0)

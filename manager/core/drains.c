@@ -92,7 +92,7 @@ int drains_check_change(const struct cluster_state *s, const struct change *c, s
 	char text[IP_ADDR_TEXT_BYTES];
 	const char *vip = c->key.name;
 	ip_addr_format(&c->key.addr, text);
-	bool is_there = store_lookup_drain_of(&s->store, &c->key) != NULL;
+	bool is_there = store_lookup_mark(&s->store, &c->key) != NULL;
 	if (c->is_delete && !is_there)
 		return error_set(err, ERR_NOT_FOUND, "drain: %s is not drained%s%s", text, *vip != '\0' ? " of VIP " : "", vip);
 	if (c->is_delete || is_there)

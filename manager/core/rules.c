@@ -293,6 +293,9 @@ int rules_check_change(const struct cluster_state *s, struct change *c, struct e
 	case OBJECT_DIP: return check_dip(s, c, err);
 	case OBJECT_HISTORY: return error_set(err, ERR_INVALID, "history: is made by the managers themselves");
 	case OBJECT_DRAIN: return drains_check_change(s, c, err);
+	case OBJECT_UNHEALTHY:
+	case OBJECT_HOST_GONE:
+	case OBJECT_MUX_DRAIN: return 0;
 	case OBJECT_SETTINGS: return c->is_delete ? 0 : cluster_settings_validate(&c->settings, err);
 	}
 	return error_set(err, ERR_INVALID, "a change of an object that is not known here");

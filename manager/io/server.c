@@ -197,7 +197,10 @@ static void on_message(struct conn *c, struct message *m, void *user)
 	case MESSAGE_CLUSTER_REPLY:
 	case MESSAGE_FENCE:
 	case MESSAGE_SNAT_REPLY:
-	case MESSAGE_LEASES_REPLY: break;
+	case MESSAGE_LEASES_REPLY:
+	case MESSAGE_HEALTH:
+	case MESSAGE_EVENTS_REQUEST:
+	case MESSAGE_EVENTS_REPLY: break;
 	}
 	refuse_unexpected(p, m);
 }
@@ -258,6 +261,9 @@ static const char *kind_name(enum object_kind kind)
 	case OBJECT_SETTINGS: return "settings";
 	case OBJECT_HISTORY: return "history";
 	case OBJECT_DRAIN: return "drain";
+	case OBJECT_UNHEALTHY: return "unhealthy";
+	case OBJECT_HOST_GONE: return "host-gone";
+	case OBJECT_MUX_DRAIN: return "mux-drain";
 	}
 	return "object";
 }

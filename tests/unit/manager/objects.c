@@ -279,6 +279,9 @@ static void parse_put(struct words *w, enum object_kind kind, struct change *c)
 		parse_settings(w, &c->settings);
 		break;
 	case OBJECT_DRAIN: parse_drain(w, next(w), c); break;
+	case OBJECT_UNHEALTHY:
+	case OBJECT_HOST_GONE:
+	case OBJECT_MUX_DRAIN: CHECK(!"a mark that has no words here"); break;
 	case OBJECT_HISTORY: CHECK(!"a history, which is the managers' own"); break;
 	}
 }

@@ -53,7 +53,7 @@ static void append_drains(struct change_list *list)
 		struct ip_addr dip = addr_of(drains[i].dip);
 		struct change put = { .key = object_key_of_addr(OBJECT_DRAIN, &dip) };
 		(void)text_copy(put.key.name, sizeof put.key.name, drains[i].vip);
-		put.drain.since_ms = drained_since_ms;
+		put.mark.since_ms = drained_since_ms;
 		ck_assert_int_eq(change_list_append(list, &put), 0);
 	}
 }

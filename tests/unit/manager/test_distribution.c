@@ -103,7 +103,10 @@ static bool node_wants(const struct node *n, const struct change *c)
 	case OBJECT_VIP:
 	case OBJECT_HISTORY: return !is_agent || host_holds(n->name, &c->key.addr);
 	case OBJECT_DIP: return is_agent && strcmp(c->dip.host, n->name) == 0;
-	case OBJECT_DRAIN: break;
+	case OBJECT_MUX_DRAIN: return !is_agent;
+	case OBJECT_DRAIN:
+	case OBJECT_UNHEALTHY:
+	case OBJECT_HOST_GONE: break;
 	}
 	return false;
 }

@@ -182,7 +182,7 @@ START_TEST(drained_dips_are_not_in_the_present_generation)
 		              history_text("203.0.113.10"), rows[i].want);
 	}
 	ck_assert_uint_eq(state.store.drains.n, 1);
-	ck_assert_uint_eq(store_drain_at(&state.store, 0)->info.since_ms, TEST_TIME_MS + 3000);
+	ck_assert_uint_eq(store_mark_at(&state.store.drains, 0)->info.since_ms, TEST_TIME_MS + 3000);
 	(void)must_apply_at(&state, TEST_TIME_MS + 65000, rows[8].command, NULL);
 	ck_assert_uint_eq(state.store.drains.n, 0);
 	// Of endpoint b the only generation is its whole configuration now.

@@ -124,7 +124,10 @@ static bool model_op(struct model *m, const struct op *op)
 	case OBJECT_DIP: return model_put_dip(m, op);
 	case OBJECT_SETTINGS:
 	case OBJECT_HISTORY:
-	case OBJECT_DRAIN: break;
+	case OBJECT_DRAIN:
+	case OBJECT_UNHEALTHY:
+	case OBJECT_HOST_GONE:
+	case OBJECT_MUX_DRAIN: break;
 	}
 	return false;
 }

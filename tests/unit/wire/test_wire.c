@@ -54,7 +54,7 @@ static struct change drain(const char *dip, const char *vip, uint64_t since_ms)
 	c.key.kind = OBJECT_DRAIN;
 	ck_assert(text_copy(c.key.name, sizeof c.key.name, vip));
 	c.is_delete = since_ms == 0;
-	c.drain.since_ms = since_ms;
+	c.mark.since_ms = since_ms;
 	return c;
 }
 
@@ -107,7 +107,13 @@ static void assert_changes_equal(const struct change_list *a, const struct chang
 		case OBJECT_DIP: ck_assert_mem_eq(&x->dip, &y->dip, sizeof x->dip); break;
 		case OBJECT_SETTINGS: ck_assert(cluster_settings_equal(&x->settings, &y->settings)); break;
 		case OBJECT_HISTORY: ck_assert(vip_history_equal(x->history, y->history)); break;
-		case OBJECT_DRAIN: ck_assert_uint_eq(x->drain.since_ms, y->drain.since_ms); break;
+		case OBJECT_DRAIN:
+		case OBJECT_UNHEALTHY:
+		case OBJECT_HOST_GONE:
+		case OBJECT_MUX_DRAIN:
+			ck_assert_uint_eq(x->mark.since_ms, y->mark.since_ms);
+			ck_assert_str_eq(x->mark.cause, y->mark.cause);
+			break;
 		}
 	}
 }
