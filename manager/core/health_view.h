@@ -11,9 +11,9 @@
 // acknowledged a version without it: then its probe begins anew, and its next result is news.
 // Nothing needs to be told of the fate of a command: what the state does not say stays due.
 //
-// Threads: one owner. Pure. Cost: a report O(results), plus for a whole one the DIPs of the host; a change of a VIP O(its DIPs), of
-// a DIP O(what is unhealthy on its host); next_changes O(due). Full: beyond HEALTH_RESULTS_MAX results that are unhealthy are not
-// kept, and counted in n_dropped: their DIPs stay as they are.
+// Threads: one owner. Pure. Cost: a report O(results), plus for a whole one the DIPs of the host; a change of a VIP or a
+// DIP O(results of it); next_changes O(due). Full: beyond HEALTH_RESULTS_MAX results that are unhealthy are not kept, and counted
+// in n_dropped: what they are of is taken for healthy.
 #pragma once
 
 #include <stdbool.h>
@@ -21,23 +21,18 @@
 
 #include "common/model/health.h"
 #include "manager/core/cluster_state.h"
+#include "manager/core/health_results.h"
 
 #define HEALTH_RESULTS_MAX 500000
-
-struct health_host; // that has sent a whole report
-struct health_result; // unhealthy, or not yet known to the state
 
 struct health_view {
 	uint32_t n_hosts;
 	uint32_t capacity;
-	struct health_host **hosts; // ascending by name
-	struct health_host *due_hosts; // to be brought in line
-	struct health_host **due_hosts_end;
-	uint32_t n_results;
-	uint32_t n_buckets; // a power of two, or 0
-	struct health_result **buckets; // by DIP and endpoint
-	struct health_result *due; // the state may say otherwise; oldest first
-	struct health_result **due_end;
+	struct health_host **hosts; // that have sent a whole report; ascending by name
+	uint32_t n_due_hosts; // to be brought in line
+	struct health_host *first_due; // the longest due first
+	struct health_host *last_due;
+	struct health_results results; // what is unhealthy, or was until the state says so too
 	uint64_t n_reports; // counters, of this leadership
 	uint64_t n_ignored; // reports without a whole one before them
 	uint64_t n_dropped; // results, because there were too many
@@ -60,7 +55,7 @@ void health_view_on_change(struct health_view *v, const struct cluster_state *s,
 // May there be changes?
 static inline bool health_view_is_due(const struct health_view *v)
 {
-	return v->due_hosts != NULL || v->due != NULL;
+	return v->n_due_hosts + v->results.n_due > 0;
 }
 
 // Appends at most `max` changes that are due, all of which the rules allow in this state. To be called only while no command with
