@@ -102,6 +102,12 @@ void mux_watch_begin(struct mux_watch *w, uint64_t version)
 {
 	memset(w, 0, sizeof *w);
 	w->version = w->unmarked_version = version;
+	w->withdraw_percent = MUX_WATCH_WITHDRAW_PERCENT;
+}
+
+void mux_watch_set_withdraw_percent(struct mux_watch *w, uint32_t percent)
+{
+	w->withdraw_percent = percent;
 }
 
 void mux_watch_expect(struct mux_watch *w, const char *name, struct mono_time now)
@@ -174,7 +180,7 @@ static void move_by_time(struct mux_watch *w, struct watched_mux *m, struct mono
 		m->was_fenced = false;
 	if (m->state == MUX_EXPECTED && !mono_is_before(now, mono_add_us(m->since, ACK_US)))
 		m->state = MUX_DOWN;
-	else if (m->state == MUX_FENCED && m->is_connected && m->acked >= w->floor) {
+	else if (m->state == MUX_FENCED && m->is_connected && m->acked >= w->floor && m->acked > m->late_at) {
 		m->state = MUX_LIVE;
 		m->since = now;
 	}
@@ -186,19 +192,49 @@ static bool is_late(const struct mux_watch *w, const struct watched_mux *m, stru
 	return m->state == MUX_LIVE && deadline_of(w, m, &deadline) && !mono_is_before(now, deadline);
 }
 
-// Of several that are late the one that is furthest behind goes first; the last one stays.
+// How many more muxes may be fenced? The last live one never is.
+static uint32_t n_fenceable(const struct mux_watch *w)
+{
+	uint32_t most = w->n * w->withdraw_percent / 100;
+	uint32_t n_fenced = mux_watch_n(w, MUX_FENCED);
+	uint32_t n_live = mux_watch_n(w, MUX_LIVE);
+	uint32_t n = most > n_fenced ? most - n_fenced : 0;
+	if (n_live < 2)
+		return 0;
+	return n < n_live ? n : n_live - 1;
+}
+
+// Of those that are late and have acknowledged no more than `most`: how many, and the least that one has acknowledged.
+static uint32_t count_late(const struct mux_watch *w, struct mono_time now, uint64_t most, uint64_t *ret_least)
+{
+	uint32_t n = 0;
+	*ret_least = UINT64_MAX;
+	for (uint32_t i = 0; i < w->n; i++) {
+		const struct watched_mux *m = &w->items[i];
+		if (m->acked > most || !is_late(w, m, now))
+			continue;
+		n++;
+		if (m->acked < *ret_least)
+			*ret_least = m->acked;
+	}
+	return n;
+}
+
+// Those that are furthest behind go first, and all that are equally far or none: otherwise nobody's answer would come sooner.
 static void fence_late(struct mux_watch *w, struct mono_time now)
 {
-	for (uint32_t n_live = mux_watch_n(w, MUX_LIVE); n_live > 1; n_live--) {
-		struct watched_mux *worst = NULL;
-		for (uint32_t i = 0; i < w->n; i++)
-			if (is_late(w, &w->items[i], now) && (worst == NULL || w->items[i].acked < worst->acked))
-				worst = &w->items[i];
-		if (worst == NULL)
-			return;
-		worst->state = MUX_FENCED;
-		worst->was_fenced = true;
-	}
+	uint64_t least, ignored;
+	while (count_late(w, now, UINT64_MAX, &least) > 0 && count_late(w, now, least, &ignored) <= n_fenceable(w))
+		for (uint32_t i = 0; i < w->n; i++) {
+			struct watched_mux *m = &w->items[i];
+			if (m->acked > least || !is_late(w, m, now))
+				continue;
+			m->state = MUX_FENCED;
+			m->was_fenced = true;
+			m->late_at = m->acked;
+		}
+	for (uint32_t i = 0; i < w->n; i++)
+		w->items[i].is_held = is_late(w, &w->items[i], now);
 }
 
 static enum mux_told must_hear(const struct mux_watch *w, const struct watched_mux *m)
@@ -229,12 +265,12 @@ bool mux_watch_next_time(const struct mux_watch *w, struct mono_time *ret_when)
 {
 	struct mono_time earliest = mono_from_us(UINT64_MAX);
 	struct mono_time deadline;
-	bool fences = mux_watch_n(w, MUX_LIVE) > 1;
+	bool fences = n_fenceable(w) > 0;
 	for (uint32_t i = 0; i < w->n; i++) {
 		const struct watched_mux *m = &w->items[i];
 		if (m->state == MUX_EXPECTED)
 			deadline = mono_add_us(m->since, ACK_US);
-		else if (m->state != MUX_LIVE || !fences || !deadline_of(w, m, &deadline))
+		else if (m->state != MUX_LIVE || m->is_held || !fences || !deadline_of(w, m, &deadline))
 			continue;
 		if (mono_is_before(deadline, earliest))
 			earliest = deadline;
