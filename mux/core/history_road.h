@@ -4,8 +4,7 @@
 // The burst and one packet at a time do the same. Threads: the worker.
 #pragma once
 
-#include "mux/core/encapsulate.h"
-#include "mux/core/tables.h"
+#include "mux/core/passage.h"
 
 // ---- one packet ----
 
@@ -14,37 +13,9 @@ const struct encap_template *history_template_of(struct mux_worker *w, const str
 
 // ---- in a burst ----
 
-// A packet on its way to an endpoint, through the stages of the main road.
-struct passage {
-	struct mux_frame *frame;
-	uint64_t hash;
-	uint64_t key;
-	const struct vip_line *line;
-	const struct vip_entry *entry; // NULL when it left the main road
-	const uint16_t *owner;
-	struct pin_set *pins; // when its bucket had other owners
-	uint32_t inner_bytes;
-};
+// Begins to load the pins of all, before it is known who needs them: when w->history_is_usual, so that nobody is sorted out later.
+void history_road_load_all(const struct mux_worker *w, const struct passage *passages, const struct passage *end);
 
-// Those of them whose bucket had other owners.
-struct history_road {
-	uint32_t n;
-	struct passage *passages[MUX_BURST_MAX];
-};
-
-extern const struct pin_set no_pins;
-
-static inline struct pin_set *set_of(const struct pins *pins, uint64_t hash)
-{
-	return pins == NULL ? (struct pin_set *)&no_pins : pins_set_of(pins, hash);
-}
-
-// Begins to load the packet's pins.
-static inline void history_road_enter(struct history_road *r, const struct pins *pins, struct passage *x)
-{
-	x->pins = set_of(pins, x->hash);
-	__builtin_prefetch(x->pins);
-	r->passages[r->n++] = x;
-}
-
-void history_road_take(const struct history_road *r, struct mux_worker *w, const struct gateways *g);
+// Sends all, those whose bucket had other owners by way of their pins.
+void history_road_take(struct mux_worker *w, const struct gateways *g, struct passage *passages,
+                       const struct passage *end);

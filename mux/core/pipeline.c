@@ -100,8 +100,8 @@ void mux_pipeline_one(struct mux_worker *w, const struct mux_tables *tables, str
 // The main road is TCP or UDP over IPv4 without options, to our MAC, of 40 bytes and more that fit with an outer header, to
 // an endpoint; the SNAT road is the same to a port that a DIP has leased. Which one it is the port tells: what is on no
 // VIP's list of endpoints takes the SNAT road at once, and the rest turns off when it finds no endpoint. Everything else
-// leaves the roads for take_frame, which is the scalar twin: what it would do, the stages do. In stage 3 those packets turn
-// off the main road whose bucket had other owners: their pins are one more line to load, while the others are finished.
+// leaves the roads for take_frame, which is the scalar twin: what it would do, the stages do. Where endpoints have histories,
+// stage 3 is that of history_road.h: pins are one more line to load, while packets that need none are finished.
 // What is constant for the burst is made before, what is counted is summed up after; both stay in registers.
 // (A gateway whose ARP reply is in this very burst is used from the next one on, and so are pins.)
 
@@ -109,15 +109,15 @@ void mux_pipeline_one(struct mux_worker *w, const struct mux_tables *tables, str
 
 enum { TCP_PACKET_BYTES_MIN = IP4_BYTES + 20, TCP_FRAME_BYTES_MIN = ETH_BYTES + TCP_PACKET_BYTES_MIN };
 
-struct road {
+struct road_rule {
 	__m256i want; // what the first 32 bytes of a frame must be,
 	__m256i mask; // where these bits are set
 	uint32_t longest_beyond_min; // frame that fits with its outer header, beyond TCP_FRAME_BYTES_MIN
 };
 
-static inline struct road road_of(const struct mux_worker *w)
+static inline struct road_rule road_of(const struct mux_worker *w)
 {
-	return (struct road){
+	return (struct road_rule){
 		.want = _mm256_zextsi128_si256(start_of_frame(w->mac48, 0)),
 		// destination MAC; Ethernet type, version and header length; more fragments and offset
 		.mask = _mm256_set_epi64x(0, 0xff3full << 32, 0xffffffull << 32, (long long)MAC48),
@@ -138,7 +138,7 @@ struct start {
 };
 
 // Stage 1: parse. False when the packet is for neither road.
-static inline bool begin(const struct road *r, const struct mux_frame *f, struct start *ret_start)
+static inline bool begin(const struct road_rule *r, const struct mux_frame *f, struct start *ret_start)
 {
 	const uint8_t *d = f->data;
 	uint32_t beyond_min = f->len - TCP_FRAME_BYTES_MIN;
@@ -184,20 +184,15 @@ static inline void enter(const struct mux_tables *t, struct mux_frame *f, const 
 	x->hash = flow_hash_words(rotate32(load64(d + 26)), rest, t->hash_seed);
 }
 
-// The owner of no bucket: what has it leaves the main road, like what is flagged, by one and the same branch.
-static const uint16_t nobody = BUCKET_HAD_OTHERS;
-
 // Stage 2: the endpoint; begin to load its bucket's owner.
 static inline bool find_bucket(const struct mux_tables *t, struct passage *x)
 {
 	const struct vip_entry *e = vip_line_lookup(x->line, x->key);
 	if (__builtin_expect(e == NULL, 0))
 		e = vip_lookup_key(t, x->key);
-	x->entry = e;
-	if (__builtin_expect(e == NULL, 0)) {
-		x->owner = &nobody;
+	if (__builtin_expect(e == NULL, 0))
 		return false;
-	}
+	x->entry = e;
 	x->owner = &e->owners[flow_bucket(x->hash, e->n_buckets)];
 	__builtin_prefetch(x->owner);
 	return true;
@@ -215,6 +210,17 @@ APART static void take_snat(struct mux_worker *w, const struct mux_tables *t, co
 		take_frame(w, t, left[i]);
 }
 
+// Stage 3: to the owner of the bucket.
+static inline void send_all(struct mux_worker *w, const struct gateways *g, const struct passage *passages,
+                            const struct passage *end)
+{
+	struct passage_sender sender = passage_sender_of(w, g);
+	for (const struct passage *x = passages; x < end; x++)
+		passage_send(&sender, x, *x->owner);
+	count_forwarded(w, (uint64_t)(end - passages), sender.inner_bytes);
+	w->history_is_usual = false;
+}
+
 // The stages for a burst of which most is expected on the two roads. Frames that leave them are done at once.
 static void take_burst(struct mux_worker *w, const struct mux_tables *t, const struct gateways *g,
                        struct mux_frame *frames, uint32_t n)
@@ -222,15 +228,13 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 	struct passage passages[MUX_BURST_MAX];
 	struct passage *end = passages;
 	struct snat_road snat;
-	struct history_road history;
 	snat.n = 0;
-	history.n = 0;
-	const struct road road = road_of(w);
+	const struct road_rule rule = road_of(w);
 	uint64_t rx_bytes = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		struct start start;
 		rx_bytes += frames[i].len;
-		if (__builtin_expect(!begin(&road, &frames[i], &start), 0))
+		if (__builtin_expect(!begin(&rule, &frames[i], &start), 0))
 			take_frame(w, t, &frames[i]);
 		else if (__builtin_expect(is_for_endpoint(t, &start), 1))
 			enter(t, &frames[i], &start, end++);
@@ -238,33 +242,21 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 			snat_road_enter(&snat, t, &frames[i], vip_key_of_packet(start.data + 30, start.protocol),
 			                start.inner_bytes);
 	}
-	for (struct passage *x = passages; x < end; x++)
-		if (__builtin_expect(!find_bucket(t, x), 0))
-			snat_road_enter(&snat, t, x->frame, x->key, x->inner_bytes);
 	w->counters.rx_bytes += rx_bytes;
-	const uint32_t n_gateways = g->n;
-	const __m128i first_start = g->starts[0];
-	struct vip_traffic *const vips = w->vips->endpoints;
-	uint64_t n_forwarded = 0;
-	uint64_t inner_bytes = 0;
-	for (struct passage *x = passages; x < end; x++) {
-		const struct vip_entry *e = x->entry; // read before anything is written through a byte pointer
-		const uint32_t n_bytes = x->inner_bytes;
-		const int16_t owner = (int16_t)*x->owner;
-		if (__builtin_expect(owner < 0, 0)) { // BUCKET_HAD_OTHERS
-			if (e != NULL)
-				history_road_enter(&history, w->pins, x);
+	if (__builtin_expect(w->history_is_usual, 0))
+		history_road_load_all(w, passages, end);
+	for (struct passage *x = passages; x < end;) {
+		if (__builtin_expect(find_bucket(t, x), 1)) {
+			x++;
 			continue;
 		}
-		encapsulate_checked(x->frame, gateways_choose(g, n_gateways, first_start, x->hash), &e->templates[owner],
-		                    n_bytes);
-		count_vip(&vips[e->slot], n_bytes);
-		inner_bytes += n_bytes;
-		n_forwarded++;
+		snat_road_enter(&snat, t, x->frame, x->key, x->inner_bytes);
+		*x = *--end;
 	}
-	count_forwarded(w, n_forwarded, inner_bytes);
-	if (history.n > 0)
-		history_road_take(&history, w, g);
+	if (t->n_flagged > 0)
+		history_road_take(w, g, passages, end);
+	else
+		send_all(w, g, passages, end);
 	if (snat.n > 0)
 		take_snat(w, t, g, &snat);
 }

@@ -53,6 +53,7 @@ struct mux_worker {
 	struct mono_time now; // of this burst
 	uint64_t now_real_us; // likewise: for the stamps of pins
 	struct pins *pins; // the caller's; NULL: every flow goes to the present owner
+	bool history_is_usual; // most packets of the burst before were in buckets that had other owners
 	struct mux_counters counters;
 	struct vip_counters *vips; // the caller's memory
 };

@@ -146,6 +146,9 @@ static void compare_frames(const struct mux_frame *a, const struct mux_frame *b,
 	ck_assert_mem_eq(a->data, b->data, a->len);
 }
 
+// Bursts for which most history was expected, and those for which it was not: their ways differ.
+static uint32_t n_usual, n_unusual;
+
 static void run_burst(struct fixture *staged, struct fixture *scalar, unsigned *seed, unsigned burst_seed)
 {
 	static struct test_frame originals[MUX_BURST_MAX], copies[MUX_BURST_MAX];
@@ -158,6 +161,8 @@ static void run_burst(struct fixture *staged, struct fixture *scalar, unsigned *
 		copies[i] = originals[i];
 		frames[i] = (struct mux_frame){ .data = test_data(&originals[i]), .len = originals[i].len };
 	}
+	n_usual += staged->worker.history_is_usual;
+	n_unusual += !staged->worker.history_is_usual;
 	mux_pipeline_burst(&staged->worker, staged->tables, frames, n);
 	for (uint32_t i = 0; i < n; i++) {
 		struct mux_frame one = { .data = test_data(&copies[i]), .len = copies[i].len };
@@ -195,10 +200,13 @@ START_TEST(a_burst_equals_its_frames_one_by_one)
 	ck_assert_uint_gt(c->history_packets, N_BURSTS / 3);
 	ck_assert_uint_gt(c->pin_hits, 100);
 	ck_assert_uint_gt(c->pins_taken, N_BURSTS / 3);
+	ck_assert_uint_gt(n_usual, N_BURSTS / 30);
+	ck_assert_uint_gt(n_unusual, N_BURSTS / 30);
 	ck_assert_uint_gt(c->pins_ignored, N_BURSTS / 3);
 	ck_assert_uint_gt(c->drops[DROP_PIN_MALFORMED], 10);
 	ck_assert_uint_gt(c->drops[DROP_PIN_FORGED], 10);
 	ck_assert_uint_eq(staged->pins.n_pins, scalar->pins.n_pins);
+	ck_assert_mem_eq(staged->pins.sets, scalar->pins.sets, pins_memory_bytes(MUX_MAX_PINS)); // what was used, too
 	ck_assert_uint_gt(c->drops[DROP_SNAT_NO_LEASE], 100);
 	ck_assert_uint_gt(c->drops[DROP_ICMP_UNKNOWN], 100);
 	for (int reason = DROP_RUNT; reason <= DROP_ICMP_IGNORED; reason++)
