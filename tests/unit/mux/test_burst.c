@@ -9,7 +9,16 @@
 
 #define HOST "10.0.1.1"
 
-enum { N_VIPS = 30, N_BURSTS = 3000, INET_TEXT = 16, FIRST_PORT = 1020, N_LEASED = 200, N_FEW = 6, FEW_PORT = 40000 };
+enum {
+	N_VIPS = 30,
+	N_BURSTS = 3000,
+	INET_TEXT = 16,
+	FIRST_PORT = 1020,
+	N_LEASED = 200,
+	N_FEW = 6,
+	FEW_PORT = 40000,
+	N_PINS = 600
+};
 
 static unsigned pick(unsigned *seed, unsigned n)
 {
@@ -84,6 +93,7 @@ static void change_histories(struct fixture *f, unsigned seed)
 static struct fixture *with_vips(unsigned seed)
 {
 	struct fixture *f = fixture_create(MUX_ADDRESS);
+	pins_init(&f->pins, N_PINS, f->pins.sets); // few: some go for others
 	neighbor_table_insert(&f->worker.neighbors, test_ip4("10.0.0.2"));
 	for (unsigned i = 0; i < N_VIPS; i++)
 		fixture_put_vip(f, test_random_vip(&seed, i + 1));
@@ -203,10 +213,11 @@ START_TEST(a_burst_equals_its_frames_one_by_one)
 	ck_assert_uint_gt(n_usual, N_BURSTS / 30);
 	ck_assert_uint_gt(n_unusual, N_BURSTS / 30);
 	ck_assert_uint_gt(c->pins_ignored, N_BURSTS / 3);
+	ck_assert_uint_gt(c->pins_evicted, N_BURSTS / 10);
 	ck_assert_uint_gt(c->drops[DROP_PIN_MALFORMED], 10);
 	ck_assert_uint_gt(c->drops[DROP_PIN_FORGED], 10);
 	ck_assert_uint_eq(staged->pins.n_pins, scalar->pins.n_pins);
-	ck_assert_mem_eq(staged->pins.sets, scalar->pins.sets, pins_memory_bytes(MUX_MAX_PINS)); // what was used, too
+	ck_assert_mem_eq(staged->pins.sets, scalar->pins.sets, pins_memory_bytes(N_PINS)); // what was used, too
 	ck_assert_uint_gt(c->drops[DROP_SNAT_NO_LEASE], 100);
 	ck_assert_uint_gt(c->drops[DROP_ICMP_UNKNOWN], 100);
 	for (int reason = DROP_RUNT; reason <= DROP_ICMP_IGNORED; reason++)
