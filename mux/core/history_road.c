@@ -5,22 +5,9 @@
 // The set of a worker without pins. Nothing is found in it, so that it is never written.
 static const struct pin_set no_pins;
 
-// Its sets; of a worker without pins the one above.
-struct pin_table {
-	struct pin_set *sets;
-	uint64_t n_sets;
-};
-
-static inline struct pin_table table_of(const struct pins *pins)
+static inline struct pin_set *set_of(const struct pins *pins, uint64_t hash)
 {
-	if (pins == NULL)
-		return (struct pin_table){ (struct pin_set *)&no_pins, 1 };
-	return (struct pin_table){ pins->sets, pins->n_sets };
-}
-
-static inline struct pin_set *set_of(const struct pin_table *t, uint64_t hash)
-{
-	return &t->sets[(uint32_t)hash * t->n_sets >> 32];
+	return pins == NULL ? (struct pin_set *)&no_pins : pins_set_of(pins, hash);
 }
 
 // Looks for the DIP of a pin where it is not expected: it has moved, or is of no generation any more, and so is the pin then.
@@ -58,8 +45,7 @@ const struct encap_template *history_template_of(struct mux_worker *w, const str
 	uint32_t owner = e->owners[flow_bucket(hash, e->n_buckets)];
 	if ((owner & BUCKET_HAD_OTHERS) == 0)
 		return &e->templates[owner];
-	const struct pin_table t = table_of(w->pins);
-	const struct encap_template *pinned = find_pin(w, e, hash, set_of(&t, hash));
+	const struct encap_template *pinned = find_pin(w, e, hash, set_of(w->pins, hash));
 	w->counters.history_packets++;
 	w->counters.pin_hits += pinned != NULL;
 	return pinned != NULL ? pinned : &e->templates[owner & ~BUCKET_HAD_OTHERS];
@@ -67,113 +53,95 @@ const struct encap_template *history_template_of(struct mux_worker *w, const str
 
 // ---- in a burst ----
 
-void history_road_load_all(const struct mux_worker *w, const struct passage *passages, const struct passage *end)
-{
-	const struct pin_table t = table_of(w->pins);
-	for (const struct passage *x = passages; x < end; x++)
-		__builtin_prefetch(set_of(&t, x->hash));
-}
-
-// Where in the endpoint's templates a packet goes. Whether there is a pin is computed, not branched on: it could not be predicted.
-static inline uint32_t choose(struct mux_worker *w, const struct passage *x, struct pin_set *s, uint32_t owner,
-                              uint32_t *ret_is_hit)
-{
-	const struct vip_entry *e = x->entry;
-	const uint32_t present = owner & ~BUCKET_HAD_OTHERS;
-	const uint32_t match = pin_set_match(s, x->hash) & -(owner / BUCKET_HAD_OTHERS);
-	const uint32_t way = (uint32_t)__builtin_ctz(match | 1u << PIN_WAYS);
-	const uint32_t is_hit = match != 0;
-	uint32_t at = present ^ ((present ^ pin_set_hint(s, way)) & -is_hit);
-	*ret_is_hit = is_hit;
-	at = at < vip_entry_templates(e)->n ? at : 0;
-	if (__builtin_expect(((e->templates[at].dst ^ pin_set_dip(s, way)) & -is_hit) != 0, 0)) {
-		at = find_pinned_dip(w, e, s, way);
-		if (at == NOT_A_DIP) {
-			*ret_is_hit = 0;
-			return present;
-		}
-	}
-	if (__builtin_expect((is_hit & ~(s->used >> way)) != 0, 0))
-		s->used |= 1u << way;
-	return at;
-}
-
-static void take_all(struct mux_worker *w, const struct gateways *g, struct passage *passages,
-                     const struct passage *end)
-{
-	const struct pin_table t = table_of(w->pins);
-	const uint64_t n = (uint64_t)(end - passages);
-	uint64_t n_history = 0;
-	uint64_t n_hits = 0;
-	for (struct passage *x = passages; x < end; x++) {
-		const uint32_t owner = *x->owner;
-		uint32_t is_hit;
-		x->chosen = (uint16_t)choose(w, x, set_of(&t, x->hash), owner, &is_hit);
-		n_history += owner / BUCKET_HAD_OTHERS;
-		n_hits += is_hit;
-	}
-	struct passage_sender sender = passage_sender_of(w, g);
-	for (const struct passage *x = passages; x < end; x++)
-		passage_send(&sender, x, x->chosen);
-	count_forwarded(w, n, sender.inner_bytes);
-	w->counters.history_packets += n_history;
-	w->counters.pin_hits += n_hits;
-	w->history_is_usual = n_history * 2 > n;
-}
-
-// Passages by whether their bucket had other owners.
-struct parted {
-	uint32_t n_plain;
-	uint32_t n_history;
-	const struct passage *plain[MUX_BURST_MAX];
-	struct passage *history[MUX_BURST_MAX];
+// Those whose bucket had other owners.
+struct history_road {
+	uint32_t n;
+	struct passage *passages[MUX_BURST_MAX];
 };
 
-// Likewise without a branch. Begins to load the pins.
-static void part(struct parted *p, const struct pin_table *t, struct passage *passages, const struct passage *end)
+// Begins to load a packet's pins.
+static inline void load_pins(const struct pins *pins, struct passage *x)
 {
-	uint32_t n_plain = 0;
-	uint32_t n_history = 0;
-	for (struct passage *x = passages; x < end; x++) {
-		const uint32_t had_others = *x->owner / BUCKET_HAD_OTHERS;
-		p->plain[n_plain] = x;
-		p->history[n_history] = x;
-		n_plain += 1 - had_others;
-		n_history += had_others;
-	}
-	for (uint32_t i = 0; i < n_history; i++)
-		__builtin_prefetch(set_of(t, p->history[i]->hash));
-	p->n_plain = n_plain;
-	p->n_history = n_history;
+	x->pins = set_of(pins, x->hash);
+	__builtin_prefetch(x->pins);
 }
 
-static void take_parted(struct mux_worker *w, const struct gateways *g, struct passage *passages,
-                        const struct passage *end)
+// Sends those whose bucket has had one owner, and gathers the rest: for bursts in which one of the two is rare.
+APART static void send_plain(struct mux_worker *w, const struct gateways *g, struct passage *passages,
+                             const struct passage *end, struct history_road *ret_rest)
 {
-	const struct pin_table t = table_of(w->pins);
 	struct passage_sender sender = passage_sender_of(w, g);
-	struct parted p;
-	uint64_t n_hits = 0;
-	part(&p, &t, passages, end);
-	for (uint32_t i = 0; i < p.n_plain; i++)
-		passage_send(&sender, p.plain[i], *p.plain[i]->owner);
-	for (uint32_t i = 0; i < p.n_history; i++) {
-		struct passage *x = p.history[i];
-		uint32_t is_hit;
-		passage_send(&sender, x, choose(w, x, set_of(&t, x->hash), *x->owner, &is_hit));
-		n_hits += is_hit;
+	uint32_t n_rest = 0;
+	for (struct passage *x = passages; x < end; x++) {
+		const uint32_t owner = *x->owner;
+		if ((owner & BUCKET_HAD_OTHERS) != 0) {
+			load_pins(w->pins, x);
+			ret_rest->passages[n_rest++] = x;
+			continue;
+		}
+		passage_send(&sender, x, &x->entry->templates[owner]);
 	}
-	count_forwarded(w, p.n_plain + p.n_history, sender.inner_bytes);
-	w->counters.history_packets += p.n_history;
+	count_forwarded(w, (uint64_t)(end - passages) - n_rest, sender.inner_bytes);
+	ret_rest->n = n_rest;
+}
+
+// The same for bursts of both: which is which cannot be predicted then, so that they are parted without a branch before any is sent.
+APART static void send_plain_of_mixed(struct mux_worker *w, const struct gateways *g, struct passage *passages,
+                                      const struct passage *end, struct history_road *ret_rest)
+{
+	struct passage_sender sender = passage_sender_of(w, g);
+	struct passage *plain[MUX_BURST_MAX];
+	uint32_t n_plain = 0;
+	uint32_t n_rest = 0;
+	for (struct passage *x = passages; x < end; x++) {
+		const uint32_t had_others = *x->owner / BUCKET_HAD_OTHERS;
+		plain[n_plain] = x;
+		ret_rest->passages[n_rest] = x;
+		n_plain += 1 - had_others;
+		n_rest += had_others;
+	}
+	for (uint32_t i = 0; i < n_rest; i++)
+		load_pins(w->pins, ret_rest->passages[i]);
+	for (uint32_t i = 0; i < n_plain; i++)
+		passage_send(&sender, plain[i], &plain[i]->entry->templates[*plain[i]->owner]);
+	count_forwarded(w, n_plain, sender.inner_bytes);
+	ret_rest->n = n_rest;
+}
+
+APART static void send_by_pins(struct mux_worker *w, const struct gateways *g, const struct history_road *r)
+{
+	struct passage_sender sender = passage_sender_of(w, g);
+	const uint32_t n = r->n;
+	uint64_t n_hits = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		const struct passage *x = r->passages[i];
+		const struct encap_template *template = find_pin(w, x->entry, x->hash, x->pins);
+		if (template != NULL)
+			n_hits++;
+		else
+			template = &x->entry->templates[*x->owner & ~BUCKET_HAD_OTHERS];
+		passage_send(&sender, x, template);
+	}
+	count_forwarded(w, n, sender.inner_bytes);
+	w->counters.history_packets += n;
 	w->counters.pin_hits += n_hits;
-	w->history_is_usual = p.n_history > p.n_plain;
+}
+
+// What the next burst will be like, this one tells: more than a sixteenth and less than half had other owners.
+static bool is_mixed(uint32_t n_history, uint64_t n)
+{
+	return n_history * 16 > n && n_history * 2 < n;
 }
 
 void history_road_take(struct mux_worker *w, const struct gateways *g, struct passage *passages,
                        const struct passage *end)
 {
-	if (w->history_is_usual)
-		take_all(w, g, passages, end);
+	struct history_road rest;
+	if (w->history_is_mixed)
+		send_plain_of_mixed(w, g, passages, end, &rest);
 	else
-		take_parted(w, g, passages, end);
+		send_plain(w, g, passages, end, &rest);
+	w->history_is_mixed = is_mixed(rest.n, (uint64_t)(end - passages));
+	if (rest.n > 0)
+		send_by_pins(w, g, &rest);
 }

@@ -13,9 +13,7 @@ const struct encap_template *history_template_of(struct mux_worker *w, const str
 
 // ---- in a burst ----
 
-// Begins to load the pins of all, before it is known who needs them: when w->history_is_usual, so that nobody is sorted out later.
-void history_road_load_all(const struct mux_worker *w, const struct passage *passages, const struct passage *end);
-
-// Sends all, those whose bucket had other owners by way of their pins.
+// The last stage of the main road where endpoints have histories: sends all, those whose bucket had other owners last, when
+// their pins have come from memory.
 void history_road_take(struct mux_worker *w, const struct gateways *g, struct passage *passages,
                        const struct passage *end);

@@ -11,9 +11,8 @@ struct passage {
 	const struct vip_line *line;
 	const struct vip_entry *entry;
 	const uint16_t *owner; // where in the endpoint's templates the owner of its bucket is, and the flag
+	struct pin_set *pins; // when it has the flag
 	uint32_t inner_bytes;
-	uint16_t chosen; // where the DIP is that it goes to, when pins were asked
-	uint8_t unused[8]; // a passage is a cache line
 };
 
 // What is constant for a burst, and what is counted: compilers keep it in registers when it is a local of the loop.
@@ -32,13 +31,13 @@ static inline struct passage_sender passage_sender_of(const struct mux_worker *w
 	};
 }
 
-// To the DIP that the endpoint's templates have at `at`.
-static inline void passage_send(struct passage_sender *s, const struct passage *x, uint32_t at)
+static inline void passage_send(struct passage_sender *s, const struct passage *x,
+                                const struct encap_template *template)
 {
 	const struct vip_entry *e = x->entry; // read before anything is written through a byte pointer
 	const uint32_t n_bytes = x->inner_bytes;
 	const __m128i start = gateways_choose(s->gateways, s->n_gateways, s->first_start, x->hash);
-	encapsulate_checked(x->frame, start, &e->templates[at], n_bytes);
+	encapsulate_checked(x->frame, start, template, n_bytes);
 	count_vip(&s->vips[e->slot], n_bytes);
 	s->inner_bytes += n_bytes;
 }

@@ -50,29 +50,13 @@ static inline struct pin_set *pins_set_of(const struct pins *p, uint64_t hash)
 	return &p->sets[(uint64_t)(uint32_t)hash * p->n_sets >> 32];
 }
 
-// The ways of a set that may be a flow's, a bit each: those with its tag. Free ones may be among them, whose dip is 0.
-static inline uint32_t pin_set_match(const struct pin_set *s, uint64_t hash)
+// The way of a flow in its set; PIN_WAYS when it has none. A free way may be found, too, whose dip is 0.
+static inline uint32_t pin_set_lookup(const struct pin_set *s, uint64_t hash)
 {
 	__m256i tags = _mm256_load_si256((const __m256i *)s); // and two of the dips, which do not count
 	__m256i is_equal = _mm256_cmpeq_epi32(tags, _mm256_set1_epi32((int)(hash >> 32)));
-	return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(is_equal)) & ((1u << PIN_WAYS) - 1);
-}
-
-// The way of a flow in its set; PIN_WAYS when it has none. A free way may be found, too.
-static inline uint32_t pin_set_lookup(const struct pin_set *s, uint64_t hash)
-{
-	return (uint32_t)__builtin_ctz(pin_set_match(s, hash) | 1u << PIN_WAYS);
-}
-
-// What a way holds. For PIN_WAYS it is something of the set, and of no use.
-static inline be32 pin_set_dip(const struct pin_set *s, uint64_t way)
-{
-	return load32((const uint8_t *)s + offsetof(struct pin_set, dips) + way * sizeof s->dips[0]);
-}
-
-static inline uint32_t pin_set_hint(const struct pin_set *s, uint64_t way)
-{
-	return load16((const uint8_t *)s + offsetof(struct pin_set, hints) + way * sizeof s->hints[0]);
+	unsigned mask = (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(is_equal)) | 1u << PIN_WAYS;
+	return (uint32_t)__builtin_ctz(mask);
 }
 
 // Notes that a way was used.

@@ -216,9 +216,8 @@ static inline void send_all(struct mux_worker *w, const struct gateways *g, cons
 {
 	struct passage_sender sender = passage_sender_of(w, g);
 	for (const struct passage *x = passages; x < end; x++)
-		passage_send(&sender, x, *x->owner);
+		passage_send(&sender, x, &x->entry->templates[*x->owner]);
 	count_forwarded(w, (uint64_t)(end - passages), sender.inner_bytes);
-	w->history_is_usual = false;
 }
 
 // The stages for a burst of which most is expected on the two roads. Frames that leave them are done at once.
@@ -243,8 +242,6 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 			                start.inner_bytes);
 	}
 	w->counters.rx_bytes += rx_bytes;
-	if (__builtin_expect(w->history_is_usual, 0))
-		history_road_load_all(w, passages, end);
 	for (struct passage *x = passages; x < end;) {
 		if (__builtin_expect(find_bucket(t, x), 1)) {
 			x++;

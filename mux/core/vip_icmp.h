@@ -1,5 +1,5 @@
 // ICMP to a VIP: echo requests are answered, echo replies go to the DIP that has the identifier leased, errors to where the
-// packets of the connection inside go. All else is dropped. Threads: the worker.
+// packets of the connection inside go. All else is dropped. Inline where an echo request comes by. Threads: the worker.
 #pragma once
 
 #include "common/packet/icmp.h"
