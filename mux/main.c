@@ -9,6 +9,7 @@
 #include "common/dpdk/eal.h"
 #include "common/dpdk/node_ports.h"
 #include "common/io/log.h"
+#include "common/io/pages.h"
 #include "common/io/program.h"
 #include "mux/io/control.h"
 
@@ -76,7 +77,7 @@ static int make_pins(struct program *p, struct error *err)
 	uint32_t max_pins = p->config.max_pins;
 	if (max_pins == 0)
 		return 0;
-	p->pin_sets = memory_aligned(PINS_ALIGN, pins_memory_bytes(max_pins));
+	p->pin_sets = pages_create(pins_memory_bytes(max_pins));
 	if (p->pin_sets == NULL)
 		return error_set(err, ERR_NO_MEMORY, "out of memory for %u pins", max_pins);
 	pins_init(&p->pins, max_pins, p->pin_sets);
@@ -129,7 +130,7 @@ static void stop(struct program *p)
 	node_ports_close(&p->ports);
 	dpdk_eal_stop(&p->eal);
 	memory_free(p->vips);
-	memory_free(p->pin_sets);
+	pages_destroy(p->pin_sets, pins_memory_bytes(p->config.max_pins));
 }
 
 static int run(struct program *p)

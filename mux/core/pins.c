@@ -23,13 +23,18 @@ void pins_init(struct pins *p, uint32_t max_pins, void *memory)
 	p->sets = memory;
 }
 
-// A free way, or one that was not used lately.
-static uint32_t choose_way(const struct pin_set *s)
+#define ALL_WAYS ((1u << PIN_WAYS) - 1)
+
+// A free way, or one that was not used. When all were, any one goes, and all others have to be used again to stay.
+static uint32_t choose_way(struct pin_set *s, uint64_t hash)
 {
 	for (uint32_t way = 0; way < PIN_WAYS; way++)
 		if (s->dips[way] == 0)
 			return way;
-	return (uint32_t)__builtin_ctz(~s->used);
+	if (s->used != ALL_WAYS)
+		return (uint32_t)__builtin_ctz(~s->used);
+	s->used = 0;
+	return (uint32_t)(hash >> 32) % PIN_WAYS;
 }
 
 bool pins_insert(struct pins *p, uint64_t hash, be32 dip, uint16_t hint)
@@ -38,13 +43,15 @@ bool pins_insert(struct pins *p, uint64_t hash, be32 dip, uint16_t hint)
 	struct pin_set *s = pins_set_of(p, hash);
 	uint32_t way = pin_set_lookup(s, hash);
 	if (way == PIN_WAYS || s->dips[way] == 0)
-		way = choose_way(s);
+		way = choose_way(s, hash);
 	bool is_eviction = s->dips[way] != 0 && s->tags[way] != (uint32_t)(hash >> 32);
 	p->n_pins += s->dips[way] == 0;
 	s->tags[way] = (uint32_t)(hash >> 32);
 	s->dips[way] = dip;
 	s->hints[way] = hint;
-	pin_set_touch(s, way);
+	s->used |= 1u << way;
+	if (s->used == ALL_WAYS)
+		s->used = 1u << way;
 	return is_eviction;
 }
 

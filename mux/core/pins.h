@@ -3,9 +3,9 @@
 // Only flows in buckets that have had other owners are looked up here (mux/core/endpoint_table.h). A pin is a hint: what is wrong or
 // missing costs a detour from host to host, never a connection. So a flow is known by its hash alone: the lower half says in which
 // set its pin is, the upper half which pin of the set it is.
-// A set is one cache line of 6 pins. When it is full one goes that was not used lately, never the one that was used last (bit-PLRU:
-// the exact order would have to be written with every packet, which costs as much as the lookup). Nothing else expires: the
-// pin of a flow that has ended is in nobody's way until its place is needed.
+// A set is one cache line of 6 pins. When it is full one goes that was not used since the last ones came (second chance: a packet
+// writes its line only when it is the first of its flow since then, and lines that are only read are cheap to come by). Nothing else
+// expires: the pin of a flow that has ended is in nobody's way until its place is needed.
 // A pin holds its DIP's address, and where the endpoint's templates had it: who uses a pin checks that (vip_entry_lookup_dip).
 // Memory: 10.7 bytes a pin, all of them at start, from the caller; and 160 KB of stamps. Threads: one worker.
 #pragma once
@@ -27,7 +27,7 @@ struct pin_set {
 	uint32_t tags[PIN_WAYS]; // the upper halves of hashes
 	be32 dips[PIN_WAYS]; // 0: free
 	uint16_t hints[PIN_WAYS]; // where the endpoint's templates had the DIP
-	uint32_t used; // a bit for each way that was used lately; never all of them
+	uint32_t used; // a bit for each way that was used since room was last made
 } __attribute__((aligned(64)));
 
 _Static_assert(sizeof(struct pin_set) == 64, "a set is a cache line");
@@ -59,15 +59,11 @@ static inline uint32_t pin_set_lookup(const struct pin_set *s, uint64_t hash)
 	return (uint32_t)__builtin_ctz(mask);
 }
 
-// Notes that a way was used: the last one that was not makes all others unused. Writes seldom; lines that are only read are
-// cheap to come by.
+// Notes that a way was used.
 static inline void pin_set_touch(struct pin_set *s, uint32_t way)
 {
-	if (__builtin_expect((s->used & 1u << way) != 0, 1))
-		return;
-	s->used |= 1u << way;
-	if (s->used == (1u << PIN_WAYS) - 1)
-		s->used = 1u << way;
+	if (__builtin_expect((s->used & 1u << way) == 0, 0))
+		s->used |= 1u << way;
 }
 
 // Makes, or changes, the pin of a flow. Returns whether another flow's went for it. dip is not 0.

@@ -5,7 +5,8 @@
 // What comes for a port of a VIP that is no endpoint's goes to the DIP that has leased it: it replies to a connection which
 // that DIP began. ICMP echo replies go by their identifier, ICMP errors to where the packets of the connection inside go.
 // Pure: frames come in as bytes in memory, verdicts come out, the frames are rewritten in place. A burst goes through in
-// stages, so that the three cache misses of a packet overlap with those of the others; endpoints and leased ports each have their road.
+// stages, so that the three cache misses of a packet overlap with those of the others. pipeline.c is the main road, to endpoints;
+// beside it lie those of leased ports (snat_road.h) and of histories (history_road.h), ICMP (vip_icmp.h) and the node's own (own_traffic.h).
 // A frame has at least ENCAP_BYTES of writable headroom in front of `data`.
 // Nothing is remembered of a packet but counters, the rate of echo replies, and pins, without which all would still be right.
 // Threads: a mux_worker belongs to one worker; tables are read only. Nothing allocates, locks or waits.
@@ -53,6 +54,7 @@ struct mux_worker {
 	struct mono_time now; // of this burst
 	uint64_t now_real_us; // likewise: for the stamps of pins
 	struct pins *pins; // the caller's; NULL: every flow goes to the present owner
+	bool history_is_mixed; // some packets of the burst before were in buckets that had other owners, and most were not
 	struct mux_counters counters;
 	struct vip_counters *vips; // the caller's memory
 };

@@ -95,7 +95,7 @@ struct bench_options bench_options_read(int argc, char **argv)
 		case 'v': o.n_vips = read_number("vips", LIMIT_VIPS); break;
 		case 'd': o.n_dips = read_number("dips", LIMIT_DIPS_PER_ENDPOINT); break;
 		case 'c': o.changed_percent = read_number("changed", 100); break;
-		case 'P': o.n_pins = read_number_from("pins", 0, MAX_PINS_LIMIT); break;
+		case 'P': o.n_pins = read_number_from("pins", 0, MAX_PINS_LIMIT / 2); break;
 		case 'b': o.burst = read_number("burst", MUX_BURST_MAX); break;
 		case 'n': o.n_bursts = read_number("bursts", 1u << 24); break;
 		case 'j': o.is_json = true; break;

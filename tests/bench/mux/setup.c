@@ -8,6 +8,7 @@
 #include "common/base/hash.h"
 #include "common/base/memory.h"
 #include "common/dpdk/eal.h"
+#include "common/io/pages.h"
 #include "common/model/flow_hash.h"
 #include "tests/support/packet_builder.h"
 
@@ -221,14 +222,17 @@ static struct bench_flow flow_at(const struct bench *b, uint32_t i)
 		                        .leased_port = be16_from((uint16_t)leased_port) };
 }
 
-// Pins, as many as wanted, of flows in buckets that had other owners; each to a DIP of the endpoint.
+// Pins, as many as wanted, of flows in buckets that had other owners; each to a DIP of the endpoint. The table has room for half as
+// many again, since sets of a table that is full to the last place would not hold them all.
 static void make_pins(struct bench *b)
 {
 	const struct bench_options *o = &b->options;
 	if (o->path != PATH_HISTORY)
 		return;
-	uint32_t capacity = o->n_pins > MAX_PINS_DEFAULT ? o->n_pins : MAX_PINS_DEFAULT;
-	pins_init(&b->pins, capacity, must(memory_aligned(PINS_ALIGN, pins_memory_bytes(capacity))));
+	uint32_t capacity = o->n_pins + o->n_pins / 2;
+	if (capacity < MAX_PINS_DEFAULT)
+		capacity = MAX_PINS_DEFAULT;
+	pins_init(&b->pins, capacity, must(pages_create(pins_memory_bytes(capacity))));
 	b->worker.pins = &b->pins;
 	for (uint32_t i = 0; i < o->n_flows && b->pins.n_pins < o->n_pins; i++) {
 		struct bench_flow f = flow_at(b, i);

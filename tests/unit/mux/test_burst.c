@@ -9,7 +9,16 @@
 
 #define HOST "10.0.1.1"
 
-enum { N_VIPS = 30, N_BURSTS = 3000, INET_TEXT = 16, FIRST_PORT = 1020, N_LEASED = 200, N_FEW = 6, FEW_PORT = 40000 };
+enum {
+	N_VIPS = 30,
+	N_BURSTS = 3000,
+	INET_TEXT = 16,
+	FIRST_PORT = 1020,
+	N_LEASED = 200,
+	N_FEW = 6,
+	FEW_PORT = 40000,
+	N_PINS = 600
+};
 
 static unsigned pick(unsigned *seed, unsigned n)
 {
@@ -84,6 +93,7 @@ static void change_histories(struct fixture *f, unsigned seed)
 static struct fixture *with_vips(unsigned seed)
 {
 	struct fixture *f = fixture_create(MUX_ADDRESS);
+	pins_init(&f->pins, N_PINS, f->pins.sets); // few: some go for others
 	neighbor_table_insert(&f->worker.neighbors, test_ip4("10.0.0.2"));
 	for (unsigned i = 0; i < N_VIPS; i++)
 		fixture_put_vip(f, test_random_vip(&seed, i + 1));
@@ -146,6 +156,9 @@ static void compare_frames(const struct mux_frame *a, const struct mux_frame *b,
 	ck_assert_mem_eq(a->data, b->data, a->len);
 }
 
+// Bursts for which packets with and without a history were expected, and the others: their ways differ.
+static uint32_t n_mixed, n_alike;
+
 static void run_burst(struct fixture *staged, struct fixture *scalar, unsigned *seed, unsigned burst_seed)
 {
 	static struct test_frame originals[MUX_BURST_MAX], copies[MUX_BURST_MAX];
@@ -158,6 +171,8 @@ static void run_burst(struct fixture *staged, struct fixture *scalar, unsigned *
 		copies[i] = originals[i];
 		frames[i] = (struct mux_frame){ .data = test_data(&originals[i]), .len = originals[i].len };
 	}
+	n_mixed += staged->worker.history_is_mixed;
+	n_alike += !staged->worker.history_is_mixed;
 	mux_pipeline_burst(&staged->worker, staged->tables, frames, n);
 	for (uint32_t i = 0; i < n; i++) {
 		struct mux_frame one = { .data = test_data(&copies[i]), .len = copies[i].len };
@@ -195,10 +210,14 @@ START_TEST(a_burst_equals_its_frames_one_by_one)
 	ck_assert_uint_gt(c->history_packets, N_BURSTS / 3);
 	ck_assert_uint_gt(c->pin_hits, 100);
 	ck_assert_uint_gt(c->pins_taken, N_BURSTS / 3);
+	ck_assert_uint_gt(n_mixed, N_BURSTS / 30);
+	ck_assert_uint_gt(n_alike, N_BURSTS / 30);
 	ck_assert_uint_gt(c->pins_ignored, N_BURSTS / 3);
+	ck_assert_uint_gt(c->pins_evicted, N_BURSTS / 10);
 	ck_assert_uint_gt(c->drops[DROP_PIN_MALFORMED], 10);
 	ck_assert_uint_gt(c->drops[DROP_PIN_FORGED], 10);
 	ck_assert_uint_eq(staged->pins.n_pins, scalar->pins.n_pins);
+	ck_assert_mem_eq(staged->pins.sets, scalar->pins.sets, pins_memory_bytes(N_PINS)); // what was used, too
 	ck_assert_uint_gt(c->drops[DROP_SNAT_NO_LEASE], 100);
 	ck_assert_uint_gt(c->drops[DROP_ICMP_UNKNOWN], 100);
 	for (int reason = DROP_RUNT; reason <= DROP_ICMP_IGNORED; reason++)

@@ -90,6 +90,43 @@ START_TEST(a_full_set_loses_a_pin_that_was_not_used_lately)
 }
 END_TEST
 
+START_TEST(when_all_were_used_one_goes_and_the_others_have_to_be_used_again)
+{
+	struct pins *p = pins_create(PIN_WAYS);
+	for (uint64_t i = 1; i <= PIN_WAYS; i++)
+		ck_assert(!pins_insert(p, i << 32, 7, 0));
+	for (uint64_t i = 1; i <= PIN_WAYS; i++)
+		ck_assert_uint_eq(ask(p, i << 32), 7);
+	ck_assert(pins_insert(p, 100ull << 32, 7, 0));
+	uint64_t kept = 0; // one of those that are left, and the only one of them that goes on
+	for (uint64_t i = 1; i <= PIN_WAYS && kept == 0; i++)
+		kept = ask(p, i << 32) != 0 ? i : 0;
+	for (uint64_t i = 101; i < 101 + 4 * PIN_WAYS; i++) {
+		ck_assert(pins_insert(p, i << 32, 7, 0));
+		ck_assert_uint_eq(ask(p, i << 32), 7);
+		ck_assert_uint_eq(ask(p, kept << 32), 7);
+	}
+	for (uint64_t i = 1; i <= PIN_WAYS; i++)
+		ck_assert_uint_eq(ask(p, i << 32), i == kept ? 7 : 0);
+	pins_destroy(p);
+}
+END_TEST
+
+START_TEST(a_set_whose_pins_were_all_used_is_only_read)
+{
+	struct pins *p = pins_create(PIN_WAYS);
+	for (uint64_t i = 1; i <= PIN_WAYS; i++)
+		ck_assert(!pins_insert(p, i << 32, 7, 0));
+	for (uint64_t i = 1; i <= PIN_WAYS; i++)
+		(void)ask(p, i << 32);
+	struct pin_set before = p->sets[0];
+	for (uint64_t i = 1; i <= 3 * PIN_WAYS; i++)
+		(void)ask(p, i << 32);
+	ck_assert_mem_eq(&before, &p->sets[0], sizeof before);
+	pins_destroy(p);
+}
+END_TEST
+
 START_TEST(a_free_way_is_taken_before_anything_goes)
 {
 	struct pins *p = pins_create(PIN_WAYS);
@@ -188,6 +225,8 @@ END_TEST
 
 SUITE_MAIN("mux pins", an_empty_table_finds_nothing_not_even_hash_zero,
            a_pin_is_found_until_it_is_removed_and_a_new_one_of_the_flow_takes_its_place,
-           a_full_set_loses_a_pin_that_was_not_used_lately, a_free_way_is_taken_before_anything_goes,
+           a_full_set_loses_a_pin_that_was_not_used_lately,
+           when_all_were_used_one_goes_and_the_others_have_to_be_used_again,
+           a_set_whose_pins_were_all_used_is_only_read, a_free_way_is_taken_before_anything_goes,
            a_flow_in_use_outlives_any_number_of_others, random_operations_agree_with_a_list,
            a_table_of_one_pin_has_a_set_and_memory_is_10_7_bytes_a_pin)

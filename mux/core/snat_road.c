@@ -1,0 +1,100 @@
+#include "mux/core/snat_road.h"
+
+#include "common/model/flow_hash.h"
+
+#define OTHER_PROTOCOLS (0xe0ull << 32) // in a key: a bit of it is set for what is neither TCP nor UDP
+
+enum { LEASED_PORT_MIN = 1024 }; // below it no port is ever leased
+
+// ---- one packet ----
+
+void snat_send_to_lessee(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, const struct parsed *p,
+                         const struct vip_entry *vip, be32 dip)
+{
+	struct encap_template template = encap_template_to(&t->to_dip, dip);
+	uint64_t hash = flow_hash_v4(p->src, p->dst, p->src_port, p->dst_port, p->protocol, t->hash_seed);
+	if (!encapsulate(w, f, &template, hash, p->l3_bytes))
+		return;
+	count_vip(&w->vips->snat[vip->slot], p->l3_bytes);
+	w->counters.snat_packets++;
+	w->counters.snat_bytes += p->l3_bytes;
+}
+
+void snat_take(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, const struct parsed *p,
+               const struct vip_entry *vip)
+{
+	be32 dip = lessee_of(vip, p->dst_port);
+	if (dip != 0)
+		snat_send_to_lessee(w, t, f, p, vip, dip);
+	else if (vip->snat != NULL && be16_to(p->dst_port) >= LEASED_PORT_MIN)
+		mux_drop(w, f, DROP_SNAT_NO_LEASE);
+	else
+		mux_drop(w, f, DROP_NO_ENDPOINT);
+}
+
+// ---- in a burst ----
+
+// The entry of a key; this is its first line.
+static inline const struct vip_entry *find_entry(const struct mux_tables *t, const struct vip_line *line, uint64_t key)
+{
+	const struct vip_entry *e = vip_line_lookup(line, key);
+	if (__builtin_expect(e != NULL, 1) || line->entries[VIP_LINE_ENTRIES - 1].key == 0)
+		return e;
+	return vip_lookup_key(t, key);
+}
+
+// Stage 2: the VIP, and begin to load who has the port. False when there is no such VIP, or nobody leases its ports.
+static inline bool find_lessee(const struct mux_tables *t, struct snat_passage *x)
+{
+	const struct vip_entry *e = find_entry(t, x->line, vip_own_key((be32)x->key));
+	x->entry = e;
+	if (__builtin_expect(e == NULL || e->snat == NULL || (x->key & OTHER_PROTOCOLS) != 0, 0))
+		return false;
+	x->lessee = snat_map_at(e->snat, be16_to((be16)(x->key >> 48)));
+	__builtin_prefetch((const void *)x->lessee);
+	return true;
+}
+
+// The hash is of use where there is a choice of gateways only.
+static inline __m128i start_to(const struct gateways *g, const struct mux_tables *t, const struct mux_frame *f)
+{
+	if (__builtin_expect(g->n == 1, 1))
+		return g->starts[0];
+	const uint8_t *d = f->data;
+	uint64_t hash = flow_hash_v4(load32(d + 26), load32(d + 30), load16(d + 34), load16(d + 36), d[23], t->hash_seed);
+	return g->starts[(uint32_t)hash % g->n];
+}
+
+uint32_t snat_road_take(struct snat_road *r, struct mux_worker *w, const struct mux_tables *t, const struct gateways *g,
+                        struct mux_frame **ret_left)
+{
+	static const _Atomic be32 no_lessee;
+	struct snat_passage *const end = r->passages + r->n;
+	for (struct snat_passage *x = r->passages; x < end; x++)
+		if (__builtin_expect(!find_lessee(t, x), 0))
+			x->lessee = &no_lessee;
+	const struct encap_template to_dip = t->to_dip;
+	struct vip_traffic *const vips = w->vips->snat;
+	uint32_t n_left = 0;
+	uint64_t n_forwarded = 0;
+	uint64_t inner_bytes = 0;
+	for (const struct snat_passage *x = r->passages; x < end; x++) {
+		struct mux_frame *f = x->frame;
+		const struct vip_entry *e = x->entry;
+		const uint32_t n_bytes = x->inner_bytes;
+		be32 dip = atomic_load_explicit(x->lessee, memory_order_relaxed);
+		if (__builtin_expect(dip == 0, 0)) {
+			ret_left[n_left++] = f;
+			continue;
+		}
+		struct encap_template template = encap_template_to(&to_dip, dip);
+		encapsulate_checked(f, start_to(g, t, f), &template, n_bytes);
+		count_vip(&vips[e->slot], n_bytes);
+		inner_bytes += n_bytes;
+		n_forwarded++;
+	}
+	count_forwarded(w, n_forwarded, inner_bytes);
+	w->counters.snat_packets += n_forwarded;
+	w->counters.snat_bytes += inner_bytes;
+	return n_left;
+}

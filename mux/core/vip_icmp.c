@@ -1,0 +1,45 @@
+#include "mux/core/vip_icmp.h"
+
+#include "common/model/flow_hash.h"
+#include "common/packet/icmp_error.h"
+#include "mux/core/encapsulate.h"
+#include "mux/core/history_road.h"
+#include "mux/core/snat_road.h"
+
+void vip_icmp_take_echo_reply(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
+                              const struct parsed *p, const struct vip_entry *vip)
+{
+	const struct icmp_header *icmp = (const struct icmp_header *)(f->data + p->l4_off);
+	be32 dip = lessee_of(vip, icmp->id);
+	if (dip != 0)
+		snat_send_to_lessee(w, t, f, p, vip, dip);
+	else
+		mux_drop(w, f, DROP_ICMP_UNKNOWN);
+}
+
+// An error goes where the connection's packets go: its packet inside was sent by the VIP, so that a client's packet has the same
+// addresses and ports turned round.
+void vip_icmp_take_error(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, const struct parsed *p,
+                         const struct vip_entry *vip)
+{
+	struct icmp_error inside;
+	enum drop_reason reason = icmp_error_parse(f->data, p, &inside);
+	if (reason != DROP_NONE || inside.src != p->dst) {
+		mux_drop(w, f, DROP_ICMP_UNKNOWN);
+		return;
+	}
+	uint64_t hash =
+		flow_hash_v4(inside.dst, inside.src, inside.dst_port, inside.src_port, inside.protocol, t->hash_seed);
+	const struct vip_entry *e =
+		inside.protocol == IP_PROTO_ICMP ? NULL : vip_lookup(t, inside.src, inside.src_port, inside.protocol);
+	be32 dip = e != NULL ? history_template_of(w, e, hash)->dst : lessee_of(vip, inside.src_port);
+	if (dip == 0) {
+		mux_drop(w, f, DROP_ICMP_UNKNOWN);
+		return;
+	}
+	struct encap_template template = encap_template_to(&t->to_dip, dip);
+	if (!encapsulate(w, f, &template, hash, p->l3_bytes))
+		return;
+	w->counters.icmp_errors_steered++;
+	w->vips->icmp_errors_steered[vip->slot]++;
+}
