@@ -10,6 +10,7 @@
 	X(L4_LENGTH, "l4_length", "the TCP, UDP or ICMP header does not fit into the packet")                       \
 	X(ARP_MALFORMED, "arp_malformed", "an ARP packet that is none of Ethernet and IPv4")                        \
 	X(NOT_FOR_US, "not_for_us", "sent to another MAC address, or to an address that nobody here has")           \
+	X(BAD_SOURCE, "bad_source", "from an address that is no host's, or from where it goes to")                  \
 	X(NO_CONFIG, "no_config", "no configuration has arrived yet")                                               \
 	X(NOT_A_VIP, "not_a_vip", "the destination is no VIP")                                                      \
 	X(NO_ENDPOINT, "no_endpoint", "the VIP has no endpoint of this protocol and port")                          \
@@ -24,6 +25,7 @@
 	X(SPOOFED_SOURCE, "spoofed_source", "a VM sent from an address that is not its DIP")                        \
 	X(SPOOFED_MAC, "spoofed_mac", "a VM sent from a MAC address that is not its own")                           \
 	X(VM_ENCAP, "vm_encap", "a VM sent an encapsulated packet")                                                 \
+	X(BAD_DESTINATION, "bad_destination", "a VM wants to reach an address that is no host's")                   \
 	X(FLOW_TABLE_FULL, "flow_table_full", "no room for a new flow")                                             \
 	X(FLOW_NOT_SYN, "flow_not_syn", "a packet in the middle of a connection that cannot be adopted")            \
 	X(FLOW_CONFLICT, "flow_conflict", "the client has another connection to the same port of the VM")           \

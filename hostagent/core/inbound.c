@@ -1,4 +1,5 @@
 // From the uplink to the VMs, top to bottom: stage_parse sees every frame, stage_deliver those that wait for their flow.
+#include "common/packet/martian.h"
 #include "common/packet/nat.h"
 #include "hostagent/core/chain.h"
 #include "hostagent/core/chained.h"
@@ -305,6 +306,13 @@ COLD_PATH static bool belongs_here(struct agent *a, struct agent_packet *p)
 	return true;
 }
 
+// A place that nothing comes from: no answer would get there, or it would go round (RFC 1812 section 5.3.7; a "land" packet has the
+// very address and port that it goes to).
+static bool has_bad_source(const struct agent_packet *p)
+{
+	return ip4_is_martian(p->ip.src) || (p->ip.src == p->ip.dst && p->ip.src_port == p->ip.dst_port);
+}
+
 // What is not known must be for an endpoint that the DIP serves. A packet from the middle of a connection may be somebody else's;
 // a SYN only where DIPs have changed. A RST makes no flow.
 static void deliver_unknown(struct agent *a, struct agent_packet *p)
@@ -317,6 +325,10 @@ static void deliver_unknown(struct agent *a, struct agent_packet *p)
 	}
 	if (p->endpoint == NULL) {
 		verdict_drop(a, p, reason_of_no_endpoint(a, p));
+		return;
+	}
+	if (__builtin_expect(has_bad_source(p), 0)) {
+		verdict_drop(a, p, DROP_BAD_SOURCE);
 		return;
 	}
 	be16 dip_port = p->endpoint->dip_port;
@@ -413,6 +425,10 @@ static void deliver_plain(struct agent *a, struct agent_packet *p)
 COLD_PATH static void deliver_error(struct agent *a, struct agent_packet *p)
 {
 	struct icmp_error error;
+	if (ip4_is_martian(p->ip.src)) {
+		verdict_drop(a, p, DROP_BAD_SOURCE);
+		return;
+	}
 	if (icmp_error_parse(p->frame, &p->ip, &error) != DROP_NONE) {
 		verdict_drop(a, p, DROP_ICMP_UNKNOWN);
 		return;

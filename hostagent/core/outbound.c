@@ -1,4 +1,5 @@
 // From the VMs to the world, top to bottom: stage_parse checks every frame of a VM, stage_forward sends it on its way.
+#include "common/packet/martian.h"
 #include "common/packet/nat.h"
 #include "common/packet/tcp_reset.h"
 #include "hostagent/core/flows.h"
@@ -318,6 +319,10 @@ COLD_PATH static struct flow_entry *new_flow(struct agent *a, struct agent_packe
 	const struct agent_snat *policy = snat_towards(a, &p->ip);
 	if (policy == NULL) {
 		forward_plain(a, p);
+		return NULL;
+	}
+	if (ip4_is_martian(p->ip.dst)) {
+		verdict_drop(a, p, DROP_BAD_DESTINATION);
 		return NULL;
 	}
 	if (p->ip.protocol == IP_PROTO_TCP && !tcp_is_syn(p->ip.tcp_flags)) {

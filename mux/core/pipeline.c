@@ -3,6 +3,7 @@
 #include <immintrin.h>
 
 #include "common/model/flow_hash.h"
+#include "common/packet/martian.h"
 #include "mux/core/encapsulate.h"
 #include "mux/core/history_road.h"
 #include "mux/core/own_traffic.h"
@@ -41,13 +42,15 @@ static void take_vip_packet(struct mux_worker *w, const struct mux_tables *t, st
                             const struct parsed *p)
 {
 	const struct vip_entry *endpoint = has_ports(p) ? vip_lookup(t, p->dst, p->dst_port, p->protocol) : NULL;
-	if (endpoint != NULL) { // first: no range is leased that contains an endpoint's port
+	if (endpoint != NULL && !ip4_is_martian(p->src)) { // first: no range is leased that contains an endpoint's port
 		take_for_endpoint(w, t, f, p, endpoint);
 		return;
 	}
 	const struct vip_entry *vip = vip_lookup(t, p->dst, 0, 0);
 	if (vip == NULL)
 		mux_drop(w, f, DROP_NOT_A_VIP);
+	else if (ip4_is_martian(p->src))
+		mux_drop(w, f, DROP_BAD_SOURCE);
 	else if (has_ports(p))
 		snat_take(w, t, f, p, vip);
 	else if (p->protocol == IP_PROTO_ICMP)
@@ -98,14 +101,18 @@ void mux_pipeline_one(struct mux_worker *w, const struct mux_tables *tables, str
 // ---- a burst, in stages: the roads ----
 //
 // The main road is TCP or UDP over IPv4 without options, to our MAC, of 40 bytes and more that fit with an outer header, to
-// an endpoint; the SNAT road is the same to a port that a DIP has leased. Which one it is the port tells: what is on no
-// VIP's list of endpoints takes the SNAT road at once, and the rest turns off when it finds no endpoint. Everything else
+// an endpoint, from no martian; the SNAT road is the same to a port that a DIP has leased. Which one it is the port tells: what
+// is on no VIP's list of endpoints takes the SNAT road at once, and the rest turns off when it finds no endpoint. Everything else
 // leaves the roads for take_frame, which is the scalar twin: what it would do, the stages do. Where endpoints have histories,
 // stage 3 is that of history_road.h: pins are one more line to load, while packets that need none are finished.
 // What is constant for the burst is made before, what is counted is summed up after; both stay in registers.
 // (A gateway whose ARP reply is in this very burst is used from the next one on, and so are pins.)
 
 #define MAIN_PROTOCOLS (1u << IP_PROTO_TCP | 1u << IP_PROTO_UDP) // and those 32 above, which no endpoint has
+
+// By the first byte of the source: from a martian there is none.
+static const uint32_t protocols_from[256] = { [IP4_HOST_A... IP4_HOST_A_END] = MAIN_PROTOCOLS,
+	                                          [IP4_HOST_B... IP4_HOST_B_END] = MAIN_PROTOCOLS };
 
 enum { TCP_PACKET_BYTES_MIN = IP4_BYTES + 20, TCP_FRAME_BYTES_MIN = ETH_BYTES + TCP_PACKET_BYTES_MIN };
 
@@ -152,7 +159,7 @@ static inline bool begin(const struct road_rule *r, const struct mux_frame *f, s
 	if (__builtin_expect(content > beyond_min, 0)) // likewise
 		return false;
 	uint64_t protocol = d[23];
-	if (__builtin_expect((MAIN_PROTOCOLS >> (protocol & 31) & 1) == 0, 0))
+	if (__builtin_expect((protocols_from[d[26]] >> (protocol & 31) & 1) == 0, 0))
 		return false;
 	// The words of TCP options, in the upper four bits. In a UDP packet (the protocol is odd) the byte is payload, and a branch
 	// on it could not be predicted.

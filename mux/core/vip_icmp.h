@@ -31,10 +31,10 @@ static inline void vip_icmp_take(struct mux_worker *w, const struct mux_tables *
 	const struct icmp_header *icmp = (const struct icmp_header *)(f->data + p->l4_off);
 	if (icmp_type_is_error(icmp->type))
 		vip_icmp_take_error(w, t, f, p, vip);
-	else if (icmp->type == ICMP_ECHO && icmp->code == 0)
+	else if (icmp->type == ICMP_ECHO && icmp->code == 0 && p->src != p->dst)
 		answer_echo(w, f, p);
 	else if (icmp->type == ICMP_ECHO_REPLY && icmp->code == 0)
 		vip_icmp_take_echo_reply(w, t, f, p, vip);
-	else
-		mux_drop(w, f, DROP_ICMP_IGNORED);
+	else // an echo request from ourselves to ourselves, or another kind
+		mux_drop(w, f, p->src == p->dst ? DROP_BAD_SOURCE : DROP_ICMP_IGNORED);
 }

@@ -7,6 +7,7 @@
 #include "common/base/text.h"
 
 #define LINE_BYTES 2048
+#define N_PORT_NAMES 26
 
 struct run {
 	const char *path;
@@ -20,6 +21,7 @@ struct run {
 	char came[64]; // verdict of the last `in`
 	struct test_frame came_frame;
 	bool is_awaiting_out;
+	uint32_t ports[N_PORT_NAMES]; // of $a to $z; 0: not yet known
 	struct golden_outcome outcome;
 };
 
@@ -29,9 +31,11 @@ static void pcap_open(struct run *r)
 {
 	char path[512];
 	const char *directory = getenv("GOLDEN_PCAP");
+	const char *slash = strrchr(r->path, '/');
+	const char *name = slash == NULL ? r->path : slash + 1;
 	static const uint32_t header[6] = { 0xa1b2c3d4, 2 | 4 << 16, 0, 0, 65535, 1 };
-	if (directory == NULL ||
-	    !text_format(path, sizeof path, "%s/%s-%03u.pcap", directory, r->world->name, r->outcome.n_cases))
+	if (directory == NULL || !text_format(path, sizeof path, "%s/%.*s-%03u.pcap", directory, (int)strcspn(name, "."),
+	                                      name, r->outcome.n_cases))
 		return;
 	r->pcap = fopen(path, "wb");
 	if (r->pcap != NULL)
@@ -76,13 +80,62 @@ static void begin_case(struct run *r, const char *words)
 	r->has_failed = r->is_awaiting_out = false;
 	r->outcome.n_cases++;
 	r->outcome.n_without_source += strchr(words, '[') == NULL;
+	memset(r->ports, 0, sizeof r->ports);
 	r->state = r->world->create();
 	r->pcap_us = 0;
 	pcap_open(r);
 }
 
-static bool encode(struct run *r, const char *line, bool is_out, const char *port_name, struct test_frame *f)
+// ---- ports of SNAT: chosen by the program, and named by the table ----
+
+// The source port that came, or the identifier of an echo request.
+static uint32_t port_that_came(struct run *r)
 {
+	uint8_t *ip = test_data(&r->came_frame) + ETH_BYTES;
+	uint8_t *l4 = ip + (ip[0] & 0x0f) * 4;
+	return be16_to(load16(ip[9] == IP_PROTO_ICMP ? l4 + 4 : l4));
+}
+
+// The port that a name has, which is that of the first packet out that is written with it.
+static uint32_t named_port(struct run *r, char name, bool is_out)
+{
+	uint32_t *port = &r->ports[name - 'a'];
+	if (*port != 0 || !is_out || r->came_frame.len == 0)
+		return *port;
+	uint32_t came = port_that_came(r);
+	for (uint32_t i = 0; i < N_PORT_NAMES; i++)
+		if (r->ports[i] == came)
+			complain(r, "two names have the same port");
+	if (came < GOLDEN_LEASED_MIN || came > GOLDEN_LEASED_MAX)
+		complain(r, "a port that is not leased");
+	return *port = came;
+}
+
+// The line with numbers in the place of $a to $z.
+static bool fill_in_ports(struct run *r, const char *line, bool is_out, char *text, size_t size)
+{
+	size_t n = 0;
+	for (; *line != '\0' && n + 8 < size; line++) {
+		if (line[0] != '$' || line[1] < 'a' || line[1] > 'z') {
+			text[n++] = *line;
+			continue;
+		}
+		uint32_t port = named_port(r, *++line, is_out);
+		if (port == 0) {
+			complain(r, "a port that no packet out has named before");
+			return false;
+		}
+		n += (size_t)snprintf(text + n, size - n, "%u", port);
+	}
+	text[n] = '\0';
+	return true;
+}
+
+static bool encode(struct run *r, const char *written, bool is_out, const char *port_name, struct test_frame *f)
+{
+	char line[LINE_BYTES + 64];
+	if (!fill_in_ports(r, written, is_out, line, sizeof line))
+		return false;
 	struct notation_port port;
 	const char *what;
 	char text[256];
@@ -190,8 +243,8 @@ struct golden_outcome golden_run(const char *path, const struct golden_world *wo
 {
 	static struct run r;
 	char line[LINE_BYTES];
-	memset(&r, 0, sizeof r);
 	setvbuf(stdout, NULL, _IOLBF, 0); // the test may end by abort
+	memset(&r, 0, sizeof r);
 	r.path = path;
 	r.world = world;
 	FILE *file = fopen(path, "r");

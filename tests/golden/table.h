@@ -9,10 +9,15 @@
 //     out drop no_endpoint
 //
 // Each `in` goes through a fresh world of the case, in order, and has one `out`; bytes are compared exactly. Lines that begin with # are
-// for readers. GOLDEN_PCAP=DIRECTORY writes what goes in and comes out as one pcap file a case.
+// for readers. A port that SNAT chooses is written as $a to $z: the first `out` with that name learns it (the packet's source port, or
+// its identifier), checks that it is leased and no other name's, and it is the same from then on. GOLDEN_PCAP=DIRECTORY writes what goes in and comes out as one pcap file a case.
 #pragma once
 
 #include "tests/golden/notation.h"
+
+// What `set snat` leases.
+#define GOLDEN_LEASED_MIN 2048
+#define GOLDEN_LEASED_MAX 2055
 
 struct golden_world {
 	const char *name; // of `world` lines

@@ -47,8 +47,10 @@ static struct test_frame random_frame(unsigned *seed)
 	bool is_of_few = pick(seed, 2) == 0; // of whom some are pinned
 	snprintf(src, sizeof src, "198.51.100.%u", 1 + pick(seed, is_of_few ? N_FEW : 254));
 	snprintf(dst, sizeof dst, "203.0.113.%u", pick(seed, N_VIPS + 3)); // some are no VIPs
+	static const char *const edges[] = { "0.0.0.1",   "1.0.0.1",   "126.0.0.1", "127.0.0.1",
+		                                 "128.0.0.1", "223.0.0.1", "224.0.0.1", "255.255.255.255" };
 	struct test_tuple t = {
-		.src = src,
+		.src = pick(seed, 10) == 0 ? edges[pick(seed, 8)] : src,
 		.dst = pick(seed, 20) == 0 ? MUX_ADDRESS : dst,
 		.src_port = (uint16_t)(is_of_few ? FEW_PORT + pick(seed, N_FEW) : pick(seed, 65536)),
 		.dst_port = (uint16_t)(pick(seed, 2) == 0    ? 80 + pick(seed, 5)
