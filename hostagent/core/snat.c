@@ -99,6 +99,13 @@ uint32_t snat_leased_ports(const struct snat_dip *d)
 	return d->n_blocks * SNAT_UNIT_PORTS;
 }
 
+struct snat_need snat_need_of(const struct snat *s, const struct snat_dip *d)
+{
+	return (struct snat_need){
+		.n_leased = snat_leased_ports(d), .max_ports = d->max_ports, .n_waiting = d->n_waiting, .now = s->now
+	};
+}
+
 // ---- What the edge and the control thread are to do ----
 
 void snat_report_due(struct snat *s, uint16_t slot, enum snat_report_kind kind)
@@ -125,22 +132,20 @@ bool snat_next_ready(struct snat *s, uint16_t *ret_slot)
 		if (!d->has_held)
 			continue;
 		d->has_held = false;
+		d->n_waiting = 0;
 		*ret_slot = (uint16_t)slot;
 		return true;
 	}
 	return false;
 }
 
-void snat_ask(struct snat *s, uint16_t slot, uint32_t n_ports)
+void snat_ask(struct snat *s, uint16_t slot)
 {
 	struct snat_dip *d = &s->dips[slot];
-	uint32_t n_leased = snat_leased_ports(d);
-	if (d->is_asking || n_leased >= d->max_ports || mono_is_before(s->now, d->refused_until))
+	if (d->is_asking || snat_leased_ports(d) >= d->max_ports || mono_is_before(s->now, d->refused_until))
 		return;
-	if (n_ports < SNAT_UNIT_PORTS)
-		n_ports = SNAT_UNIT_PORTS;
 	d->is_asking = true;
-	d->n_wanted = n_ports < d->max_ports - n_leased ? n_ports : d->max_ports - n_leased;
+	d->n_wanted = 0;
 	d->seq = s->next_seq++;
 	d->reported = s->now;
 	snat_report_due(s, slot, SNAT_REPORT_WANTED);
@@ -179,6 +184,20 @@ static bool next_returned(struct snat *s, struct snat_report *r)
 	return false;
 }
 
+// What the neediest of the DIP's destinations and protocols wants; 0: it has all that it may have by now.
+static uint32_t wanted_ports(const struct snat *s, const struct snat_dip *d)
+{
+	struct snat_need need = snat_need_of(s, d);
+	uint32_t n_total = 0;
+	for (uint32_t i = 0; i < SNAT_BUSIEST_DESTINATIONS + MAPPED_PROTOCOLS; i++) {
+		const struct snat_pace *pace =
+			i < MAPPED_PROTOCOLS ? &d->mapped_pace[i] : &d->busiest[i - MAPPED_PROTOCOLS].pace;
+		uint32_t n_ports = snat_demand_total(pace, &need);
+		n_total = n_ports > n_total ? n_ports : n_total;
+	}
+	return snat_demand_wanted(n_total, &need, SNAT_UNIT_PORTS);
+}
+
 static void fill_report(const struct snat_dip *d, enum snat_report_kind kind, struct snat_report *r)
 {
 	*r = (struct snat_report){ .kind = kind, .dip = d->dip, .n_ports = snat_leased_ports(d) };
@@ -195,6 +214,17 @@ static void fill_report(const struct snat_dip *d, enum snat_report_kind kind, st
 	}
 }
 
+// Is there a request to report? Not when it was answered meanwhile, or other leases made it needless.
+static bool has_request(struct snat *s, uint16_t slot)
+{
+	struct snat_dip *d = &s->dips[slot];
+	if (d->is_asking && d->n_wanted == 0)
+		d->n_wanted = wanted_ports(s, d);
+	if (d->n_wanted == 0)
+		d->is_asking = false;
+	return d->is_asking;
+}
+
 // A report of the DIP's that is due still; false when it has none.
 static bool next_of_dip(struct snat *s, uint16_t slot, struct snat_report *r)
 {
@@ -202,8 +232,8 @@ static bool next_of_dip(struct snat *s, uint16_t slot, struct snat_report *r)
 	while (d->is_used && d->due != 0) {
 		enum snat_report_kind kind = (enum snat_report_kind)__builtin_ctz(d->due);
 		d->due &= (uint8_t)(d->due - 1);
-		if (kind == SNAT_REPORT_WANTED && !d->is_asking)
-			continue; // it was answered meanwhile
+		if (kind == SNAT_REPORT_WANTED && !has_request(s, slot))
+			continue;
 		fill_report(d, kind, r);
 		return true;
 	}
@@ -453,6 +483,8 @@ static void tend_dip(struct snat *s, uint16_t slot, const struct agent_config *c
 	}
 	if (d->has_held && mono_elapsed_us(d->held, s->now) > SNAT_HOLD_US)
 		d->has_held = false; // the edge has let go of them
+	if (!d->has_held)
+		d->n_waiting = 0;
 	shrink_window(s, d, policy);
 	watch_limit(s, slot);
 	if (policy == NULL && d->n_all_blocks == 0 && d->n_flows == 0 && !d->has_held)

@@ -15,6 +15,7 @@
 #include "hostagent/core/config.h"
 #include "hostagent/core/flow_table.h"
 #include "hostagent/core/snat.h"
+#include "hostagent/core/snat_demand.h"
 
 #define NO_BLOCK UINT32_MAX
 #define LIST_PAGE_BLOCKS 64
@@ -71,6 +72,7 @@ struct snat_mapping { // n_flows 0: the slot is empty
 struct snat_busy {
 	uint64_t key; // remote << 32 | remote_port
 	uint32_t n_ports; // 0: unused
+	struct snat_pace pace; // the worker's alone
 };
 
 struct snat_dip {
@@ -96,9 +98,11 @@ struct snat_dip {
 	uint32_t cursor[MAPPED_PROTOCOLS];
 	uint64_t n_refused;
 	struct snat_busy busiest[SNAT_BUSIEST_DESTINATIONS];
+	struct snat_pace mapped_pace[MAPPED_PROTOCOLS];
 	// The request.
 	bool is_asking;
-	uint32_t n_wanted;
+	uint32_t n_wanted; // 0: not reported yet
+	uint32_t n_waiting; // packets that found no port and were held, since held ones were taken up the last time
 	uint64_t seq;
 	struct mono_time reported;
 	struct mono_time refused_until;
@@ -172,7 +176,7 @@ struct snat {
 	struct snat_order lost_returns[LOST_RETURNS];
 };
 
-// ---- Flows (snat_ports.c) ----
+// ---- Flows (snat_ports.c; from snat_flow_began to snat_rebuild: snat_counts.c) ----
 
 enum snat_outcome {
 	SNAT_CHOSEN,
@@ -223,8 +227,11 @@ bool snat_next_report(struct snat *s, struct snat_report *ret_report);
 bool snat_next_ready(struct snat *s, uint16_t *ret_slot);
 void snat_tend(struct snat *s, const struct agent_config *config, struct mono_time now, uint64_t elapsed_us);
 
-void snat_ask(struct snat *s, uint16_t slot, uint32_t n_ports);
+// A request is due, unless there is one, or the DIP may have no more. For how many ports is decided when it is reported, by
+// all that came until then (snat_demand.h).
+void snat_ask(struct snat *s, uint16_t slot);
 uint32_t snat_leased_ports(const struct snat_dip *d);
+struct snat_need snat_need_of(const struct snat *s, const struct snat_dip *d);
 void snat_make_ready(struct snat *s, uint16_t slot);
 void snat_lease_unused(struct snat *s, uint32_t head); // its last flow is over
 void snat_report_due(struct snat *s, uint16_t slot, enum snat_report_kind kind);
