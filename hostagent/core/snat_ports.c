@@ -117,7 +117,7 @@ static enum search choose_tcp(struct snat *s, const struct flow_table *flows, co
 	uint32_t n_used = known == NULL ? 0 : known->n_used;
 	choice->destination = known;
 	widen_window(d, policy, n_used + 1);
-	if (d->n_blocks == 0 || n_used >= snat_leased_ports(d) + d->n_apart)
+	if (d->n_blocks == 0 || n_used >= snat_leased_ports(d))
 		return NOTHING_FREE; // without a search
 	struct walk w = walk_begin(s, d, cursor_of(s, d, known, tuple));
 	enum search found = SEARCH_GOES_ON;
@@ -223,6 +223,7 @@ enum snat_outcome snat_choose(struct snat *s, const struct flow_table *flows, co
                               const struct agent_snat *policy, struct flow_tuple *tuple, bool is_last,
                               struct snat_choice *ret_choice)
 {
+	snat_settle(s, flows);
 	memset(ret_choice, 0, sizeof *ret_choice);
 	ret_choice->slot = snat_dip_lookup(s, tuple->dip);
 	if (ret_choice->slot == SNAT_NO_SLOT)
