@@ -173,20 +173,14 @@ void snat_flow_ended(struct snat *s, const struct flow_entry *e)
 
 // ---- Many flows at once: blocks that came into a list or out of it, and a restart ----
 
-#define SIEVE_BITS 8192u
-
-// Which blocks may be looked for: with one bit of each, so that nearly all flows are passed over without a search.
+// The port ranges of blocks that are looked for, of whatever VIP and DIP: nearly all flows are passed over by this alone.
 struct sieve {
-	uint64_t words[SIEVE_BITS / 64];
+	uint64_t words[65536 / SNAT_UNIT_PORTS / 64];
 };
 
-static uint32_t sieve_bit(be32 vip, uint32_t port)
+static bool sieve_has(const struct sieve *f, uint32_t port)
 {
-	return (uint32_t)(hash_mix64((uint64_t)vip << 16 | port / SNAT_UNIT_PORTS) >> 40) & (SIEVE_BITS - 1);
-}
-
-static bool sieve_has(const struct sieve *f, uint32_t bit)
-{
+	uint32_t bit = port / SNAT_UNIT_PORTS;
 	return (f->words[bit / 64] >> bit % 64 & 1) != 0;
 }
 
@@ -202,7 +196,7 @@ static uint32_t fill_sieve(const struct snat *s, struct sieve *f)
 		const struct snat_block *b = &s->blocks[i];
 		if (!is_unsettled(b))
 			continue;
-		uint32_t bit = sieve_bit(b->vip, b->first_port);
+		uint32_t bit = b->first_port / SNAT_UNIT_PORTS;
 		f->words[bit / 64] |= 1ull << bit % 64;
 		n++;
 	}
@@ -248,8 +242,7 @@ COLD_PATH static void settle(struct snat *s, const struct flow_table *flows)
 		return;
 	for (uint32_t i = 0; i < flows->high_water; i++) {
 		const struct flow_entry *e = &flows->entries[i];
-		if (flow_entry_is_snat(e) && e->protocol == IP_PROTO_TCP &&
-		    sieve_has(&sieve, sieve_bit(e->vip, be16_to(e->vip_port))))
+		if (flow_entry_is_snat(e) && e->protocol == IP_PROTO_TCP && sieve_has(&sieve, be16_to(e->vip_port)))
 			settle_flow(s, e);
 	}
 	for (uint32_t i = 0; i < s->n_blocks_seen; i++)

@@ -2,7 +2,7 @@
 //
 //   growth     more than half of what is leased is in use towards one destination: as many again
 //   a burst    at least SNAT_BURST_FLOWS flows began lately, and at this pace what is free does not last until an answer
-//              comes: what this pace needs for SNAT_AHEAD_US, beyond what is in use
+//              comes (SNAT_ANSWER_US): what this pace needs for SNAT_AHEAD_US, beyond what is in use
 //   waiting    packets are held because no port is left: one port for each, and a burst's share, for they have come, too
 //
 // An answer takes milliseconds, in which a burst takes ports at tens in a millisecond; and a DIP may ask 20 times a second
@@ -19,8 +19,8 @@
 #define SNAT_BURST_FLOWS 20u // fewer are no burst
 #define SNAT_PACE_US 20000u // growth that is older than this fades, by halves
 #define SNAT_PACE_LEAST_US 1000u // flows that begin within less have taken so long: 20 at once are 20 in a millisecond
-#define SNAT_ANSWER_US 16000u // for so long what is free must last when a request is made
-#define SNAT_AHEAD_US 50000u // a burst asks for what it takes in this time: one of 20 requests a second
+#define SNAT_ANSWER_US 40000u // for so long what is free must last when a request is made: answers of managers that are busy
+#define SNAT_AHEAD_US 100000u // a burst asks for what it takes in this time
 #define SNAT_AHEAD_PORTS 1024u // but no more than this; nor is a faster pace believed
 
 // How fast one destination's ports, or a protocol's mappings, grow. All 0: nothing was seen yet.

@@ -10,7 +10,8 @@
 // All counts follow the flows that have FLOW_IS_SNAT: snat_flow_began, snat_flow_ended. Used ports, destinations and mapped
 // ports count what is on blocks of the list alone: only there a new flow can begin. When a lease with flows ends, or the same
 // range comes back, destinations are settled by one pass over the flow table, before the next flow begins and in any case
-// with the next tend; some 6 ns a flow, once for all leases that ended until then.
+// with the next tend; 1.5 ms for a million flows, once for all
+// leases that ended until then, and 40 ns for each flow on them.
 #pragma once
 
 #include "common/base/token_bucket.h"

@@ -364,7 +364,7 @@ START_TEST(mappings_that_are_made_in_a_burst_are_asked_for_likewise)
 	ck_assert_uint_eq(count_reports(&f, SNAT_REPORT_WANTED), 0);
 	vm2_sends(&f, IP_PROTO_UDP, 5019, 53, 0);
 	ck_assert(reported(&f, SNAT_REPORT_WANTED, &r));
-	ck_assert_uint_eq(r.n_wanted, 20 + 20 * SNAT_AHEAD_US / SNAT_PACE_LEAST_US - 128);
+	ck_assert_uint_eq(r.n_wanted, 20 + SNAT_AHEAD_PORTS - 128);
 	fixture_fini(&f);
 }
 END_TEST
