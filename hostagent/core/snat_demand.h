@@ -19,8 +19,7 @@
 #define SNAT_BURST_FLOWS 20u // fewer are no burst
 #define SNAT_PACE_US 20000u // growth that is older than this fades, by halves
 #define SNAT_PACE_LEAST_US 1000u // flows that begin within less have taken so long: 20 at once are 20 in a millisecond
-#define SNAT_ANSWER_US \
-	40000u // for so long what is free must last when a request is made: answers of managers that are busy
+#define SNAT_ANSWER_US 40000u // for so long what is free must last when a request is made: managers may be busy
 #define SNAT_AHEAD_US 100000u // a burst asks for what it takes in this time
 #define SNAT_AHEAD_PORTS 1024u // but no more than this; nor is a faster pace believed
 
