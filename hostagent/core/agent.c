@@ -90,5 +90,6 @@ bool agent_snat_next_ready(struct agent *a, uint16_t *ret_slot)
 
 void agent_snat_tend(struct agent *a, struct mono_time now, uint64_t elapsed_us)
 {
+	snat_settle(a->snat, &a->flows);
 	snat_tend(a->snat, a->config, now, elapsed_us);
 }

@@ -13,7 +13,8 @@
 #include "hostagent/dpdk/loop.h"
 #include "hostagent/dpdk/vm_ports.h"
 
-#define HELD_PER_VM 256 // frames that may wait for ports, by the number of VMs
+#define HELD_PER_VM 256 // frames that may wait for ports, by the number of VMs; 2.4 KB each
+#define HELD_MIN (2 * SNAT_HOLD_PACKETS) // of which one DIP gets half
 #define HELD_MAX 4096
 
 struct data_plane {
@@ -160,6 +161,8 @@ bool data_plane_read_snat(const struct data_plane *dp, uint16_t slot, struct sna
 static uint32_t held_max(const struct data_plane_config *config)
 {
 	uint32_t n = config->max_vms * HELD_PER_VM;
+	if (n < HELD_MIN)
+		return HELD_MIN;
 	return n < HELD_MAX ? n : HELD_MAX;
 }
 

@@ -324,7 +324,7 @@ START_TEST(what_is_refused_is_told_to_the_vm_that_sent_it)
 }
 END_TEST
 
-START_TEST(more_than_64_frames_push_out_the_oldest)
+START_TEST(more_frames_than_a_dip_may_hold_push_out_the_oldest)
 {
 	attach(1);
 	uint64_t before = counter("drop_snat_hold_full");
@@ -366,8 +366,8 @@ static int run(void)
 {
 	const TTest *const tests[] = { a_first_packet_waits_for_its_ports_and_goes_on,
 		                           what_is_refused_is_told_to_the_vm_that_sent_it,
-		                           more_than_64_frames_push_out_the_oldest, frames_of_a_vm_that_goes_go_with_it,
-		                           who_has_waited_for_3_s_is_told };
+		                           more_frames_than_a_dip_may_hold_push_out_the_oldest,
+		                           frames_of_a_vm_that_goes_go_with_it, who_has_waited_for_3_s_is_told };
 	Suite *suite = suite_create("agent data plane");
 	TCase *tc = tcase_create("SNAT");
 	tcase_set_timeout(tc, 60);
