@@ -273,6 +273,7 @@ START_TEST(the_examples_are_accepted)
 	begin();
 	CHECK_RUN("ctl vip apply -f " EXAMPLES "/shop.json", 0, "vip 203.0.113.10 applied");
 	CHECK_RUN("ctl vip apply -f " EXAMPLES "/egress.json", 0, "vip 203.0.113.20 applied");
+	CHECK_RUN("ctl vip apply -f " EXAMPLES "/probed.json", 0, "vip 203.0.113.30 applied");
 	CHECK_RUN("ctl vip show 203.0.113.20", 0, "range_size 8, first_port 1024, prealloc_ports 160,");
 	CHECK_RUN("ctl settings apply -f " EXAMPLES "/settings.json", 0, "settings applied");
 	cluster_end(&cluster);
@@ -282,22 +283,23 @@ END_TEST
 START_TEST(settings_are_shown_applied_and_reset)
 {
 	begin();
-	CHECK_RUN("ctl settings show", 0, "settings                 the defaults\n",
-	          "snat.never               10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16\n",
-	          "snat.quarantine_s        60\n", "snat.log_s               604800\n", "snat.gone_s              86400\n",
-	          "snat.dip_requests_per_s  20\n");
+	CHECK_RUN("ctl settings show", 0, "settings                    the defaults\n",
+	          "snat.never                  10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16\n",
+	          "snat.quarantine_s           60\n", "snat.log_s                  604800\n", "snat.gone_s                 86400\n",
+	          "snat.dip_requests_per_s     20\n", "health.host_gone_ms         2000\n",
+	          "health.fail_static_percent  50\n", "mux.withdraw_percent        50\n");
 	CHECK_RUN("echo '{\"snat\":{\"never\":[],\"quarantine_s\":90}}' | ctl settings apply -f -", 0,
 	          "settings applied (version 2)\n");
-	CHECK_RUN("ctl settings show", 0, "settings                 applied\n", "snat.never               -\n",
-	          "snat.quarantine_s        90\n", "snat.log_s               604800\n");
+	CHECK_RUN("ctl settings show", 0, "settings                    applied\n", "snat.never                  -\n",
+	          "snat.quarantine_s           90\n", "snat.log_s                  604800\n");
 	CHECK_RUN("ctl settings show -o json", 0, "\"never\": [],\n", "\"quarantine_s\": 90,");
 	CHECK_RUN("ctl settings show -o json | sed 's/90/30/' | ctl settings apply -o json -f -", 0,
 	          "\"result\": \"applied\"", "\"version\": 3");
 	CHECK_RUN("echo '{\"snat\":{\"never\":[\"10.0.0.1/8\"]}}' | ctl settings apply -f -", 2,
 	          "anantactl: standard input: snat.never[0]: 10.0.0.1/8 has bits beyond its length\n");
-	CHECK_RUN("ctl settings show", 0, "snat.quarantine_s        30\n");
+	CHECK_RUN("ctl settings show", 0, "snat.quarantine_s           30\n");
 	CHECK_RUN("ctl settings reset", 0, "settings reset to the defaults (version 4)\n");
-	CHECK_RUN("ctl settings show", 0, "settings                 the defaults\n", "snat.quarantine_s        60\n");
+	CHECK_RUN("ctl settings show", 0, "settings                    the defaults\n", "snat.quarantine_s           60\n");
 	cluster_end(&cluster);
 }
 END_TEST
