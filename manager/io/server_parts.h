@@ -128,6 +128,7 @@ void subscriptions_on_request(struct peer *p, const struct subscribe *subscribe)
 void subscriptions_on_ack(struct peer *p, uint64_t version, uint64_t lease_version);
 void subscriptions_forget_peer(struct peer *p);
 void subscriptions_end_all(struct server *s); // leadership was lost
+void subscriptions_on_settings(struct server *s); // they have changed
 void subscriptions_pump(struct server *s); // all of them
 void subscriptions_pump_muxes(struct server *s);
 void subscriptions_send(struct peer *p); // what is due to it

@@ -4,6 +4,8 @@
 #include "common/io/log.h"
 #include "manager/io/server_parts.h"
 
+#define SUBSCRIBER_DEAD_MIN_MS 1000
+
 static const char *role_name(enum node_role role)
 {
 	return role == ROLE_MUX ? "mux" : "host";
@@ -52,6 +54,24 @@ void subscriptions_send(struct peer *p)
 		snat_answers_flush(p);
 }
 
+// A machine that is gone says nothing: its connection must end before its host is due to be gone.
+static void watch_peer(struct peer *p)
+{
+	uint32_t gone_ms = p->server->machine.state.store.settings.host_gone_ms;
+	uint32_t dead_ms = CONN_SUBSCRIBER_DEAD_MS;
+	if (gone_ms != 0)
+		dead_ms = gone_ms < CONN_DEAD_MS ? gone_ms / 4 * 3 : CONN_DEAD_MS / 4 * 3;
+	if (dead_ms < SUBSCRIBER_DEAD_MIN_MS)
+		dead_ms = SUBSCRIBER_DEAD_MIN_MS;
+	conn_set_liveness(p->conn, CONN_SUBSCRIBER_PING_MS, dead_ms);
+}
+
+void subscriptions_on_settings(struct server *s)
+{
+	for (uint32_t i = 0; i < s->roster.n; i++)
+		watch_peer(s->roster.items[i]);
+}
+
 static void replace_older(struct peer *p)
 {
 	struct peer *older = roster_lookup(&p->server->roster, p->subscribe.role, p->subscribe.node.name);
@@ -77,6 +97,7 @@ static void accept_subscription(struct peer *p)
 		return;
 	}
 	p->state = PEER_SUBSCRIBED;
+	watch_peer(p);
 	distribution_init(&p->distribution, sub->role == ROLE_MUX ? AUDIENCE_MUX : AUDIENCE_AGENT, sub->node.name,
 	                  sub->cluster_id, sub->have_version, sub->have_lease_version, &s->machine.state);
 	snat_service_on_subscribe(p);
