@@ -16,9 +16,17 @@ struct object_key object_key_of_name(enum object_kind kind, const char *name)
 	return key;
 }
 
+int object_key_compare(const struct object_key *a, const struct object_key *b)
+{
+	if (a->kind != b->kind)
+		return a->kind < b->kind ? -1 : 1;
+	int order = ip_addr_compare(&a->addr, &b->addr);
+	return order != 0 ? order : strcmp(a->name, b->name);
+}
+
 bool object_key_equal(const struct object_key *a, const struct object_key *b)
 {
-	return a->kind == b->kind && ip_addr_equal(&a->addr, &b->addr) && strcmp(a->name, b->name) == 0;
+	return object_key_compare(a, b) == 0;
 }
 
 void change_fini(struct change *c)

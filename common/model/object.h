@@ -101,6 +101,7 @@ struct change_list {
 
 struct object_key object_key_of_addr(enum object_kind kind, const struct ip_addr *addr);
 struct object_key object_key_of_name(enum object_kind kind, const char *name);
+int object_key_compare(const struct object_key *a, const struct object_key *b); // by kind, address and name
 bool object_key_equal(const struct object_key *a, const struct object_key *b);
 
 // Frees what a change owns, not the change itself.

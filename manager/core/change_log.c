@@ -61,12 +61,7 @@ static uint32_t first_after(const struct change_log *log, uint64_t version)
 
 static int compare_touched(const void *a, const void *b)
 {
-	const struct object_key *x = &((const struct touched_key *)a)->key;
-	const struct object_key *y = &((const struct touched_key *)b)->key;
-	if (x->kind != y->kind)
-		return x->kind < y->kind ? -1 : 1;
-	int order = ip_addr_compare(&x->addr, &y->addr);
-	return order != 0 ? order : strcmp(x->name, y->name);
+	return object_key_compare(&((const struct touched_key *)a)->key, &((const struct touched_key *)b)->key);
 }
 
 // Sorts, and makes one of those with the same key: the object changed if it did in any of them.

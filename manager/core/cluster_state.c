@@ -14,7 +14,7 @@ int cluster_state_init(struct cluster_state *s)
 	addr_index_init(&s->holders);
 	addr_index_init(&s->in_history);
 	addr_index_init(&s->attached);
-	if (change_log_init(&s->log, 0) == 0 && snat_state_init(&s->snat) == 0)
+	if (change_log_init(&s->log, 0) == 0 && event_ring_init(&s->events) == 0 && snat_state_init(&s->snat) == 0)
 		return 0;
 	cluster_state_fini(s);
 	return ERR_NO_MEMORY;
@@ -26,8 +26,10 @@ void cluster_state_fini(struct cluster_state *s)
 	addr_index_fini(&s->holders);
 	addr_index_fini(&s->in_history);
 	addr_index_fini(&s->attached);
+	endpoint_states_fini(&s->endpoint_states);
 	change_log_fini(&s->log);
 	snat_state_fini(&s->snat);
+	event_ring_fini(&s->events);
 }
 
 void apply_result_fini(struct apply_result *r)
@@ -128,8 +130,9 @@ static bool dip_is_same(const struct dip_info *old, const struct dip_info *new)
 // Would this change, which the rules allow, leave everything as it is?
 static bool is_noop(const struct cluster_state *s, const struct change *c)
 {
-	if (c->is_delete)
-		return false;
+	if (c->is_delete) // the rules refuse to delete what is not there, unless it is one of these
+		return (c->key.kind == OBJECT_UNHEALTHY || c->key.kind == OBJECT_HOST_GONE) &&
+		       store_lookup_mark(&s->store, &c->key) == NULL;
 	switch (c->key.kind) {
 	case OBJECT_CLUSTER:
 		return s->store.has_cluster && memcmp(s->store.cluster.pin_key, c->cluster.pin_key, PIN_KEY_BYTES) == 0;
@@ -201,7 +204,8 @@ static void log_touched(struct cluster_state *s, const struct touched_list *touc
 {
 	for (uint32_t i = 0; i < touched->n; i++) {
 		const struct object_key *key = &touched->items[i].key;
-		change_log_append(&s->log, s->store.version, key, false);
+		if (!object_is_mark(key->kind) || key->kind == OBJECT_MUX_DRAIN) // nobody is told of other marks
+			change_log_append(&s->log, s->store.version, key, false);
 		if (key->kind == OBJECT_DIP)
 			log_holders(s, &key->addr);
 		else if (key->kind == OBJECT_HISTORY) // who held a DIP may need the VIP no more
@@ -271,6 +275,17 @@ static void apply_ops(struct cluster_state *s, const struct snat_op_list *ops, s
 		outcomes->items[outcomes->n++] = snat_state_apply(&s->snat, &ops->items[i], &s->store.settings);
 }
 
+static int append_events(struct cluster_state *s, const struct event_list *of_leader, const struct progress *p)
+{
+	if (events_append_changes(&s->events, &s->store, &p->undo, p->now_ms) != 0)
+		return ERR_NO_MEMORY;
+	for (uint32_t i = 0; i < p->events.n; i++)
+		event_ring_append(&s->events, &p->events.items[i], p->now_ms);
+	for (uint32_t i = 0; i < of_leader->n; i++)
+		event_ring_append(&s->events, &of_leader->items[i], p->now_ms);
+	return 0;
+}
+
 // What follows when the changes were accepted.
 static int apply_rest(struct cluster_state *s, const struct state_command *command, struct progress *p,
                       struct apply_result *r)
@@ -283,8 +298,10 @@ static int apply_rest(struct cluster_state *s, const struct state_command *comma
 			return ERR_NO_MEMORY;
 	}
 	snat_state_begin(&s->snat, command->time_ms);
-	if (cluster_state_follow(s, command->changes.n + command->ops.n == 0, p) != 0)
+	bool is_empty = command->changes.n + command->ops.n + command->events.n == 0;
+	if (cluster_state_follow(s, is_empty, p) != 0 || append_events(s, &command->events, p) != 0)
 		return ERR_NO_MEMORY;
+	r->event_seq = s->events.last_seq;
 	r->is_changed = touched->n > 0;
 	s->store.version += r->is_changed;
 	r->version = s->store.version;
@@ -311,13 +328,15 @@ int cluster_state_apply(struct cluster_state *s, struct state_command *command, 
 		apply_result_fini(&result);
 	change_list_fini(&p.undo);
 	touched_list_fini(&p.touched);
+	event_list_fini(&p.events);
 	return code;
 }
 
 int cluster_state_get_snapshot(const struct cluster_state *s, struct state_snapshot *ret_snapshot)
 {
 	struct state_snapshot snapshot = { .version = s->store.version };
-	if (store_get_all(&s->store, &snapshot.objects) != 0 || snat_state_get_image(&s->snat, &snapshot.snat) != 0) {
+	if (store_get_all(&s->store, &snapshot.objects) != 0 || snat_state_get_image(&s->snat, &snapshot.snat) != 0 ||
+	    event_ring_get_all(&s->events, &snapshot.events) != 0) {
 		state_snapshot_fini(&snapshot);
 		return ERR_NO_MEMORY;
 	}
@@ -327,12 +346,15 @@ int cluster_state_get_snapshot(const struct cluster_state *s, struct state_snaps
 
 static int restore_all(struct cluster_state *fresh, struct state_snapshot *snapshot)
 {
-	if (snat_state_init(&fresh->snat) != 0)
+	if (snat_state_init(&fresh->snat) != 0 || event_ring_init(&fresh->events) != 0)
 		return ERR_NO_MEMORY;
 	for (uint32_t i = 0; i < snapshot->objects.n; i++)
 		if (cluster_state_replace(fresh, &snapshot->objects.items[i]) != 0)
 			return ERR_NO_MEMORY;
 	fresh->store.version = snapshot->version;
+	event_ring_restore(&fresh->events, &snapshot->events);
+	if (cluster_state_judge_all(fresh) != 0)
+		return ERR_NO_MEMORY;
 	return snat_state_restore(&fresh->snat, &fresh->store, &snapshot->snat);
 }
 

@@ -3,15 +3,16 @@
 //
 //   command: changes --rules_check_change--> refused (an error with the field, nothing changed)
 //                    `----------------------> store, indexes, change log
-//            then    drains that are of nothing vanish, generations begin (generations.h); version + 1 if anything changed
+//            then    marks that are of nothing vanish, generations begin (generations.h); version + 1 if anything changed
+//            then    events: what the changes came to, then those that the leader saw; they make no version
 //            then    leases are brought in line with what changed (snat_state_reconcile)
 //            then    operations on leases, each with its outcome; lease version + 1 if any lease changed
 //
-// A command without changes and operations is there for its time: what has been kept long enough is dropped
+// A command without changes, operations and events is there for its time: what has been kept long enough is dropped
 // (generations_next_expire_ms says when there is something).
 //
-// Deterministic: no clock but the command's, no randomness, no iteration in the order of memory. The store and the leases are
-// the state; the indexes and the logs of changes are derived from it and from the commands since, and are in no snapshot.
+// Deterministic: no clock but the command's, no randomness, no iteration in the order of memory. The store, the
+// leases and the events are the state; the indexes and the logs of changes are derived from it and from the commands since, and are in no snapshot.
 // Threads: one owner. Cost of a command: O(log n) per change, plus the size of the lists that it holds, plus the SNAT DIPs of
 // the VIPs that it touches.
 #pragma once
@@ -23,6 +24,8 @@
 #include "common/model/store.h"
 #include "manager/core/addr_index.h"
 #include "manager/core/change_log.h"
+#include "manager/core/endpoint_states.h"
+#include "manager/core/events.h"
 #include "manager/core/snat_outcome.h"
 #include "manager/core/snat_state.h"
 
@@ -31,8 +34,10 @@ struct cluster_state {
 	struct addr_index holders; // of a DIP: the VIPs that hold it
 	struct addr_index in_history; // of a DIP: the VIPs whose history has it
 	struct addr_index attached; // of a host's name: the DIPs attached there
+	struct endpoint_states endpoint_states; // derived
 	struct change_log log;
 	struct snat_state snat;
+	struct event_ring events;
 };
 
 struct apply_result {
@@ -40,6 +45,7 @@ struct apply_result {
 	bool is_changed; // false: everything that it asked for was so already
 	uint64_t lease_version; // after the command
 	bool leases_changed;
+	uint64_t event_seq; // of the last event, after the command
 	struct snat_outcome_list outcomes; // one for each operation, in their order
 };
 

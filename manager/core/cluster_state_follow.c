@@ -1,54 +1,21 @@
-// What follows from the changes of a command: drains, then histories.
+// What follows from the changes of a command: which VIPs they concern, and the histories of those.
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/memory.h"
+#include "common/model/limits.h"
 #include "manager/core/addr_list.h"
 #include "manager/core/cluster_state_parts.h"
 #include "manager/core/drains.h"
 #include "manager/core/generations.h"
+#include "manager/core/marks.h"
 
-static int touch_and_replace(struct cluster_state *s, struct change *c, struct progress *p)
+int cluster_state_touch(struct cluster_state *s, struct change *c, struct progress *p)
 {
 	if (touched_list_append(&p->touched, &c->key, false) == 0 && cluster_state_replace(s, c) == 0)
 		return 0;
 	change_fini(c);
 	return ERR_NO_MEMORY;
-}
-
-// ---- drains ----
-
-static int drop_drain(struct cluster_state *s, const struct object_key *key, struct progress *p)
-{
-	if (store_lookup_mark(&s->store, key) == NULL || drains_has_endpoint(s, key))
-		return 0;
-	return touch_and_replace(s, &(struct change){ .key = *key, .is_delete = true }, p);
-}
-
-static int drop_drains_of_dip(struct cluster_state *s, const struct ip_addr *dip, const char *vip, struct progress *p)
-{
-	struct object_key key = object_key_of_addr(OBJECT_DRAIN, dip);
-	if (drop_drain(s, &key, p) != 0)
-		return ERR_NO_MEMORY;
-	(void)text_copy(key.name, sizeof key.name, vip);
-	return drop_drain(s, &key, p);
-}
-
-// Only a DIP that was in an endpoint before can have left it.
-static int drop_drains(struct cluster_state *s, struct progress *p)
-{
-	char text[IP_ADDR_TEXT_BYTES];
-	for (uint32_t u = 0; u < p->undo.n && s->store.drains.n > 0; u++) {
-		const struct change *old = &p->undo.items[u];
-		if (old->key.kind != OBJECT_VIP || old->is_delete)
-			continue;
-		ip_addr_format(&old->key.addr, text);
-		for (uint32_t i = 0; i < old->vip->n_endpoints; i++)
-			for (uint32_t k = 0; k < old->vip->endpoints[i].n_dips; k++)
-				if (drop_drains_of_dip(s, &old->vip->endpoints[i].dips[k].dip, text, p) != 0)
-					return ERR_NO_MEMORY;
-	}
-	return 0;
 }
 
 // ---- which VIPs ----
@@ -62,17 +29,38 @@ static int list_histories_of_dip(const struct cluster_state *s, const struct ip_
 	return 0;
 }
 
+// Do hosts that are gone, or were before the command, make a difference to who is eligible?
+static bool has_gone_hosts(const struct cluster_state *s, const struct touched_list *touched)
+{
+	for (uint32_t i = 0; i < touched->n; i++)
+		if (touched->items[i].key.kind == OBJECT_HOST_GONE)
+			return true;
+	return s->store.gone_hosts.n > 0;
+}
+
+// A DIP that came or went: it may be marked as gone in a history, and it may be at a host that is gone.
+static int list_vips_of_dip(const struct cluster_state *s, const struct ip_addr *dip, bool has_gone,
+                            struct addr_list *vips)
+{
+	struct object_key of_all = object_key_of_addr(OBJECT_DRAIN, dip);
+	int code = list_histories_of_dip(s, dip, vips);
+	return code != 0 || !has_gone ? code : drains_list_vips(s, &of_all, vips);
+}
+
 static int list_touched_vips(const struct cluster_state *s, const struct touched_list *touched, struct addr_list *vips)
 {
 	int code = 0;
+	bool has_gone = has_gone_hosts(s, touched);
 	for (uint32_t i = 0; code == 0 && i < touched->n; i++) {
 		const struct object_key *key = &touched->items[i].key;
 		if (key->kind == OBJECT_VIP)
 			code = addr_list_append(vips, &key->addr);
 		else if (key->kind == OBJECT_DRAIN)
 			code = drains_list_vips(s, key, vips);
-		else if (key->kind == OBJECT_DIP) // it may be gone, or back
-			code = list_histories_of_dip(s, &key->addr, vips);
+		else if (key->kind == OBJECT_UNHEALTHY || key->kind == OBJECT_HOST_GONE)
+			code = marks_list_vips(s, key, vips);
+		else if (key->kind == OBJECT_DIP)
+			code = list_vips_of_dip(s, &key->addr, has_gone, vips);
 	}
 	return code;
 }
@@ -135,23 +123,100 @@ static struct generations_before before_of(const struct cluster_state *s, const 
 	};
 }
 
+// ---- states of endpoints ----
+
+static int append_event(struct progress *p, const struct ip_addr *vip, const struct endpoint *e, const char *what,
+                        const struct endpoint_verdict *v)
+{
+	char key[NAME_BYTES];
+	const char *then = "";
+	if (v->state == ENDPOINT_STATIC)
+		then = ": new connections go where they went";
+	else if (v->is_refusing)
+		then = ": new connections are refused";
+	else if (v->state == ENDPOINT_ALL_DOWN)
+		then = ": new connections go to all whose host is there";
+	endpoint_key_format(vip, e->protocol, e->port, key);
+	struct cluster_event event =
+		event_make(what, key, "of %u DIPs %u are unhealthy, %u on hosts that are gone, %u drained%s", v->n_dips,
+	               v->n_unhealthy, v->n_gone, v->n_drained, then);
+	return event_list_append(&p->events, &event);
+}
+
+static int append_turn(struct progress *p, const struct ip_addr *vip, const struct endpoint *e,
+                       enum endpoint_state before, const struct endpoint_verdict *v)
+{
+	static const char *const begin[] = { "", "all-down", "fail-static-endpoint" };
+	static const char *const over[] = { "", "all-down-over", "fail-static-endpoint-over" };
+	int code = 0;
+	if (before != ENDPOINT_SERVED && before != v->state)
+		code = append_event(p, vip, e, over[before], v);
+	if (code == 0 && v->state != ENDPOINT_SERVED && before != v->state)
+		code = append_event(p, vip, e, begin[v->state], v);
+	return code;
+}
+
+static int update_states(struct cluster_state *s, const struct vip_config *vip, const struct endpoint_verdict *verdicts,
+                         struct progress *p)
+{
+	uint8_t before[LIMIT_ENDPOINTS_PER_VIP];
+	int code = 0;
+	for (uint32_t i = 0; i < vip->n_endpoints; i++)
+		before[i] = (uint8_t)endpoint_states_lookup(&s->endpoint_states, &vip->vip, vip->endpoints[i].protocol,
+		                                            vip->endpoints[i].port);
+	endpoint_states_drop_vip(&s->endpoint_states, &vip->vip); // also of endpoints that are not there any more
+	for (uint32_t i = 0; code == 0 && i < vip->n_endpoints; i++) {
+		const struct endpoint *e = &vip->endpoints[i];
+		code = endpoint_states_set(&s->endpoint_states, &vip->vip, e->protocol, e->port, verdicts[i].state);
+		if (code == 0)
+			code = append_turn(p, &vip->vip, e, (enum endpoint_state)before[i], &verdicts[i]);
+	}
+	return code;
+}
+
+int cluster_state_judge_all(struct cluster_state *s)
+{
+	int code = 0;
+	if (s->store.unhealthy.n + s->store.gone_hosts.n == 0)
+		return 0;
+	for (uint32_t i = 0; code == 0 && i < s->store.vips.n; i++) {
+		const struct vip_config *vip = store_vip(&s->store, i);
+		for (uint32_t k = 0; code == 0 && k < vip->n_endpoints; k++) {
+			const struct endpoint *e = &vip->endpoints[k];
+			struct endpoint_verdict v = generations_verdict(&s->store, vip, e);
+			code = endpoint_states_set(&s->endpoint_states, &vip->vip, e->protocol, e->port, v.state);
+		}
+	}
+	return code;
+}
+
 // ---- histories ----
 
-static int update_history(struct cluster_state *s, const struct ip_addr *addr, const struct generations_before *before,
-                          struct progress *p)
+static int put_history(struct cluster_state *s, const struct ip_addr *vip, struct vip_history *next, struct progress *p)
 {
-	const struct vip_config *vip = store_lookup_vip(&s->store, addr);
-	const struct vip_history *present = store_lookup_history(&s->store, addr);
-	struct vip_history *next = NULL;
-	if (vip != NULL && generations_next(&s->store, vip, before, p->now_ms, &next) != 0)
-		return ERR_NO_MEMORY;
+	const struct vip_history *present = store_lookup_history(&s->store, vip);
 	bool is_same = present == NULL || next == NULL ? present == next : vip_history_equal(present, next);
 	if (is_same) {
 		vip_history_destroy(next);
 		return 0;
 	}
-	struct change c = { .key = object_key_of_addr(OBJECT_HISTORY, addr), .is_delete = next == NULL, .history = next };
-	return touch_and_replace(s, &c, p);
+	struct change c = { .key = object_key_of_addr(OBJECT_HISTORY, vip), .is_delete = next == NULL, .history = next };
+	return cluster_state_touch(s, &c, p);
+}
+
+static int update_history(struct cluster_state *s, const struct ip_addr *addr, const struct generations_before *before,
+                          struct progress *p)
+{
+	struct endpoint_verdict verdicts[LIMIT_ENDPOINTS_PER_VIP];
+	const struct vip_config *vip = store_lookup_vip(&s->store, addr);
+	struct vip_history *next = NULL;
+	if (vip == NULL)
+		endpoint_states_drop_vip(&s->endpoint_states, addr);
+	else if (generations_next(&s->store, vip, before, p->now_ms, &next, verdicts) != 0)
+		return ERR_NO_MEMORY;
+	if (put_history(s, addr, next, p) != 0)
+		return ERR_NO_MEMORY;
+	return vip == NULL ? 0 : update_states(s, vip, verdicts, p);
 }
 
 static int update_histories(struct cluster_state *s, const struct addr_list *vips, struct progress *p)
@@ -170,7 +235,7 @@ static int update_histories(struct cluster_state *s, const struct addr_list *vip
 int cluster_state_follow(struct cluster_state *s, bool is_empty, struct progress *p)
 {
 	struct addr_list vips = { 0 };
-	int code = drop_drains(s, p);
+	int code = cluster_state_drop_marks(s, p);
 	if (code == 0)
 		code = is_empty ? list_expired_vips(s, p->now_ms, &vips) : list_touched_vips(s, &p->touched, &vips);
 	addr_list_make_set(&vips);

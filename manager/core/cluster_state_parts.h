@@ -8,11 +8,21 @@ struct progress {
 	uint64_t now_ms; // the state's time
 	struct change_list undo; // how to take the changes back: the object before each, in their order
 	struct touched_list touched;
+	struct event_list events; // of what follows from the changes
 };
 
 // Applies a change to the store and the indexes, without rules. ERR_NO_MEMORY.
 NODISCARD int cluster_state_replace(struct cluster_state *s, struct change *c);
 
-// What follows from the accepted changes for other objects: drains that are of nothing any more vanish, generations begin, and
+// The same, and its key is touched; what it owns is freed on failure. ERR_NO_MEMORY.
+NODISCARD int cluster_state_touch(struct cluster_state *s, struct change *c, struct progress *p);
+
+// Marks that are of nothing any more vanish. ERR_NO_MEMORY.
+NODISCARD int cluster_state_drop_marks(struct cluster_state *s, struct progress *p);
+
+// What follows from the accepted changes for other objects: marks that are of nothing any more vanish, generations begin, and
 // older ones expire. All keys that it changes are touched. ERR_NO_MEMORY: the state is of no use any more.
 NODISCARD int cluster_state_follow(struct cluster_state *s, bool is_empty, struct progress *p);
+
+// The states of all endpoints, of a state that was just restored. ERR_NO_MEMORY.
+NODISCARD int cluster_state_judge_all(struct cluster_state *s);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/memory.h"
+#include "common/model/limits.h"
 
 // ---- lists of generations ----
 
@@ -36,6 +37,23 @@ static void endpoint_fini(struct endpoint_history *h)
 
 // ---- members ----
 
+static bool generation_has_dip(const struct generation *g, const struct ip_addr *dip)
+{
+	uint32_t low = 0;
+	uint32_t high = g->n_members;
+	while (low < high) {
+		uint32_t middle = low + (high - low) / 2;
+		int order = ip_addr_compare(&g->members[middle].dip, dip);
+		if (order == 0)
+			return true;
+		if (order < 0)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return false;
+}
+
 static int all_members(const struct endpoint *e, uint64_t since_ms, struct generation *ret_generation)
 {
 	struct maglev_member *members = memory_array(e->n_dips, sizeof *members);
@@ -47,19 +65,103 @@ static int all_members(const struct endpoint *e, uint64_t since_ms, struct gener
 	return 0;
 }
 
-static int eligible_members(const struct store *store, const struct ip_addr *vip, const struct endpoint *e,
-                            uint64_t since_ms, struct generation *ret_generation)
+// What is said against a DIP.
+enum { DIP_DRAINED = 1, DIP_UNHEALTHY = 2, DIP_GONE = 4 };
+
+struct verdict_work {
+	struct endpoint_verdict verdict;
+	uint8_t dips[LIMIT_DIPS_PER_ENDPOINT]; // of each DIP of the endpoint
+};
+
+static bool is_unhealthy(const struct store *store, struct object_key *key, const struct ip_addr *dip)
 {
-	int code = all_members(e, since_ms, ret_generation);
-	if (code != 0 || store->drains.n == 0)
-		return code;
+	key->addr = *dip;
+	return store_lookup_mark(store, key) != NULL;
+}
+
+static void look_at_dips(const struct store *store, const struct ip_addr *vip, const struct endpoint *e,
+                         struct verdict_work *w)
+{
+	struct object_key key = { .kind = OBJECT_UNHEALTHY };
+	bool has_unhealthy = store->unhealthy.n > 0 && e->probe.type != PROBE_NONE;
+	if (has_unhealthy)
+		endpoint_key_format(vip, e->protocol, e->port, key.name);
+	for (uint32_t i = 0; i < e->n_dips; i++) {
+		const struct ip_addr *dip = &e->dips[i].dip;
+		w->dips[i] = store_lookup_drain(store, dip, vip) != NULL ? DIP_DRAINED : 0;
+		if (has_unhealthy && is_unhealthy(store, &key, dip))
+			w->dips[i] |= DIP_UNHEALTHY;
+		if (store_lookup_gone_host(store, dip) != NULL)
+			w->dips[i] |= DIP_GONE;
+	}
+}
+
+static void judge(const struct store *store, const struct vip_config *vip, const struct endpoint *e,
+                  struct verdict_work *w)
+{
+	struct endpoint_verdict v = { .state = ENDPOINT_SERVED, .n_dips = (uint16_t)e->n_dips };
+	uint32_t n_eligible = 0;
+	uint32_t n_there = 0;
+	look_at_dips(store, &vip->vip, e, w);
+	for (uint32_t i = 0; i < e->n_dips; i++) {
+		bool is_drained = (w->dips[i] & DIP_DRAINED) != 0;
+		v.n_drained = (uint16_t)(v.n_drained + is_drained);
+		v.n_unhealthy = (uint16_t)(v.n_unhealthy + (!is_drained && (w->dips[i] & DIP_UNHEALTHY) != 0));
+		v.n_gone = (uint16_t)(v.n_gone + (!is_drained && (w->dips[i] & DIP_GONE) != 0));
+		n_there += (w->dips[i] & (DIP_DRAINED | DIP_GONE)) == 0;
+		n_eligible += w->dips[i] == 0;
+	}
+	bool has_any = v.n_drained < v.n_dips;
+	if (has_any && n_eligible == 0) {
+		v.state = n_there > 0 ? ENDPOINT_ALL_DOWN : ENDPOINT_STATIC;
+		v.is_refusing = vip->refuses_when_down && v.n_unhealthy == v.n_dips - v.n_drained;
+	}
+	w->verdict = v;
+}
+
+struct endpoint_verdict generations_verdict(const struct store *store, const struct vip_config *vip,
+                                            const struct endpoint *e)
+{
+	struct verdict_work w;
+	judge(store, vip, e, &w);
+	return w.verdict;
+}
+
+// Leaves those against whom none of this is said, and who are in the generation, unless that is NULL. If that is nobody: all.
+static bool leave_members(const struct endpoint *e, const struct verdict_work *w, uint8_t against,
+                          const struct generation *of, struct generation *g)
+{
 	uint32_t n = 0;
-	struct maglev_member *members = ret_generation->members;
 	for (uint32_t i = 0; i < e->n_dips; i++)
-		if (store_lookup_drain(store, &e->dips[i].dip, vip) == NULL)
-			members[n++] = (struct maglev_member){ .dip = e->dips[i].dip, .weight = e->dips[i].weight };
+		if ((w->dips[i] & against) == 0 && (of == NULL || generation_has_dip(of, &e->dips[i].dip)))
+			g->members[n++] = (struct maglev_member){ .dip = e->dips[i].dip, .weight = e->dips[i].weight };
 	if (n > 0) // else nothing was overwritten
-		ret_generation->n_members = n;
+		g->n_members = n;
+	return n > 0;
+}
+
+// The present generation, which has no members that are not eligible any more.
+static int next_members(const struct store *store, const struct vip_config *vip, const struct endpoint *e,
+                        const struct endpoint_history *h, uint64_t since_ms, struct generation *ret_generation,
+                        struct endpoint_verdict *ret_verdict)
+{
+	static const uint8_t against[] = {
+		[ENDPOINT_SERVED] = DIP_DRAINED | DIP_UNHEALTHY | DIP_GONE,
+		[ENDPOINT_ALL_DOWN] = DIP_DRAINED | DIP_GONE,
+		[ENDPOINT_STATIC] = DIP_DRAINED,
+	};
+	struct verdict_work w;
+	if (all_members(e, since_ms, ret_generation) != 0)
+		return ERR_NO_MEMORY;
+	*ret_verdict = (struct endpoint_verdict){ .state = ENDPOINT_SERVED, .n_dips = (uint16_t)e->n_dips };
+	if (store->drains.n + store->unhealthy.n + store->gone_hosts.n == 0)
+		return 0;
+	judge(store, vip, e, &w);
+	*ret_verdict = w.verdict;
+	const struct generation *present = h->n_generations > 0 ? endpoint_history_present(h) : NULL;
+	bool stands = w.verdict.state == ENDPOINT_STATIC && present != NULL;
+	if (!stands || !leave_members(e, &w, DIP_DRAINED, present, ret_generation))
+		(void)leave_members(e, &w, against[w.verdict.state], NULL, ret_generation);
 	return 0;
 }
 
@@ -132,12 +234,14 @@ static uint64_t expire_ms(const struct endpoint_history *h, const struct vip_con
 }
 
 static int next_endpoint(const struct store *store, const struct vip_config *vip, const struct endpoint *e,
-                         const struct generations_before *before, uint64_t now_ms, struct endpoint_history *h)
+                         const struct generations_before *before, uint64_t now_ms, struct endpoint_history *h,
+                         struct endpoint_verdict *ret_verdict)
 {
 	struct generation g;
 	*h = (struct endpoint_history){ .port = e->port, .protocol = e->protocol };
-	if (generations_had(before, h) != 0 || eligible_members(store, &vip->vip, e, now_ms, &g) != 0)
+	if (generations_had(before, h) != 0 || next_members(store, vip, e, h, now_ms, &g, ret_verdict) != 0)
 		return ERR_NO_MEMORY;
+	h->is_refusing = ret_verdict->is_refusing;
 	if (begin_generation(h, &g) != 0)
 		return ERR_NO_MEMORY;
 	while (h->n_generations > GENERATIONS_MAX || expire_ms(h, vip) <= now_ms)
@@ -200,23 +304,25 @@ static int find_gone(const struct store *store, struct vip_history *h)
 }
 
 static int next_endpoints(const struct store *store, const struct vip_config *vip,
-                          const struct generations_before *before, uint64_t now_ms, struct vip_history *h)
+                          const struct generations_before *before, uint64_t now_ms, struct vip_history *h,
+                          struct endpoint_verdict *verdicts)
 {
 	h->endpoints = memory_array(vip->n_endpoints, sizeof *h->endpoints);
 	int code = h->endpoints == NULL ? ERR_NO_MEMORY : 0;
 	for (uint32_t i = 0; code == 0 && i < vip->n_endpoints; i++)
-		code = next_endpoint(store, vip, &vip->endpoints[i], before, now_ms, &h->endpoints[h->n_endpoints++]);
+		code = next_endpoint(store, vip, &vip->endpoints[i], before, now_ms, &h->endpoints[h->n_endpoints++],
+		                     &verdicts[i]);
 	return code;
 }
 
-// Endpoints whose only generation is their whole configuration are not listed.
+// Endpoints whose only generation is their whole configuration are not listed, unless they refuse.
 static void leave_out_plain(const struct vip_config *vip, struct vip_history *h)
 {
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < h->n_endpoints; i++) {
 		struct endpoint_history *e = &h->endpoints[i];
 		const struct endpoint *config = vip_config_lookup_endpoint(vip, e->protocol, e->port);
-		if (e->n_generations == 1 && is_all_of(&e->generations[0], config))
+		if (e->n_generations == 1 && !e->is_refusing && is_all_of(&e->generations[0], config))
 			endpoint_fini(e);
 		else
 			h->endpoints[n++] = *e;
@@ -225,13 +331,13 @@ static void leave_out_plain(const struct vip_config *vip, struct vip_history *h)
 }
 
 int generations_next(const struct store *store, const struct vip_config *vip, const struct generations_before *before,
-                     uint64_t now_ms, struct vip_history **ret_history)
+                     uint64_t now_ms, struct vip_history **ret_history, struct endpoint_verdict *ret_verdicts)
 {
 	struct vip_history *h = memory_array(1, sizeof *h);
 	if (h == NULL)
 		return ERR_NO_MEMORY;
 	h->vip = vip->vip;
-	int code = next_endpoints(store, vip, before, now_ms, h);
+	int code = next_endpoints(store, vip, before, now_ms, h, ret_verdicts);
 	if (code == 0) {
 		leave_out_plain(vip, h);
 		limit_members(h);

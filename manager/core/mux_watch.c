@@ -102,6 +102,12 @@ void mux_watch_begin(struct mux_watch *w, uint64_t version)
 {
 	memset(w, 0, sizeof *w);
 	w->version = w->unmarked_version = version;
+	w->withdraw_percent = MUX_WATCH_WITHDRAW_PERCENT;
+}
+
+void mux_watch_set_withdraw_percent(struct mux_watch *w, uint32_t percent)
+{
+	w->withdraw_percent = percent;
 }
 
 void mux_watch_expect(struct mux_watch *w, const char *name, struct mono_time now)
@@ -186,10 +192,22 @@ static bool is_late(const struct mux_watch *w, const struct watched_mux *m, stru
 	return m->state == MUX_LIVE && deadline_of(w, m, &deadline) && !mono_is_before(now, deadline);
 }
 
-// Of several that are late the one that is furthest behind goes first; the last one stays.
+// How many more muxes may be fenced? The last live one never is.
+static uint32_t n_fenceable(const struct mux_watch *w)
+{
+	uint32_t most = w->n * w->withdraw_percent / 100;
+	uint32_t n_fenced = mux_watch_n(w, MUX_FENCED);
+	uint32_t n_live = mux_watch_n(w, MUX_LIVE);
+	uint32_t n = most > n_fenced ? most - n_fenced : 0;
+	if (n_live < 2)
+		return 0;
+	return n < n_live ? n : n_live - 1;
+}
+
+// Of several that are late the one that is furthest behind goes first.
 static void fence_late(struct mux_watch *w, struct mono_time now)
 {
-	for (uint32_t n_live = mux_watch_n(w, MUX_LIVE); n_live > 1; n_live--) {
+	for (uint32_t n = n_fenceable(w); n > 0; n--) {
 		struct watched_mux *worst = NULL;
 		for (uint32_t i = 0; i < w->n; i++)
 			if (is_late(w, &w->items[i], now) && (worst == NULL || w->items[i].acked < worst->acked))
@@ -229,7 +247,7 @@ bool mux_watch_next_time(const struct mux_watch *w, struct mono_time *ret_when)
 {
 	struct mono_time earliest = mono_from_us(UINT64_MAX);
 	struct mono_time deadline;
-	bool fences = mux_watch_n(w, MUX_LIVE) > 1;
+	bool fences = n_fenceable(w) > 0;
 	for (uint32_t i = 0; i < w->n; i++) {
 		const struct watched_mux *m = &w->items[i];
 		if (m->state == MUX_EXPECTED)

@@ -15,7 +15,8 @@
 // EXPECTED lasts MUX_WATCH_EXPECT_MS from the beginning of leadership, MUX_WATCH_ACK_MS after a connection closed; a mux that
 // comes back in that time has no longer to acknowledge. Caught up: it has acknowledged the floor; newer versions then wait for it.
 // The last LIVE mux is waited for and never fenced, however late, as long as it is connected: without it nothing would be
-// served, and what it does not know could not work.
+// served, and what it does not know could not work. Nor are more muxes fenced at a time than withdraw_percent of those that are
+// watched, rounded down: whoever is late beyond that is waited for until one of the others has caught up or was removed.
 // After each subscription a mux that has caught up is told that it is not fenced: another leader may have fenced it.
 // Threads: one owner. Pure: the time comes in. Cost: O(muxes) per call. Full: beyond LIMIT_MUXES a mux is not watched; there
 // are no more in a state.
@@ -31,6 +32,7 @@
 #define MUX_WATCH_ACK_MS 500
 #define MUX_WATCH_EXPECT_MS 3000
 #define MUX_WATCH_MARKS 128
+#define MUX_WATCH_WITHDRAW_PERCENT 50 // unless mux_watch_set_withdraw_percent says otherwise
 
 enum mux_watch_state { MUX_EXPECTED, MUX_LIVE, MUX_FENCED, MUX_DOWN };
 
@@ -49,6 +51,7 @@ struct watched_mux {
 struct mux_watch {
 	uint64_t version; // of the leases
 	uint64_t floor;
+	uint32_t withdraw_percent;
 	uint32_t n;
 	struct watched_mux items[LIMIT_MUXES];
 	// When versions became current: each mark stands for those after the mark before, up to its own. Up to unmarked_version
@@ -64,6 +67,9 @@ struct mux_watch {
 // A leadership begins at this lease version, with a floor of 0; then each registered mux is expected.
 void mux_watch_begin(struct mux_watch *w, uint64_t version);
 void mux_watch_expect(struct mux_watch *w, const char *name, struct mono_time now);
+
+// settings.mux_withdraw_percent: after each mux_watch_begin, and when it has changed. Who is fenced already stays fenced.
+void mux_watch_set_withdraw_percent(struct mux_watch *w, uint32_t percent);
 
 void mux_watch_on_version(struct mux_watch *w, uint64_t version, struct mono_time now);
 void mux_watch_on_subscribe(struct mux_watch *w, const char *name, uint64_t acked, struct mono_time now);

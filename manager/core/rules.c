@@ -4,6 +4,7 @@
 
 #include "common/model/limits.h"
 #include "manager/core/drains.h"
+#include "manager/core/marks.h"
 
 #define INTERFACE_NAME_BYTES 16 // IFNAMSIZ of Linux, with the terminator
 
@@ -295,8 +296,21 @@ int rules_check_change(const struct cluster_state *s, struct change *c, struct e
 	case OBJECT_DRAIN: return drains_check_change(s, c, err);
 	case OBJECT_UNHEALTHY:
 	case OBJECT_HOST_GONE:
-	case OBJECT_MUX_DRAIN: return 0;
+	case OBJECT_MUX_DRAIN: return marks_check_change(s, c, err);
 	case OBJECT_SETTINGS: return c->is_delete ? 0 : cluster_settings_validate(&c->settings, err);
 	}
 	return error_set(err, ERR_INVALID, "a change of an object that is not known here");
+}
+
+int rules_check_operators(const struct change_list *changes, struct error *err)
+{
+	for (uint32_t i = 0; i < changes->n; i++) {
+		enum object_kind kind = changes->items[i].key.kind;
+		if (kind != OBJECT_UNHEALTHY && kind != OBJECT_HOST_GONE)
+			continue;
+		return error_set(err, ERR_INVALID,
+		                 "%s: is found out by the managers themselves; drain a DIP to take it out of use",
+		                 kind == OBJECT_UNHEALTHY ? "unhealthy" : "host gone");
+	}
+	return 0;
 }

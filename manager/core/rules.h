@@ -8,6 +8,7 @@
 //   mux, host a usable address that no other object has; a host with DIPs attached is not removed
 //   DIP       attached on one known host, by a name, interface and MAC that can be; one DIP an interface; no VIP
 //   drain     of a DIP in an endpoint (manager/core/drains.h); no endpoint is left without a DIP that gets new connections
+//   marks     of DIPs, hosts and muxes that are there (manager/core/marks.h); one mux that is not drained is left
 //   history   is the managers' own
 //
 // A DIP of an endpoint need not be attached. Putting what is there already is always fine; deleting what is not there is
@@ -18,3 +19,7 @@
 
 // Checks one change against the state as it is; sorts the lists of a VIP. The sentence names the field and what to do.
 NODISCARD int rules_check_change(const struct cluster_state *s, struct change *c, struct error *err);
+
+// May an operator ask for these changes? ERR_INVALID: one is the leader's own (unhealthy, host gone). To be asked of each command
+// that comes from outside, before it is proposed: in the replicated log nobody knows any more who asked.
+NODISCARD int rules_check_operators(const struct change_list *changes, struct error *err);

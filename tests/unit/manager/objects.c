@@ -119,6 +119,15 @@ static void parse_endpoint(struct words *w, const char *name, struct vip_config 
 	const char *protocol = next(w);
 	e.protocol = protocol_parse(protocol);
 	e.port = (uint16_t)number(next(w));
+	uint64_t probed;
+	if (take_option(w, "probe", &probed)) {
+		static const struct probe probe_default = PROBE_DEFAULT;
+		e.probe = probe_default;
+		e.probe.type = PROBE_TCP;
+		memset(e.probe.path, 0, sizeof e.probe.path);
+		e.probe.expect_min = e.probe.expect_max = 0;
+		e.probe.port = (uint16_t)probed;
+	}
 	while (!ends_list(w)) {
 		e.dips = memory_resize(e.dips, e.n_dips + 1, sizeof *e.dips);
 		e.dips[e.n_dips++] = parse_dip(next(w));
@@ -132,9 +141,11 @@ static struct vip_config *parse_vip(struct words *w)
 	struct vip_config *vip = memory_array(1, sizeof *vip);
 	vip->vip = addr_of(next(w));
 	next_text(w, vip->tenant, sizeof vip->tenant);
-	uint64_t drain_s;
-	if (take_option(w, "drain_s", &drain_s))
-		vip->drain_s = (uint32_t)drain_s;
+	uint64_t value;
+	if (take_option(w, "drain_s", &value))
+		vip->drain_s = (uint32_t)value;
+	if (take_option(w, "refuse", &value))
+		vip->refuses_when_down = value != 0;
 	while (strcmp(peek(w), ";") != 0) {
 		const char *name = next(w);
 		if (strcmp(name, ",") == 0)
@@ -174,6 +185,10 @@ static void parse_settings(struct words *w, struct cluster_settings *settings)
 			settings->snat_gone_s = (uint32_t)value;
 		else if (take_option(w, "rate", &value))
 			settings->snat_dip_requests_per_s = (uint32_t)value;
+		else if (take_option(w, "host_gone_ms", &value))
+			settings->host_gone_ms = (uint32_t)value;
+		else if (take_option(w, "fail_static", &value))
+			settings->fail_static_percent = (uint32_t)value;
 		else
 			return;
 	}
@@ -216,8 +231,9 @@ static bool parse_op(struct words *w, const char *word, struct snat_op_list *ops
 
 static enum object_kind parse_kind(const char *word)
 {
-	static const char *const names[] = { "", "cluster", "vip", "mux", "host", "dip", "settings", "history", "drain" };
-	for (int i = 1; i < 9; i++)
+	static const char *const names[] = { "",         "cluster", "vip",   "mux",       "host", "dip",
+		                                 "settings", "history", "drain", "unhealthy", "gone", "muxdrain" };
+	for (int i = 1; i < 12; i++)
 		if (strcmp(names[i], word) == 0)
 			return (enum object_kind)i;
 	CHECK(!"a kind of object");
@@ -232,6 +248,31 @@ static void parse_drain(struct words *w, const char *dip, struct change *c)
 		next_text(w, c->key.name, sizeof c->key.name);
 }
 
+static void parse_unhealthy(struct words *w, const char *dip, struct change *c)
+{
+	struct ip_addr addr = addr_of(dip);
+	const char *vip = next(w);
+	const char *protocol = next(w);
+	c->key = object_key_of_addr(OBJECT_UNHEALTHY, &addr);
+	CHECK(text_format(c->key.name, sizeof c->key.name, "%s %s %s", vip, protocol, next(w)));
+}
+
+static void parse_cause(struct words *w, struct mark_info *mark)
+{
+	if (strncmp(peek(w), "cause=", 6) == 0)
+		CHECK(text_copy(mark->cause, sizeof mark->cause, next(w) + 6));
+}
+
+static bool parse_event(struct words *w, const char *word, struct event_list *events)
+{
+	if (strcmp(word, "event") != 0)
+		return false;
+	const char *what = next(w);
+	struct cluster_event e = event_make(what, next(w), "seen by the leader");
+	CHECK(event_list_append(events, &e) == 0);
+	return true;
+}
+
 static void parse_delete(struct words *w, enum object_kind kind, struct change *c)
 {
 	c->is_delete = true;
@@ -242,6 +283,8 @@ static void parse_delete(struct words *w, enum object_kind kind, struct change *
 	const char *word = next(w);
 	if (kind == OBJECT_DRAIN) {
 		parse_drain(w, word, c);
+	} else if (kind == OBJECT_UNHEALTHY) {
+		parse_unhealthy(w, word, c);
 	} else if (kind == OBJECT_VIP || kind == OBJECT_DIP || kind == OBJECT_HISTORY) {
 		struct ip_addr addr = addr_of(word);
 		c->key = object_key_of_addr(kind, &addr);
@@ -280,8 +323,14 @@ static void parse_put(struct words *w, enum object_kind kind, struct change *c)
 		break;
 	case OBJECT_DRAIN: parse_drain(w, next(w), c); break;
 	case OBJECT_UNHEALTHY:
+		parse_unhealthy(w, next(w), c);
+		parse_cause(w, &c->mark);
+		break;
 	case OBJECT_HOST_GONE:
-	case OBJECT_MUX_DRAIN: CHECK(!"a mark that has no words here"); break;
+	case OBJECT_MUX_DRAIN:
+		c->key = object_key_of_name(kind, next(w));
+		parse_cause(w, &c->mark);
+		break;
 	case OBJECT_HISTORY: CHECK(!"a history, which is the managers' own"); break;
 	}
 }
@@ -293,7 +342,7 @@ struct state_command command_of(uint64_t time_ms, const char *text)
 	words_init(w, text);
 	while (w->at < w->n) {
 		const char *word = next(w);
-		if (strcmp(word, ";") == 0 || parse_op(w, word, &command.ops))
+		if (strcmp(word, ";") == 0 || parse_op(w, word, &command.ops) || parse_event(w, word, &command.events))
 			continue;
 		struct change c = { 0 };
 		if (word[0] == '-')
@@ -410,11 +459,23 @@ static bool images_are_equal(const struct snat_image *a, const struct snat_image
 	       leases_are_equal(&a->log, &b->log) && demands_are_equal(&a->demands, &b->demands);
 }
 
+static bool events_are_equal(const struct event_ring *a, const struct event_ring *b)
+{
+	const struct cluster_event *x = event_ring_after(a, 0);
+	const struct cluster_event *y = event_ring_after(b, 0);
+	for (; x != NULL && y != NULL; x = event_ring_after(a, x->seq), y = event_ring_after(b, y->seq))
+		if (x->seq != y->seq || x->time_ms != y->time_ms || strcmp(x->what, y->what) != 0 ||
+		    strcmp(x->object, y->object) != 0 || strcmp(x->cause, y->cause) != 0)
+			return false;
+	return x == NULL && y == NULL && a->last_seq == b->last_seq;
+}
+
 bool snapshots_are_equal(const struct cluster_state *a, const struct cluster_state *b)
 {
 	struct snat_image x, y;
 	CHECK(snat_state_get_image(&a->snat, &x) == 0 && snat_state_get_image(&b->snat, &y) == 0);
-	bool are_equal = store_equal(&a->store, &b->store) && images_are_equal(&x, &y);
+	bool are_equal =
+		store_equal(&a->store, &b->store) && images_are_equal(&x, &y) && events_are_equal(&a->events, &b->events);
 	snat_image_fini(&x);
 	snat_image_fini(&y);
 	return are_equal;

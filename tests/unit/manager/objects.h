@@ -5,9 +5,13 @@
 //   vip 203.0.113.10 shop snat size=16 first=2048 prealloc=0 max=64 idle=60 10.1.1.11   (what is not named is the default)
 //   vip 203.0.113.10 shop drain_s=60 web tcp 80 10.1.1.11:8080
 //   drain 10.1.1.11 | drain 10.1.1.11 203.0.113.10        (of all its VIPs, of one)
+//   vip 203.0.113.10 shop refuse=1 web tcp 80 probe=8080 10.1.1.11:80   (refuses when all are down; a TCP probe of this port)
+//   unhealthy 10.1.1.11 203.0.113.10 tcp 80 cause=refused | gone host1 cause=silent | muxdrain mux1   (marks; a cause of one word)
+//   event mux-up mux1                       (that the leader saw)
 //   cluster 7 key=5                         (the first byte of the pin key)
-//   settings 60 log=600 gone=10 rate=5      (the quarantine, seconds; what is not named is the default)
-//   -mux mux1 | -host host1 | -dip 10.1.1.11 | -vip 203.0.113.10 | -drain 10.1.1.11     (deletes)
+//   settings 60 log=600 gone=10 rate=5 host_gone_ms=2000 fail_static=50      (the quarantine, seconds; what is not named is the default)
+//   -mux mux1 | -host host1 | -dip 10.1.1.11 | -vip 203.0.113.10 | -drain 10.1.1.11 | -gone host1 |
+//   -unhealthy 10.1.1.11 203.0.113.10 tcp 80 | -muxdrain mux1     (deletes)
 //   request 10.1.1.11 7 16                          (seq 7, 16 ports)
 //   return 10.1.1.11 203.0.113.10:1024 5            (epoch 5)
 //   revoke 203.0.113.10:1024 | revoke 10.1.1.11     (operations on leases, after all changes of the command)
