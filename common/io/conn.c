@@ -183,6 +183,11 @@ static void on_timer(uv_timer_t *timer)
 		close_now(c);
 }
 
+uint64_t conn_silent_ms(const struct conn *c)
+{
+	return uv_now(c->timer.loop) - c->last_rx_ms;
+}
+
 void conn_set_liveness(struct conn *c, uint32_t ping_ms, uint32_t dead_ms)
 {
 	c->ping_ms = ping_ms;

@@ -52,6 +52,9 @@ void conn_close(struct conn *c);
 // more often than that.
 void conn_set_liveness(struct conn *c, uint32_t ping_ms, uint32_t dead_ms);
 
+// Since when nothing has come from the peer.
+uint64_t conn_silent_ms(const struct conn *c);
+
 void conn_set_user(struct conn *c, void *user);
 
 // "10.0.0.31:51234", or the socket's path.

@@ -82,6 +82,7 @@ static void replace_older(struct peer *p)
 	          role_name(p->subscribe.role), p->subscribe.node.name, conn_peer(p->conn));
 	log_warn("subscription-replaced", "role=%s name=%s old=%s new=%s", role_name(p->subscribe.role),
 	         p->subscribe.node.name, conn_peer(older->conn), conn_peer(p->conn));
+	older->is_replaced = true;
 	server_close_peer(older, &err);
 }
 
@@ -101,6 +102,10 @@ static void accept_subscription(struct peer *p)
 	distribution_init(&p->distribution, sub->role == ROLE_MUX ? AUDIENCE_MUX : AUDIENCE_AGENT, sub->node.name,
 	                  sub->cluster_id, sub->have_version, sub->have_lease_version, &s->machine.state);
 	snat_service_on_subscribe(p);
+	if (sub->role == ROLE_MUX)
+		mux_news_on_subscribe(p);
+	else
+		health_service_on_subscribe(p);
 	log_info("subscribed", "role=%s name=%s peer=%s have=%llu program=%s", role_name(sub->role), sub->node.name,
 	         conn_peer(p->conn), (unsigned long long)sub->have_version, sub->program_version);
 	subscriptions_send(p);
@@ -174,14 +179,21 @@ void subscriptions_on_ack(struct peer *p, uint64_t version, uint64_t lease_versi
 	if (p->subscribe.role == ROLE_MUX) {
 		mux_watch_on_ack(&s->snat.muxes, p->subscribe.node.name, p->distribution.acked_lease_version);
 		s->has_news = true;
+	} else {
+		health_service_on_ack(p);
 	}
 	subscriptions_send(p);
 }
 
-void subscriptions_forget_peer(struct peer *p)
+void subscriptions_forget_peer(struct peer *p, const char *why)
 {
-	if (roster_remove(&p->server->roster, p))
+	bool was_subscribed = roster_remove(&p->server->roster, p);
+	if (was_subscribed)
 		snat_service_on_unsubscribe(p);
+	if (was_subscribed && p->subscribe.role == ROLE_AGENT)
+		health_service_on_unsubscribe(p);
+	else if (was_subscribed && !p->is_replaced)
+		mux_news_on_unsubscribe(p, why);
 	snat_answers_forget_peer(p);
 }
 
