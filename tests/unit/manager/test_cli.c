@@ -37,7 +37,7 @@ START_TEST(a_vip_is_applied_listed_shown_and_deleted)
 	CHECK_RUN("ctl vip list", 0, "203.0.113.10  shop    tcp/80        1     0\n");
 	CHECK_RUN("ctl vip list -o json", 0, "\"vip\": \"203.0.113.10\"");
 	CHECK_RUN("ctl vip show 203.0.113.10", 0, "tenant   shop\ndrain_s  3600\n",
-	          "web       tcp         80  10.1.1.11      8080       1  -     -   -\n");
+	          "web       tcp         80  10.1.1.11      8080       1  -     -   -        -\n");
 	CHECK_RUN("ctl vip show 203.0.113.10 -o json | ctl vip apply -o json -f -", 0, "\"result\": \"applied\"",
 	          "\"version\": 2");
 	CHECK_RUN("ctl vip delete 203.0.113.10", 0, "vip 203.0.113.10 deleted (version 3)");
@@ -75,10 +75,10 @@ START_TEST(a_vm_is_attached_and_detached)
 	CHECK_RUN("ctl host attach host2 --name vm1 --dip 10.1.1.11 --interface if1 --mac 02:00:00:00:00:01", 1,
 	          "dip: 10.1.1.11 is attached on host \"host1\"");
 	CHECK_RUN("ctl dip list", 0,
-	          "10.1.1.11  host1  vm1  if1        02:00:00:00:00:01  host-unreachable      -  203.0.113.10  -\n");
+	          "10.1.1.11  host1  vm1  if1        02:00:00:00:00:01  host-unreachable      -  203.0.113.10  -        -\n");
 	CHECK_RUN("ctl dip list -o json", 0, "\"state\": \"host-unreachable\"", "\"vips\": [\n      \"203.0.113.10\"");
 	CHECK_RUN("ctl host list", 0, "host1  10.0.0.21  unreachable        -    1      -        -      -\n");
-	CHECK_RUN("ctl vip show 203.0.113.10", 0, "host1  vm1  -\n");
+	CHECK_RUN("ctl vip show 203.0.113.10", 0, "host1  vm1  -        -\n");
 	CHECK_RUN("ctl host remove host1", 1, "host: \"host1\" has DIP 10.1.1.11 attached");
 	CHECK_RUN("ctl host detach host2 --dip 10.1.1.11", 1,
 	          "dip: 10.1.1.11 is attached on host \"host1\", not on \"host2\"");
@@ -93,10 +93,11 @@ START_TEST(nodes_are_listed_shown_and_removed)
 {
 	begin();
 	cluster_must(&cluster, "mux mux1 10.0.0.31");
-	CHECK_RUN("ctl mux list", 0, "NAME  ADDRESS    STATE        VERSION  PACKETS  DROPS\n",
-	          "mux1  10.0.0.31  unreachable        -        -      -\n");
-	CHECK_RUN("ctl mux list -o json", 0, "\"name\": \"mux1\"", "\"counters\": {}");
-	CHECK_RUN("ctl mux show mux1", 0, "name     mux1\naddress  10.0.0.31\nstate    unreachable\n");
+	CHECK_RUN("ctl mux list", 0, "NAME  ADDRESS    STATE  VERSION  LAG  PACKETS  DROPS\n",
+	          "mux1  10.0.0.31  down         -    -        -      -\n");
+	CHECK_RUN("ctl mux list -o json", 0, "\"name\": \"mux1\"", "\"state\": \"down\"", "\"lag\": null",
+	          "\"drained_since\": null", "\"counters\": {}");
+	CHECK_RUN("ctl mux show mux1", 0, "name     mux1\naddress  10.0.0.31\nstate    down\n");
 	CHECK_RUN("ctl mux show mux7", 1, "mux: no mux \"mux7\" is known");
 	CHECK_RUN("ctl host show host7", 1, "host: no host \"host7\" is known");
 	CHECK_RUN("ctl mux remove mux1", 0, "mux mux1 removed (version 3)");
