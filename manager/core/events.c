@@ -91,7 +91,7 @@ static uint32_t n_dips_of(const struct vip_config *vip)
 
 static void vip_sizes(const struct vip_config *vip, char *buf, size_t size)
 {
-	(void)text_format(buf, size, "%u endpoints, %u DIPs in them, %u DIPs with SNAT", vip->n_endpoints, n_dips_of(vip),
+	(void)text_format(buf, size, "endpoints %u, their DIPs %u, SNAT DIPs %u", vip->n_endpoints, n_dips_of(vip),
 	                  vip->n_snat_dips);
 }
 
