@@ -176,8 +176,9 @@ static enum status list_dips(struct cli *cli, const char *operand)
 }
 
 const struct command dip_commands[] = {
-	{ "dip", "list", NULL, 0, 0, "list the DIPs: where they are attached, their connections, which VIPs hold them, how they are",
-	  "dip list", list_dips },
+	{ "dip", "list", NULL, 0, 0,
+	  "list the DIPs: where they are attached, their connections, which VIPs hold them, how they are", "dip list",
+	  list_dips },
 	{ "dip", "drain", "DIP", 0, OPTION_VIP | OPTION_WAIT,
 	  "give a DIP no new connections, of one VIP or of all; with --wait, return when none is left (or --timeout "
 	  "passed)",

@@ -154,8 +154,7 @@ static enum status report_timeout(const struct mux_wait *w)
 {
 	char what[96] = "it does not answer, so that nobody knows what still comes";
 	if (answers(w) && w->is_rate_known)
-		(void)text_format(what, sizeof what, "%llu packets a second still come",
-		                  (unsigned long long)w->packets_per_s);
+		(void)text_format(what, sizeof what, "%llu packets a second still come", (unsigned long long)w->packets_per_s);
 	else if (answers(w))
 		(void)text_format(what, sizeof what, "what still comes is not known yet");
 	cli_complain("mux drain: %s is %s after %u s: %s; it goes on draining until `anantactl mux undrain %s`", w->name,

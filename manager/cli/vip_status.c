@@ -109,9 +109,8 @@ static json_t *make_hosts_gone(const struct store *state, const struct vip_confi
 		const struct store_mark *m = store_mark_at(&state->gone_hosts, i);
 		json_t *dips = list_dips_on(state, vip, m->key.name);
 		if (json_array_size(dips) > 0)
-			json_array_append_new(list,
-			                      json_pack("{s:s, s:O, s:o, s:s}", "host", m->key.name, "dips", dips, "since",
-			                                cli_json_time(m->info.since_ms), "cause", m->info.cause));
+			json_array_append_new(list, json_pack("{s:s, s:O, s:o, s:s}", "host", m->key.name, "dips", dips, "since",
+			                                      cli_json_time(m->info.since_ms), "cause", m->info.cause));
 		json_decref(dips);
 	}
 	return list;
@@ -137,9 +136,9 @@ static json_t *make_down(const struct store *state, const struct vip_config *vip
 		const struct endpoint *e = &vip->endpoints[i];
 		const char *down = find_down(state, vip, e, &v);
 		if (down != NULL)
-			json_array_append_new(list, json_pack("{s:s, s:s, s:i, s:s}", "name", e->name, "protocol",
-			                                      protocol_name(e->protocol), "port", (int)e->port,
-			                                      "new_connections", down));
+			json_array_append_new(list,
+			                      json_pack("{s:s, s:s, s:i, s:s}", "name", e->name, "protocol",
+			                                protocol_name(e->protocol), "port", (int)e->port, "new_connections", down));
 	}
 	return list;
 }
@@ -152,8 +151,7 @@ json_t *vip_status_make(const struct store *state, const struct vip_config *vip)
 	bool is_empty = true;
 	const char *name;
 	json_t *list;
-	json_object_foreach(status, name, list)
-		is_empty &= json_array_size(list) == 0;
+	json_object_foreach(status, name, list) is_empty &= json_array_size(list) == 0;
 	if (!is_empty)
 		return status;
 	json_decref(status);
@@ -255,7 +253,7 @@ void vip_status_print_down(const struct store *state, const struct vip_config *v
 			continue;
 		printf("%sendpoint %s: all down (%u of %u unhealthy, %u on hosts that are gone, %u drained): %s\n",
 		       is_first ? "\n" : "", e->name, v.n_unhealthy, v.n_dips, v.n_gone, v.n_drained,
-		       v.is_refusing                     ? "refusing new connections"
+		       v.is_refusing                  ? "refusing new connections"
 		       : v.state == ENDPOINT_ALL_DOWN ? "sending to all"
 		                                      : "sending to the same as before");
 		is_first = false;

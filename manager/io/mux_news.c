@@ -83,8 +83,7 @@ void mux_news_on_subscribe(struct peer *p)
 		m->is_up = true;
 		event_service_add(s, &e);
 	}
-	(void)conn_send(p->conn,
-	                &(struct message){ .type = MESSAGE_STATUS_REQUEST, .request_id = s->next_request_id++ });
+	(void)conn_send(p->conn, &(struct message){ .type = MESSAGE_STATUS_REQUEST, .request_id = s->next_request_id++ });
 }
 
 void mux_news_on_unsubscribe(struct peer *p, const char *why)

@@ -105,8 +105,7 @@ static void list_nodes(struct nodes_query *q, const struct store_array *nodes, e
 		*status = (struct node_status){ .role = role };
 		memcpy(status->name, node->name, sizeof status->name);
 		const struct peer *p = roster_lookup(&q->server->roster, role, node->name);
-		(void)text_copy(status->state, sizeof status->state,
-		                p == NULL && role == ROLE_MUX ? "down" : "unreachable");
+		(void)text_copy(status->state, sizeof status->state, p == NULL && role == ROLE_MUX ? "down" : "unreachable");
 		if (p != NULL)
 			status->version = p->distribution.acked_version;
 	}

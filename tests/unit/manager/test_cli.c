@@ -74,8 +74,9 @@ START_TEST(a_vm_is_attached_and_detached)
 	          "dip 10.1.1.11 attached on host host1 (version ");
 	CHECK_RUN("ctl host attach host2 --name vm1 --dip 10.1.1.11 --interface if1 --mac 02:00:00:00:00:01", 1,
 	          "dip: 10.1.1.11 is attached on host \"host1\"");
-	CHECK_RUN("ctl dip list", 0,
-	          "10.1.1.11  host1  vm1  if1        02:00:00:00:00:01  host-unreachable      -  203.0.113.10  -        -\n");
+	CHECK_RUN(
+		"ctl dip list", 0,
+		"10.1.1.11  host1  vm1  if1        02:00:00:00:00:01  host-unreachable      -  203.0.113.10  -        -\n");
 	CHECK_RUN("ctl dip list -o json", 0, "\"state\": \"host-unreachable\"", "\"vips\": [\n      \"203.0.113.10\"");
 	CHECK_RUN("ctl host list", 0, "host1  10.0.0.21  unreachable        -    1      -        -      -\n");
 	CHECK_RUN("ctl vip show 203.0.113.10", 0, "host1  vm1  -        -\n");
@@ -286,9 +287,10 @@ START_TEST(settings_are_shown_applied_and_reset)
 	begin();
 	CHECK_RUN("ctl settings show", 0, "settings                    the defaults\n",
 	          "snat.never                  10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16\n",
-	          "snat.quarantine_s           60\n", "snat.log_s                  604800\n", "snat.gone_s                 86400\n",
-	          "snat.dip_requests_per_s     20\n", "health.host_gone_ms         2000\n",
-	          "health.fail_static_percent  50\n", "mux.withdraw_percent        50\n");
+	          "snat.quarantine_s           60\n", "snat.log_s                  604800\n",
+	          "snat.gone_s                 86400\n", "snat.dip_requests_per_s     20\n",
+	          "health.host_gone_ms         2000\n", "health.fail_static_percent  50\n",
+	          "mux.withdraw_percent        50\n");
 	CHECK_RUN("echo '{\"snat\":{\"never\":[],\"quarantine_s\":90}}' | ctl settings apply -f -", 0,
 	          "settings applied (version 2)\n");
 	CHECK_RUN("ctl settings show", 0, "settings                    applied\n", "snat.never                  -\n",

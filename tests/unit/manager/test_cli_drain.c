@@ -241,7 +241,8 @@ START_TEST(the_states_of_a_host_stand_before_draining)
 	add_drain("10.1.1.13", "203.0.113.10");
 	add_drain("10.1.1.13", "203.0.113.11");
 	BEGIN_LEFT(-1);
-	CHECK_RUN("ctl dip list", 0, "host-unreachable       -  203.0.113.10,203.0.113.11               all                        -\n",
+	CHECK_RUN("ctl dip list", 0,
+	          "host-unreachable       -  203.0.113.10,203.0.113.11               all                        -\n",
 	          "missing-interface      7  203.0.113.10                            203.0.113.10               -\n",
 	          "pending                -  203.0.113.10,203.0.113.11,203.0.113.12  203.0.113.10,203.0.113.11  -\n");
 	CHECK_RUN("ctl dip list -o json", 0, "\"state\": \"host-unreachable\",\n    \"flows\": null,", "\"flows\": 7,",
@@ -344,7 +345,8 @@ START_TEST(a_vip_shows_its_drained_dips_and_its_generations)
 	          "dns       udp         53  10.1.1.13        53       1  host2  vm3  2026-11-24T10:00:00.000Z  -\n",
 	          "\n\nENDPOINT  GENERATIONS  SINCE                     DIPS  EARLIER  OLDEST-GOES\n"
 	          "web                 3  2026-11-24T10:02:00.000Z     2        1  2026-11-24T11:01:00.000Z\n");
-	CHECK_RUN("ctl vip show 203.0.113.11", 0, "tcp         80  10.1.1.11      8081       1  host1  vm1  -                         -\n");
+	CHECK_RUN("ctl vip show 203.0.113.11", 0,
+	          "tcp         80  10.1.1.11      8081       1  host1  vm1  -                         -\n");
 	ck_assert_ptr_null(strstr(ctl_output, "GENERATIONS"));
 	played_end();
 }

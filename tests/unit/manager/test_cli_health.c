@@ -147,9 +147,10 @@ START_TEST(the_health_of_each_dip_is_listed)
 	add_unhealthy("10.1.1.11", "203.0.113.11", 6, 80, "http 8081: connection refused");
 	add_mark(object_key_of_name(OBJECT_HOST_GONE, "nobody"), T0, "");
 	played_begin(on_message);
-	CHECK_RUN("ctl dip list", 0, "DRAINED  HEALTH\n",
-	          "-        unhealthy since 2026-11-24T10:00:00.000Z: http 8080: status 500 (203.0.113.10 tcp 80, and 1 more)\n",
-	          "203.0.113.10               -        healthy\n", "203.0.113.10               -        -\n");
+	CHECK_RUN(
+		"ctl dip list", 0, "DRAINED  HEALTH\n",
+		"-        unhealthy since 2026-11-24T10:00:00.000Z: http 8080: status 500 (203.0.113.10 tcp 80, and 1 more)\n",
+		"203.0.113.10               -        healthy\n", "203.0.113.10               -        -\n");
 	CHECK_RUN("ctl dip list -o json", 0, "\"health\": \"unhealthy\",\n    \"unhealthy\": [\n      {\n        \"vip\": ",
 	          "\"vip\": \"203.0.113.11\",\n        \"protocol\": \"tcp\",\n        \"port\": 80,\n        \"since\": "
 	          "\"2026-11-24T10:00:00.000Z\",\n        \"cause\": \"http 8081: connection refused\"\n",
@@ -163,19 +164,23 @@ START_TEST(a_host_that_is_gone_is_said_of_its_dips)
 	add_unhealthy("10.1.1.12", "203.0.113.10", 6, 80, "http 8080: timeout");
 	add_mark(object_key_of_name(OBJECT_HOST_GONE, "host2"), T0 + 1, "agent not connected for 2.0 s");
 	played_begin(on_message);
-	CHECK_RUN("ctl dip list", 0, "vm1  if1        02:00:00:00:00:01  host-unreachable      -  203.0.113.10,203.0.113.11  -        healthy\n",
-	          "10.1.1.12  host2  ", "-        host gone since 2026-11-24T10:00:00.001Z\n");
+	CHECK_RUN(
+		"ctl dip list", 0,
+		"vm1  if1        02:00:00:00:00:01  host-unreachable      -  203.0.113.10,203.0.113.11  -        healthy\n",
+		"10.1.1.12  host2  ", "-        host gone since 2026-11-24T10:00:00.001Z\n");
 	CHECK_RUN("ctl dip list -o json", 0, "\"health\": \"host-gone\",\n    \"unhealthy\": [\n      {\n",
 	          "\"health\": \"host-gone\",\n    \"unhealthy\": [],\n    \"host_gone\": {\n      \"since\": "
 	          "\"2026-11-24T10:00:00.001Z\",\n      \"cause\": \"agent not connected for 2.0 s\"\n");
 	CHECK_RUN("ctl vip show 203.0.113.10", 0, "10.1.1.13        53       1  host2  vm3  -        host gone since 2026",
 	          "10.1.1.11      8080       1  host1  vm1  -        healthy\n",
-	          "endpoint dns: all down (0 of 1 unhealthy, 1 on hosts that are gone, 0 drained): sending to the same as before\n");
-	CHECK_RUN("ctl vip show 203.0.113.10 -o json", 0,
-	          "\"hosts_gone\": [\n      {\n        \"host\": \"host2\",\n        \"dips\": [\n          \"10.1.1.12\",\n"
-	          "          \"10.1.1.13\"\n",
-	          "\"down\": [\n      {\n        \"name\": \"dns\",\n        \"protocol\": \"udp\",\n        \"port\": 53,\n"
-	          "        \"new_connections\": \"as before\"\n");
+	          "endpoint dns: all down (0 of 1 unhealthy, 1 on hosts that are gone, 0 drained): sending to the same as "
+	          "before\n");
+	CHECK_RUN(
+		"ctl vip show 203.0.113.10 -o json", 0,
+		"\"hosts_gone\": [\n      {\n        \"host\": \"host2\",\n        \"dips\": [\n          \"10.1.1.12\",\n"
+		"          \"10.1.1.13\"\n",
+		"\"down\": [\n      {\n        \"name\": \"dns\",\n        \"protocol\": \"udp\",\n        \"port\": 53,\n"
+		"        \"new_connections\": \"as before\"\n");
 	played_end();
 }
 END_TEST
@@ -185,12 +190,14 @@ START_TEST(a_vip_shows_its_probes_and_who_is_unhealthy)
 	add_unhealthy("10.1.1.11", "203.0.113.10", 6, 80, "http 8080: status 500");
 	played_begin(on_message);
 	CHECK_RUN("ctl vip show 203.0.113.10", 0, "HOST   VM   DRAINED  HEALTH\n",
-	          "vm1  -        unhealthy since 2026-11-24T10:00:00.000Z: http 8080: status 500\n", "vm2  -        healthy\n",
-	          "vm3  -        -\n",
-	          "\n\nENDPOINT  PROBE   INTERVAL-MS  TIMEOUT-MS  UP  DOWN\nweb       http /         2000        1000   2     2\n");
+	          "vm1  -        unhealthy since 2026-11-24T10:00:00.000Z: http 8080: status 500\n",
+	          "vm2  -        healthy\n", "vm3  -        -\n",
+	          "\n\nENDPOINT  PROBE   INTERVAL-MS  TIMEOUT-MS  UP  DOWN\nweb       http /         2000        1000   2  "
+	          "   2\n");
 	ck_assert_ptr_null(strstr(ctl_output, "all down"));
 	CHECK_RUN("ctl vip show 203.0.113.11", 0, "vm1  -        healthy\n");
-	CHECK_RUN("ctl vip show 203.0.113.10 -o json", 0, "\"probe\": {\n        \"type\": \"http\",\n        \"path\": \"/\",",
+	CHECK_RUN("ctl vip show 203.0.113.10 -o json", 0,
+	          "\"probe\": {\n        \"type\": \"http\",\n        \"path\": \"/\",",
 	          "\"status\": {\n    \"drained\": [],\n    \"unhealthy\": [\n      {\n        \"dip\": \"10.1.1.11\",\n",
 	          "\"cause\": \"http 8080: status 500\"\n", "\"down\": [],\n    \"endpoints\": []\n");
 	played_end();
@@ -249,7 +256,8 @@ START_TEST(a_mux_is_drained_and_undrained)
 {
 	SAY_STATES("draining");
 	CHECK_RUN("ctl mux drain mux1", 0, "mux mux1 draining (version 6)\n");
-	CHECK_RUN("ctl mux show mux1", 0, "state    draining\ndrained  since 2026-11-24T10:00:00.000Z\nversion  6\nlag      0\n");
+	CHECK_RUN("ctl mux show mux1", 0,
+	          "state    draining\ndrained  since 2026-11-24T10:00:00.000Z\nversion  6\nlag      0\n");
 	CHECK_RUN("ctl mux undrain mux1", 0, "mux mux1 undrained (version 7)\n");
 	CHECK_RUN("ctl mux drain mux1 -o json", 0, "\"mux\": \"mux1\",\n  \"result\": \"draining\",\n  \"version\": 8\n");
 	played_end();
@@ -288,7 +296,8 @@ START_TEST(the_timeout_says_what_still_comes)
 	SAY_STATES("draining");
 	CHECK_RUN("ctl mux drain mux1 --wait --timeout 1", 3, "anantactl: mux drain: mux1 is draining after 1 s: ",
 	          " packets a second still come; it goes on draining until `anantactl mux undrain mux1`\n");
-	CHECK_RUN("ctl mux drain mux1 --wait --timeout 1 -o json", 3, "\"end\": \"timeout\",\n  \"state\": \"draining\",\n");
+	CHECK_RUN("ctl mux drain mux1 --wait --timeout 1 -o json", 3,
+	          "\"end\": \"timeout\",\n  \"state\": \"draining\",\n");
 	played_end();
 	mux_states[0] = "down";
 	played_begin(on_message);
@@ -335,9 +344,10 @@ START_TEST(events_are_shown_oldest_first)
 	          "2026-11-24T10:00:00.003Z  leader-elected        manager 2             term 7, version 1\n"
 	          "2026-11-24T10:00:00.004Z  vip-applied           203.0.113.10          new, of tenant shop\n",
 	          "2026-11-24T10:00:00.007Z  mux-down              mux1                  closed by the \"peer\"\n");
-	CHECK_RUN("ctl events -o json", 0,
-	          "[\n  {\n    \"seq\": 3,\n    \"time\": \"2026-11-24T10:00:00.003Z\",\n    \"what\": \"leader-elected\",\n"
-	          "    \"object\": \"manager 2\",\n    \"cause\": \"term 7, version 1\"\n  },\n");
+	CHECK_RUN(
+		"ctl events -o json", 0,
+		"[\n  {\n    \"seq\": 3,\n    \"time\": \"2026-11-24T10:00:00.003Z\",\n    \"what\": \"leader-elected\",\n"
+		"    \"object\": \"manager 2\",\n    \"cause\": \"term 7, version 1\"\n  },\n");
 	CHECK_RUN("ctl events foo", 2, "anantactl: events: \"foo\" is one argument too many\n");
 	CHECK_RUN("ctl events --wait", 2, "anantactl: events: --wait does not belong here\n");
 	CHECK_RUN("ctl events --help", 0, "usage: anantactl [options] events [--vip ADDRESS] [--follow] [--object TEXT]\n");
@@ -363,8 +373,8 @@ START_TEST(events_are_chosen_by_object_and_vip)
 END_TEST
 
 // Until a text is there; then it is ended as `kill` does.
-#define FOLLOW_UNTIL(options, text)                                                                                   \
-	"f=$(mktemp); " ANANTACTL " events --follow " options " > $f 2>&1 & pid=$!; "                                     \
+#define FOLLOW_UNTIL(options, text)                                               \
+	"f=$(mktemp); " ANANTACTL " events --follow " options " > $f 2>&1 & pid=$!; " \
 	"until grep -q '" text "' $f; do kill -0 $pid || break; done; kill $pid; wait $pid 2> /dev/null; cat $f; rm $f"
 
 START_TEST(following_goes_on_over_a_change_of_the_leader)
@@ -389,7 +399,8 @@ START_TEST(following_in_json_is_one_object_a_line_and_says_what_it_missed)
 	events_later = 1;
 	played_begin(on_message);
 	CHECK_RUN(FOLLOW_UNTIL("--object mux1 -o json", "mux-up"), 0,
-	          "{\"seq\":7,\"time\":\"2026-11-24T10:00:00.007Z\",\"what\":\"mux-down\",\"object\":\"mux1\",\"cause\":\"closed by "
+	          "{\"seq\":7,\"time\":\"2026-11-24T10:00:00.007Z\",\"what\":\"mux-down\",\"object\":\"mux1\",\"cause\":"
+	          "\"closed by "
 	          "the \\\"peer\\\"\"}\n",
 	          "{\"seq\":20,", "anantactl: events: 12 of them were forgotten before they could be shown\n");
 	played_end();

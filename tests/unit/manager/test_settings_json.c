@@ -63,8 +63,12 @@ END_TEST
 
 START_TEST(what_is_left_out_is_the_default)
 {
-	static const char *const rows[] = { "{}", "{\"snat\":{}}", "{\"health\":{},\"mux\":{}}",
-		                              "{\"health\":{\"host_gone_ms\":2000}}", SNAT("\"quarantine_s\":60"), SNAT("\"gone_s\":86400") };
+	static const char *const rows[] = { "{}",
+		                                "{\"snat\":{}}",
+		                                "{\"health\":{},\"mux\":{}}",
+		                                "{\"health\":{\"host_gone_ms\":2000}}",
+		                                SNAT("\"quarantine_s\":60"),
+		                                SNAT("\"gone_s\":86400") };
 	struct cluster_settings standard = cluster_settings_default();
 	struct cluster_settings s;
 	struct error err;

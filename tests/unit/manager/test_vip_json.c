@@ -12,7 +12,7 @@
 #define HEAD "\"vip\":\"203.0.113.10\",\"tenant\":\"shop\""
 #define SNAT(fields) "{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.1\"]," fields "}}"
 #define ENDPOINT(fields) "{" HEAD ",\"endpoints\":[{" fields "}]}"
-#define PROBE(fields)                                                                                       \
+#define PROBE(fields) \
 	ENDPOINT("\"name\":\"web\",\"protocol\":\"tcp\",\"port\":80,\"dips\":[" DIP "],\"probe\":{" fields "}")
 #define DIPS(list) ENDPOINT("\"name\":\"web\",\"protocol\":\"tcp\",\"port\":80,\"dips\":" list)
 
@@ -134,7 +134,8 @@ START_TEST(a_bad_document_is_refused_in_one_sentence_that_names_the_field)
 		{ PROBE("\"type\":\"http\",\"expect\":\"299-200\""), "endpoints[0].probe.expect: must be a status" },
 		{ PROBE("\"type\":\"http\",\"expect\":\"200-600\""), "endpoints[0].probe.expect: must be a status" },
 		{ PROBE("\"type\":\"tcp\",\"interval_ms\":99"), "probe.interval_ms: must be 100 to 3600000, got 99" },
-		{ PROBE("\"type\":\"tcp\",\"timeout_ms\":2001"), "probe.timeout_ms: must be 1 to 2000 (interval_ms), got 2001" },
+		{ PROBE("\"type\":\"tcp\",\"timeout_ms\":2001"),
+		  "probe.timeout_ms: must be 1 to 2000 (interval_ms), got 2001" },
 		{ PROBE("\"type\":\"tcp\",\"timeout_ms\":0"), "probe.timeout_ms: must be 1 to 3600000, got 0" },
 		{ PROBE("\"type\":\"tcp\",\"up\":0"), "endpoints[0].probe.up: must be 1 to 100, got 0" },
 		{ PROBE("\"type\":\"tcp\",\"down\":101"), "endpoints[0].probe.down: must be 1 to 100, got 101" },
@@ -344,5 +345,6 @@ END_TEST
 
 SUITE_MAIN("vip_json", a_bad_document_is_refused_in_one_sentence_that_names_the_field,
            what_may_be_left_out_may_be_left_out, of_a_snat_policy_each_field_stands_for_itself,
-           of_a_probe_each_field_stands_for_itself, what_happens_when_all_are_down_is_read, the_drain_time_is_read_and_the_status_ignored, what_is_printed_parses_back,
+           of_a_probe_each_field_stands_for_itself, what_happens_when_all_are_down_is_read,
+           the_drain_time_is_read_and_the_status_ignored, what_is_printed_parses_back,
            ten_thousand_dips_are_refused_by_the_limit, a_file_of_100_MB_is_refused_at_once, short_memory_is_reported)
