@@ -299,6 +299,7 @@ static void finish_update(struct manager_link *l)
 	l->config.subscribe.have_version = version;
 	l->config.subscribe.have_lease_version = lease_version;
 	note_leader(l);
+	conn_set_liveness(l->conn, CONN_SUBSCRIBER_PING_MS, CONN_SUBSCRIBER_DEAD_MS);
 	set_up(l, true, NULL);
 	struct message ack = { .type = MESSAGE_ACK, .ack = { .version = version, .lease_version = lease_version } };
 	(void)conn_send(l->conn, &ack);
@@ -377,7 +378,7 @@ static void on_open(struct conn *c, void *user)
 		return;
 	l->state = LINK_OPEN;
 	if (l->config.subscribes) {
-		conn_set_liveness(c, CONN_SUBSCRIBER_PING_MS, CONN_SUBSCRIBER_DEAD_MS);
+		conn_set_liveness(c, CONN_SUBSCRIBER_PING_MS, CONN_DEAD_MS); // the leader may have many at a time to begin with
 		(void)conn_send(c, &(struct message){ .type = MESSAGE_SUBSCRIBE, .subscribe = l->config.subscribe });
 		return; // requests wait for the first update: it shows that this one leads
 	}

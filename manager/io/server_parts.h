@@ -32,6 +32,7 @@ struct peer {
 	uint32_t n_commands;
 	struct snat_answer *answers; // to its requests, that wait for an Update to go before; oldest first
 	struct snat_answer **answers_end;
+	bool has_acked; // an update
 	bool is_replaced; // by a newer subscription
 	uint64_t silent_ms; // when its connection was closed because it was silent: for so long
 	bool is_noted; // there may be something to send to it

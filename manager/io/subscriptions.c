@@ -54,7 +54,8 @@ void subscriptions_send(struct peer *p)
 		snat_answers_flush(p);
 }
 
-// A machine that is gone says nothing: its connection must end before its host is due to be gone.
+// A machine that is gone says nothing: its connection must end before its host is due to be gone. A node that has not
+// acknowledged anything yet may be busy with a snapshot.
 static void watch_peer(struct peer *p)
 {
 	uint32_t gone_ms = p->server->machine.state.store.settings.host_gone_ms;
@@ -63,7 +64,7 @@ static void watch_peer(struct peer *p)
 		dead_ms = gone_ms < CONN_DEAD_MS ? gone_ms / 4 * 3 : CONN_DEAD_MS / 4 * 3;
 	if (dead_ms < SUBSCRIBER_DEAD_MIN_MS)
 		dead_ms = SUBSCRIBER_DEAD_MIN_MS;
-	conn_set_liveness(p->conn, CONN_SUBSCRIBER_PING_MS, dead_ms);
+	conn_set_liveness(p->conn, CONN_SUBSCRIBER_PING_MS, p->has_acked ? dead_ms : CONN_DEAD_MS);
 }
 
 void subscriptions_on_settings(struct server *s)
@@ -175,6 +176,10 @@ void subscriptions_on_ack(struct peer *p, uint64_t version, uint64_t lease_versi
 	if (distribution_on_ack(&p->distribution, version, lease_version, &err) != 0) {
 		refuse(p, &err);
 		return;
+	}
+	if (!p->has_acked) {
+		p->has_acked = true;
+		watch_peer(p);
 	}
 	if (p->subscribe.role == ROLE_MUX) {
 		mux_watch_on_ack(&s->snat.muxes, p->subscribe.node.name, p->distribution.acked_lease_version);
