@@ -180,7 +180,7 @@ static void move_by_time(struct mux_watch *w, struct watched_mux *m, struct mono
 		m->was_fenced = false;
 	if (m->state == MUX_EXPECTED && !mono_is_before(now, mono_add_us(m->since, ACK_US)))
 		m->state = MUX_DOWN;
-	else if (m->state == MUX_FENCED && m->is_connected && m->acked >= w->floor) {
+	else if (m->state == MUX_FENCED && m->is_connected && m->acked >= w->floor && m->acked > m->late_at) {
 		m->state = MUX_LIVE;
 		m->since = now;
 	}
@@ -204,19 +204,37 @@ static uint32_t n_fenceable(const struct mux_watch *w)
 	return n < n_live ? n : n_live - 1;
 }
 
-// Of several that are late the one that is furthest behind goes first.
+// Of those that are late and have acknowledged no more than `most`: how many, and the least that one has acknowledged.
+static uint32_t count_late(const struct mux_watch *w, struct mono_time now, uint64_t most, uint64_t *ret_least)
+{
+	uint32_t n = 0;
+	*ret_least = UINT64_MAX;
+	for (uint32_t i = 0; i < w->n; i++) {
+		const struct watched_mux *m = &w->items[i];
+		if (m->acked > most || !is_late(w, m, now))
+			continue;
+		n++;
+		if (m->acked < *ret_least)
+			*ret_least = m->acked;
+	}
+	return n;
+}
+
+// Those that are furthest behind go first, and all that are equally far or none: otherwise nobody's answer would come sooner.
 static void fence_late(struct mux_watch *w, struct mono_time now)
 {
-	for (uint32_t n = n_fenceable(w); n > 0; n--) {
-		struct watched_mux *worst = NULL;
-		for (uint32_t i = 0; i < w->n; i++)
-			if (is_late(w, &w->items[i], now) && (worst == NULL || w->items[i].acked < worst->acked))
-				worst = &w->items[i];
-		if (worst == NULL)
-			return;
-		worst->state = MUX_FENCED;
-		worst->was_fenced = true;
-	}
+	uint64_t least, ignored;
+	while (count_late(w, now, UINT64_MAX, &least) > 0 && count_late(w, now, least, &ignored) <= n_fenceable(w))
+		for (uint32_t i = 0; i < w->n; i++) {
+			struct watched_mux *m = &w->items[i];
+			if (m->acked > least || !is_late(w, m, now))
+				continue;
+			m->state = MUX_FENCED;
+			m->was_fenced = true;
+			m->late_at = m->acked;
+		}
+	for (uint32_t i = 0; i < w->n; i++)
+		w->items[i].is_held = is_late(w, &w->items[i], now);
 }
 
 static enum mux_told must_hear(const struct mux_watch *w, const struct watched_mux *m)
@@ -252,7 +270,7 @@ bool mux_watch_next_time(const struct mux_watch *w, struct mono_time *ret_when)
 		const struct watched_mux *m = &w->items[i];
 		if (m->state == MUX_EXPECTED)
 			deadline = mono_add_us(m->since, ACK_US);
-		else if (m->state != MUX_LIVE || !fences || !deadline_of(w, m, &deadline))
+		else if (m->state != MUX_LIVE || m->is_held || !fences || !deadline_of(w, m, &deadline))
 			continue;
 		if (mono_is_before(deadline, earliest))
 			earliest = deadline;

@@ -13,10 +13,12 @@
 // the current one. It never falls within one leadership: what agents were told stays told.
 // Late: the oldest version that it has not acknowledged became current, or it subscribed, more than MUX_WATCH_ACK_MS ago.
 // EXPECTED lasts MUX_WATCH_EXPECT_MS from the beginning of leadership, MUX_WATCH_ACK_MS after a connection closed; a mux that
-// comes back in that time has no longer to acknowledge. Caught up: it has acknowledged the floor; newer versions then wait for it.
+// comes back in that time has no longer to acknowledge. Caught up: it has acknowledged the floor, and more than when it
+// was fenced; newer versions then wait for it.
 // The last LIVE mux is waited for and never fenced, however late, as long as it is connected: without it nothing would be
 // served, and what it does not know could not work. Nor are more muxes fenced at a time than withdraw_percent of those that are
-// watched, rounded down: whoever is late beyond that is waited for until one of the others has caught up or was removed.
+// watched, rounded down. Those that are furthest behind are fenced first, and all that are equally far behind or none: to withdraw
+// some and wait for the others would help nobody. Whoever is late and not fenced is waited for.
 // After each subscription a mux that has caught up is told that it is not fenced: another leader may have fenced it.
 // Threads: one owner. Pure: the time comes in. Cost: O(muxes) per call. Full: beyond LIMIT_MUXES a mux is not watched; there
 // are no more in a state.
@@ -45,6 +47,8 @@ struct watched_mux {
 	bool is_connected;
 	bool was_fenced; // by this leader: until the step after it was told that it is free
 	uint64_t acked; // lease version
+	bool is_held; // late and not fenced: only an event changes that
+	uint64_t late_at; // what it had acknowledged when it was fenced
 	struct mono_time since; // its time to acknowledge, or to come back, begins then
 };
 

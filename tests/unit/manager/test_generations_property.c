@@ -560,7 +560,7 @@ START_TEST(random_commands_make_the_generations_that_a_naive_model_says)
 		struct op ops[3];
 		char text[1024] = "";
 		unsigned n = pick(&seed, 10) == 0 ? 0 : pick(&seed, 5) == 0 ? 1 + pick(&seed, 3) : 1;
-		now_ms += pick(&seed, 1000) == 0 ? pick(&seed, 5000000) : pick(&seed, 4000);
+		now_ms += pick(&seed, 1000) == 0 ? pick(&seed, 5000000) : pick(&seed, 3000);
 		for (unsigned i = 0; i < n; i++) {
 			ops[i] = random_op(&seed);
 			add_op(text, sizeof text, &ops[i]);

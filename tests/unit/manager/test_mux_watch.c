@@ -153,6 +153,64 @@ START_TEST(a_removed_mux_is_not_waited_for)
 }
 END_TEST
 
+START_TEST(no_more_muxes_are_fenced_than_the_share_of_the_pool)
+{
+	struct mono_time when;
+	STORY("three of four are late", { 0, BEGIN, "", 1, 1, "" }, { 0, SUBSCRIBE, "mux1", 1, 1, "mux1 free" },
+	      { 0, SUBSCRIBE, "mux2", 1, 1, "mux2 free" }, { 0, SUBSCRIBE, "mux3", 1, 1, "mux3 free" },
+	      { 0, SUBSCRIBE, "mux4", 1, 1, "mux4 free" }, { 1000, VERSION, "", 2, 1, "" }, { 1001, ACK, "mux1", 2, 1, "" },
+	      { 1500, NOTHING, "", 0, 1, "" });
+	ck_assert(!mux_watch_next_time(&watch, &when)); // they are waited for
+	STORY("then two of four", { 1600, ACK, "mux2", 2, 2, "mux3 fenced, mux4 fenced" }, { 1700, VERSION, "", 3, 2, "" },
+	      { 1701, ACK, "mux1", 3, 2, "" }, { 2300, NOTHING, "", 0, 2, "" });
+	assert_state("mux2", MUX_LIVE); // a third one
+	ck_assert(!mux_watch_next_time(&watch, &when));
+	STORY("until one of them has caught up", { 2400, ACK, "mux3", 3, 3, "mux2 fenced, mux3 free" });
+	STORY("a removed one makes the pool smaller", { 2500, FORGET, "mux4", 0, 3, "" }, { 2600, VERSION, "", 4, 3, "" },
+	      { 2601, ACK, "mux1", 4, 3, "" }, { 3200, NOTHING, "", 0, 3, "" },
+	      { 3201, ACK, "mux2", 4, 4, "mux2 free, mux3 fenced" });
+}
+END_TEST
+
+START_TEST(those_furthest_behind_are_fenced_when_that_helps)
+{
+	STORY("two behind by one version, one by two", { 0, BEGIN, "", 1, 1, "" },
+	      { 0, SUBSCRIBE, "mux1", 1, 1, "mux1 free" }, { 0, SUBSCRIBE, "mux2", 1, 1, "mux2 free" },
+	      { 0, SUBSCRIBE, "mux3", 1, 1, "mux3 free" }, { 1000, VERSION, "", 2, 1, "" }, { 1010, VERSION, "", 3, 1, "" },
+	      { 1011, ACK, "mux1", 2, 1, "" }, { 1012, ACK, "mux3", 2, 1, "" }, { 1505, NOTHING, "", 0, 2, "mux2 fenced" },
+	      { 1600, NOTHING, "", 0, 2, "" }, { 1601, ACK, "mux2", 2, 2, "mux2 free" },
+	      { 1700, ACK, "mux1", 3, 2, "mux3 fenced" }, { 1701, ACK, "mux2", 3, 3, "" });
+}
+END_TEST
+
+START_TEST(a_fenced_mux_has_to_catch_up_also_when_the_floor_stays)
+{
+	mux_watch_begin(&watch, 7);
+	mux_watch_expect(&watch, "mux0", mono_from_us(0));
+	STORY("mux0 holds the floor", { 0, SUBSCRIBE, "mux1", 7, 0, "mux1 free" },
+	      { 0, SUBSCRIBE, "mux2", 7, 0, "mux2 free" }, { 100, VERSION, "", 8, 0, "" }, { 101, ACK, "mux1", 8, 0, "" },
+	      { 600, NOTHING, "", 0, 0, "mux2 fenced" }, { 700, NOTHING, "", 0, 0, "" },
+	      { 800, ACK, "mux2", 8, 0, "mux2 free" });
+}
+END_TEST
+
+START_TEST(the_share_is_a_setting)
+{
+	STORY("none", { 0, BEGIN, "", 1, 1, "" });
+	mux_watch_set_withdraw_percent(&watch, 0);
+	STORY("none", { 0, SUBSCRIBE, "mux1", 1, 1, "mux1 free" }, { 0, SUBSCRIBE, "mux2", 1, 1, "mux2 free" },
+	      { 0, SUBSCRIBE, "mux3", 1, 1, "mux3 free" }, { 100, VERSION, "", 2, 1, "" }, { 101, ACK, "mux1", 2, 1, "" },
+	      { 102, ACK, "mux3", 2, 1, "" }, { 9000, NOTHING, "", 0, 1, "" });
+	mux_watch_set_withdraw_percent(&watch, 33); // of three: less than one
+	STORY("less than one", { 9001, NOTHING, "", 0, 1, "" });
+	mux_watch_set_withdraw_percent(&watch, 34);
+	STORY("one", { 9002, NOTHING, "", 0, 2, "mux2 fenced" });
+	mux_watch_set_withdraw_percent(&watch, 0);
+	STORY("who is fenced stays fenced", { 9003, NOTHING, "", 0, 2, "" });
+	assert_state("mux2", MUX_FENCED);
+}
+END_TEST
+
 // ---- random events ----
 
 enum { N_MUXES = 5, N_STEPS = 300000, SLACK_US = 5000 };
@@ -172,19 +230,24 @@ static void check_floor(const struct history *h, uint64_t before, uint64_t now_u
 		bool is_counted = m->state == MUX_LIVE || m->state == MUX_EXPECTED;
 		has_counted = has_counted || is_counted;
 		ck_assert(!is_counted || watch.floor <= m->acked || watch.floor == before);
-		ck_assert(m->state != MUX_FENCED || !m->is_connected || m->acked < watch.floor);
+		ck_assert(m->state != MUX_FENCED || !m->is_connected || m->acked < watch.floor || m->acked <= m->late_at);
 	}
 	ck_assert(has_counted || watch.floor == watch.version);
-	// Nobody keeps a version from being told for longer than the deadline, but for the last one that is alive.
+	// Nobody keeps a version from being told for longer than the deadline, but for those that may not all be fenced.
 	bool has_waited = watch.floor < watch.version && now_us > h->since_us[watch.floor + 1] + 500000 + SLACK_US;
 	if (!has_waited)
 		return;
+	uint32_t n_late = 0;
 	for (uint32_t i = 0; i < watch.n; i++) {
 		const struct watched_mux *m = &watch.items[i];
 		bool holds = (m->state == MUX_LIVE || m->state == MUX_EXPECTED) && m->acked == watch.floor;
 		bool is_young = now_us < m->since.us + 500000; // it came, or came back, since
-		ck_assert(!holds || is_young || (m->state == MUX_LIVE && mux_watch_n(&watch, MUX_LIVE) == 1));
+		ck_assert(!holds || is_young || m->state == MUX_LIVE);
+		n_late += holds && !is_young;
 	}
+	uint32_t n_live = mux_watch_n(&watch, MUX_LIVE);
+	bool are_few = (mux_watch_n(&watch, MUX_FENCED) + n_late) * 100 <= watch.withdraw_percent * watch.n;
+	ck_assert(n_late == 0 || n_late >= n_live || !are_few);
 }
 
 START_TEST(the_floor_never_falls_and_nobody_is_waited_for_beyond_the_deadline)
@@ -196,6 +259,7 @@ START_TEST(the_floor_never_falls_and_nobody_is_waited_for_beyond_the_deadline)
 	printf("seed %u\n", seed);
 	srand(seed);
 	mux_watch_begin(&watch, 0);
+	mux_watch_set_withdraw_percent(&watch, (uint32_t)rand() % 5 * 25);
 	for (uint32_t step = 0; step < N_STEPS; step++) {
 		char name[16];
 		uint32_t i = (uint32_t)rand() % N_MUXES;
@@ -219,8 +283,11 @@ START_TEST(the_floor_never_falls_and_nobody_is_waited_for_beyond_the_deadline)
 		} else if (rand() % 100 == 0 && !is_connected) {
 			mux_watch_forget(&watch, name);
 		}
+		uint32_t n_fenced = mux_watch_n(&watch, MUX_FENCED);
 		while (mux_watch_step(&watch, now) != NULL) {
 		}
+		bool is_more = mux_watch_n(&watch, MUX_FENCED) > n_fenced;
+		ck_assert(!is_more || mux_watch_n(&watch, MUX_FENCED) * 100 <= watch.withdraw_percent * watch.n);
 		check_floor(&h, floor, now_us);
 		struct mono_time when;
 		if (mux_watch_next_time(&watch, &when))
@@ -234,4 +301,6 @@ SUITE_MAIN("mux-watch", without_muxes_the_floor_is_the_current_version,
            a_late_mux_is_fenced_and_free_again_when_it_has_caught_up,
            the_last_mux_is_waited_for_as_long_as_it_is_connected, a_closed_connection_is_waited_for_half_a_second,
            one_that_comes_and_goes_gets_no_more_time_by_that, a_removed_mux_is_not_waited_for,
+           no_more_muxes_are_fenced_than_the_share_of_the_pool, those_furthest_behind_are_fenced_when_that_helps,
+           a_fenced_mux_has_to_catch_up_also_when_the_floor_stays, the_share_is_a_setting,
            the_floor_never_falls_and_nobody_is_waited_for_beyond_the_deadline)
