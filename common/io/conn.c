@@ -15,6 +15,7 @@
 #define HEADER_BYTES 4
 #define RX_BYTES 4096
 #define PEER_BYTES 108
+#define BACKLOG 4096 // all hosts come at a time when the leader has changed
 #define CLOSE_MS 1000 // for what is queued, once a close was asked for
 
 //  CONNECTING --> OPEN --conn_close--> DRAINING --all written, or CLOSE_MS--> CLOSING --handles closed--> freed
@@ -516,7 +517,7 @@ static int bind_pipe(struct conn_listener *l)
 static int listen_on(struct conn_listener *l, const struct sockaddr_storage *where)
 {
 	int code = l->is_pipe ? bind_pipe(l) : uv_tcp_bind(&l->socket.tcp, (const struct sockaddr *)where, 0);
-	return code != 0 ? code : uv_listen(&l->socket.stream, 128, on_incoming);
+	return code != 0 ? code : uv_listen(&l->socket.stream, BACKLOG, on_incoming);
 }
 
 static void on_listener_closed(uv_handle_t *handle)

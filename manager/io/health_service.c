@@ -6,7 +6,7 @@
 //
 // One such command is under way at a time, and the next begins MARKS_SPACING_US after it at the earliest: what comes meanwhile goes
 // together into that. What is refused, because another command came before, is worked out anew at once; after other failures
-// in a second. Marks of hosts that are gone have a command of their own, so that no other can make it fail.
+// in a second. While agents pour in to a new leader, hosts that have not come yet are not taken for gone. Marks of hosts that are gone have a command of their own, so that no other can make it fail.
 #include <string.h>
 
 #include "common/base/memory.h"
@@ -16,6 +16,8 @@
 #define MARKS_MAX 256 // of a command
 #define MARKS_SPACING_US 50000
 #define RETRY_US 1000000
+#define RUSH_US 10000000 // of a leadership: so long they may pour in,
+#define QUIET_US 500000 // that is, one comes in this time
 
 struct marks_command {
 	struct server *server;
@@ -78,11 +80,21 @@ static void tell_all(struct server *s, struct event_list *events)
 	event_list_fini(events);
 }
 
+// Until when the rush of agents to a new leader lasts, unless another one comes.
+static struct mono_time rush_end(const struct health_service *h)
+{
+	struct mono_time end = mono_add_us(h->subscribed, QUIET_US);
+	struct mono_time latest = mono_add_us(h->begun, HOST_WATCH_EXPECT_MS * 1000ULL + RUSH_US);
+	return mono_is_before(latest, end) ? latest : end;
+}
+
 static void find_changes(struct server *s, struct mono_time now, struct change_list *changes)
 {
 	const struct cluster_state *state = &s->machine.state;
 	struct event_list events = { 0 };
-	int code = host_watch_step(&s->health.hosts, &state->store, now, MARKS_MAX, changes, &events);
+	int code = 0;
+	if (!mono_is_before(now, rush_end(&s->health)))
+		code = host_watch_step(&s->health.hosts, &state->store, now, MARKS_MAX, changes, &events);
 	tell_all(s, &events);
 	if (code == 0 && changes->n == 0)
 		code = health_view_next_changes(&s->health.view, state, MARKS_MAX, changes);
@@ -103,6 +115,8 @@ static void schedule(struct server *s, struct mono_time now)
 	struct health_service *h = &s->health;
 	struct mono_time when;
 	bool has_time = host_watch_next_time(&h->hosts, &s->machine.state.store.settings, &when);
+	if (has_time && mono_is_before(when, rush_end(h)))
+		when = rush_end(h);
 	if (health_view_is_due(&h->view) && (!has_time || mono_is_before(h->next, when))) {
 		when = h->next;
 		has_time = true;
@@ -146,7 +160,8 @@ void health_service_on_report(struct peer *p, const struct health_report *report
 void health_service_on_subscribe(struct peer *p)
 {
 	struct server *s = p->server;
-	if (host_watch_on_connect(&s->health.hosts, p->subscribe.node.name, server_now()) != 0)
+	s->health.subscribed = server_now();
+	if (host_watch_on_connect(&s->health.hosts, p->subscribe.node.name, s->health.subscribed) != 0)
 		log_warn("host-not-watched", "host=%s text=\"memory is short\"", p->subscribe.node.name);
 	s->has_news = true;
 }
@@ -223,7 +238,7 @@ void health_service_begin(struct server *s)
 {
 	struct mono_time now = server_now();
 	s->health.is_proposed = false;
-	s->health.next = now;
+	s->health.next = s->health.begun = now;
 	health_view_clear(&s->health.view);
 	if (host_watch_begin(&s->health.hosts, &s->machine.state.store, now) != 0)
 		log_warn("hosts-not-watched", "text=\"memory is short\"");

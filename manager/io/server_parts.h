@@ -69,6 +69,8 @@ struct health_service {
 	struct health_view view;
 	bool is_proposed; // a command with marks is under way
 	struct mono_time next; // no command with marks before
+	struct mono_time begun; // this leadership
+	struct mono_time subscribed; // the last agent
 	uv_timer_t wake;
 	uint64_t n_reports; // counters
 	uint64_t n_marks; // proposed: put or taken away

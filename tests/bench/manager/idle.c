@@ -1,5 +1,6 @@
 #include "tests/bench/manager/idle.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -126,6 +127,33 @@ static void measure(struct idle_world *w, uint32_t seconds)
 	       w->n * 1000 / CONN_SUBSCRIBER_PING_MS, w->n_downs);
 }
 
+static uint32_t count_marks(struct idle_world *w)
+{
+	struct store state;
+	struct error err = { 0 };
+	if (client_get_state(w->cluster.client, &state, &err) != 0) {
+		fprintf(stderr, "manager-bench: %s\n", err.text);
+		abort();
+	}
+	uint32_t n = state.gone_hosts.n;
+	store_fini(&state);
+	return n;
+}
+
+// The leader dies: how long until all have found the next one, and whether it took any of them for gone.
+static void change_leader(struct idle_world *w)
+{
+	uint64_t begin_ns = uv_hrtime();
+	cluster_kill(&w->cluster, cluster_leader(&w->cluster), SIGKILL);
+	w->n_downs = 0;
+	while (w->n_downs < w->n || w->n_up < w->n)
+		uv_run(&w->loop, UV_RUN_ONCE);
+	double passed = (double)(uv_hrtime() - begin_ns) / 1e9;
+	printf("the leader dies: all are with the next one after %.1f s, ", passed);
+	run_for(w, 6000);
+	printf("%u are taken for gone, %u lost it again\n", count_marks(w), w->n_downs - w->n);
+}
+
 void idle_run(const struct bench_options *options)
 {
 	static struct idle_world w;
@@ -143,6 +171,7 @@ void idle_run(const struct bench_options *options)
 	while (w.n_up < w.n)
 		uv_run(&w.loop, UV_RUN_ONCE);
 	measure(&w, options->seconds);
+	change_leader(&w);
 	for (uint32_t i = 0; i < w.n; i++)
 		manager_link_destroy(w.links[i]);
 	uv_run(&w.loop, UV_RUN_DEFAULT);
