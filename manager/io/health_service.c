@@ -115,8 +115,10 @@ static void schedule(struct server *s, struct mono_time now)
 	struct health_service *h = &s->health;
 	struct mono_time when;
 	bool has_time = host_watch_next_time(&h->hosts, &s->machine.state.store.settings, &when);
-	if (has_time && mono_is_before(when, rush_end(h)))
+	if (mono_is_before(now, rush_end(h))) { // then hosts are looked at again, whether or not one is due
 		when = rush_end(h);
+		has_time = true;
+	}
 	if (health_view_is_due(&h->view) && (!has_time || mono_is_before(h->next, when))) {
 		when = h->next;
 		has_time = true;

@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <string.h>
 
-#include "manager/core/mux_watch.h"
+#include "manager/core/host_watch.h"
 #include "tests/unit/manager/cluster.h"
 #include "tests/unit/manager/objects.h"
 
@@ -375,6 +375,28 @@ START_TEST(a_new_leader_marks_the_host_that_vanished_with_the_old_one)
 }
 END_TEST
 
+// host1 stays, host2 went with the old leader, host3 comes again and again: as long as agents pour in, nobody is taken for gone.
+START_TEST(who_may_be_on_the_way_to_a_new_leader_is_not_taken_for_gone)
+{
+	begin(3, 3, "settings 60 host_gone_ms=500 fail_static=100");
+	uint32_t n_elected = count_events("leader-elected");
+	uint32_t leader = cluster_leader(&cluster);
+	end_host(1);
+	cluster_kill(&cluster, leader, SIGKILL);
+	RUN_UNTIL(&loop, count_events("leader-elected") > n_elected);
+	uint64_t begin_ms = uv_hrtime() / 1000000;
+	while (uv_hrtime() / 1000000 < begin_ms + HOST_WATCH_EXPECT_MS + 1500) {
+		end_host(2);
+		begin_host(2);
+		RUN_UNTIL(&loop, manager_link_is_up(hosts[2].link));
+		ck_assert_uint_eq(count_events("host-gone"), 0);
+	}
+	RUN_UNTIL(&loop, has_event("host-gone", "host2"));
+	ck_assert_uint_eq(count_events("host-gone"), 1);
+	end(3);
+}
+END_TEST
+
 // ---- muxes ----
 
 START_TEST(muxes_are_told_of_when_they_go_come_and_change_their_state)
@@ -459,6 +481,7 @@ SUITE_MAIN("cluster_health", a_host_that_vanishes_gets_no_new_connections_until_
            what_probes_found_becomes_generations, a_vip_that_refuses_when_all_are_down_says_so_to_muxes,
            marks_of_health_are_not_for_clients_to_make, a_report_of_one_who_is_no_agent_ends_its_connection,
            a_change_of_the_leader_loses_nothing, a_new_leader_marks_the_host_that_vanished_with_the_old_one,
+           who_may_be_on_the_way_to_a_new_leader_is_not_taken_for_gone,
            muxes_are_told_of_when_they_go_come_and_change_their_state,
            a_mux_that_did_not_come_to_the_new_leader_is_down, a_drained_mux_is_told_and_the_last_one_is_not_drained,
            fencing_is_told)
