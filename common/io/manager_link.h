@@ -3,6 +3,8 @@
 //
 //   IDLE --start--> CONNECTING --open--> OPEN --(redirect | close | refused)--> WAITING --timer--> CONNECTING
 //
+// A subscriber pings each CONN_SUBSCRIBER_PING_MS. Once it has a first update it leaves a leader that is silent for
+// CONN_SUBSCRIBER_DEAD_MS (before, CONN_DEAD_MS), for another manager first.
 // Updates are put together from their parts and given out whole, in order: from_version is always the version held before
 // (or it is a snapshot). What comes for another base closes the link, and a new subscription begins.
 // Threads: everything on the thread of its uv loop.

@@ -53,10 +53,12 @@ static void set_level(struct server *s, const struct ip_addr *vip, enum snat_poo
 	char text[IP_ADDR_TEXT_BYTES];
 	if (level == before)
 		return;
-	if (level > before)
-		log_warn(level == SNAT_POOL_EXHAUSTED ? "snat-pool-exhausted" : "snat-pool-80-percent",
-		         "vip=%s ports=%u leased=%u quarantined=%u", ip_addr_format(vip, text), counts.n_ports, counts.n_held,
-		         counts.n_quarantined);
+	if (level > before) {
+		struct cluster_event e = event_make(level == SNAT_POOL_EXHAUSTED ? "snat-pool-exhausted" : "snat-pool-80-percent",
+		                                    ip_addr_format(vip, text), "%u ports, %u leased, %u in quarantine",
+		                                    counts.n_ports, counts.n_held, counts.n_quarantined);
+		event_service_add(s, &e);
+	}
 	if (w == NULL) {
 		struct snat_pool_watch *pools = memory_resize(snat->pools, snat->n_pools + 1, sizeof *pools);
 		if (pools == NULL)
