@@ -26,6 +26,7 @@ struct program {
 	struct pins pins;
 	void *pin_sets;
 	struct control *control;
+	struct watchdog_process *watchdog; // NULL: off
 	uv_loop_t uv;
 	uv_signal_t signals[2];
 	uv_timer_t linger;
@@ -35,6 +36,7 @@ static void on_lingered(uv_timer_t *timer)
 {
 	struct program *p = timer->data;
 	control_destroy(p->control);
+	watchdog_process_destroy(p->watchdog);
 	uv_close((uv_handle_t *)timer, NULL);
 }
 
@@ -98,6 +100,8 @@ static int start_worker(struct program *p, struct error *err)
 		code = loop_init(&p->loop, &settings, &p->ports.uplink, &p->ports.tap, p->vips, pins, err);
 	if (code != 0)
 		return code;
+	if (p->watchdog != NULL)
+		p->loop.turns = &watchdog_process_page(p->watchdog)->turns[WATCHDOG_WORKER].n;
 	p->loop.sees_own_frames = node->uplink_interface[0] != '\0' && strcmp(node->uplink_driver, "af_packet") == 0;
 	for (uint32_t i = 0; i < node->n_gateways; i++)
 		(void)neighbor_table_insert(&p->loop.worker.neighbors, ip_addr_to_v4(&node->gateways[i]));
@@ -112,11 +116,19 @@ static int start(struct program *p, struct error *err)
 		code = netlink_open(&p->netlink, err);
 	if (code == 0)
 		code = routes_init(&p->routes, p->netlink, c->routes_interface, c->routes_table, err);
+	if (code == 0 && c->watchdog_ms > 0)
+		code = watchdog_process_create(c->node.name, c->watchdog_ms, &p->watchdog, err);
 	if (code == 0)
 		code = start_worker(p, err);
 	struct control_parts parts = { .config = c, .routes = &p->routes, .loop = &p->loop, .vips = p->vips };
+	if (p->watchdog != NULL)
+		parts.watchdog = watchdog_process_page(p->watchdog);
 	if (code == 0)
 		code = control_create(&p->uv, &parts, &p->control, err);
+	if (code == 0 && p->watchdog != NULL && watchdog_process_start(p->watchdog, &p->uv, err) != 0) {
+		control_destroy(p->control);
+		code = err->code;
+	}
 	return code;
 }
 
@@ -145,6 +157,7 @@ static int run(struct program *p)
 		log_info("started", "mux=%s version=%s", p->config.node.name, ANANTA_VERSION);
 	} else {
 		fprintf(stderr, "ananta-mux: %s\n", err.text);
+		watchdog_process_destroy(p->watchdog);
 	}
 	uv_run(&p->uv, UV_RUN_DEFAULT);
 	uv_loop_close(&p->uv);
@@ -161,6 +174,8 @@ int main(int argc, char **argv)
 	struct program_options o;
 	struct error err = { 0 };
 	int status;
+	if (argc == 2 && strcmp(argv[1], WATCHDOG_ARGUMENT) == 0)
+		return watchdog_process_main();
 	if (!program_parse_options(
 			argc, argv, "ananta-mux",
 			"The data plane of Ananta for traffic to VIPs: picks a DIP by hash, encapsulates, announces.", &o, &status))

@@ -28,6 +28,7 @@ int loop_init(struct loop *l, const struct mux_settings *settings, const struct 
               const struct dpdk_port *tap, struct vip_counters *vips, struct pins *pins, struct error *err)
 {
 	*l = (struct loop){ .uplink = uplink->id, .tap = tap->id, .pool = uplink->pool };
+	l->turns = &l->own_turns;
 	l->tsc_per_us = rte_get_tsc_hz() / 1000000;
 	mux_worker_init(&l->worker, settings, vips, loop_now(l));
 	l->worker.pins = pins;
@@ -151,6 +152,12 @@ static uint32_t turn(struct loop *l)
 	return n;
 }
 
+static void count_turn(struct loop *l)
+{
+	uint64_t n = atomic_load_explicit(l->turns, memory_order_relaxed);
+	atomic_store_explicit(l->turns, n + 1, memory_order_relaxed);
+}
+
 static int run(void *arg)
 {
 	struct loop *l = arg;
@@ -158,6 +165,7 @@ static int run(void *arg)
 	dpdk_rcu_online(&l->rcu, LOOP_WORKER);
 	while (!atomic_load_explicit(&l->is_stopping, memory_order_relaxed)) {
 		idle_polls = turn(l) > 0 ? 0 : idle_polls + 1;
+		count_turn(l);
 		dpdk_rcu_quiescent(&l->rcu, LOOP_WORKER);
 		dpdk_poller_wait(&l->poller, &l->rcu, LOOP_WORKER, idle_polls, TEND_US);
 	}

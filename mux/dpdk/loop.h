@@ -19,6 +19,8 @@ struct loop {
 	_Atomic(const struct mux_tables *) tables;
 	atomic_bool is_stopping;
 	bool is_running;
+	_Atomic uint64_t *turns; // counted there, for whoever watches the worker; own_turns unless set before the start
+	_Atomic uint64_t own_turns;
 	unsigned lcore;
 	struct dpdk_poller poller;
 	struct dpdk_rcu rcu;

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "mux/core/pins.h"
+#include "mux/core/watchdog.h"
 
 #define CONFIG_BYTES_MAX (1u << 20)
 
@@ -25,6 +26,15 @@ static void read_routes(struct mux_config *c, struct json_reader *r)
 	(void)!json_reader_finish(&routes);
 }
 
+static void read_watchdog(struct mux_config *c, struct json_reader *r)
+{
+	uint64_t ms = WATCHDOG_MS_DEFAULT;
+	json_reader_u64_or(r, "watchdog_ms", 0, WATCHDOG_MS_MAX, &ms);
+	if (ms > 0 && ms < WATCHDOG_MS_MIN)
+		json_reader_fail(r, "watchdog_ms", "must be 0 (off) or at least %d", WATCHDOG_MS_MIN);
+	c->watchdog_ms = (uint32_t)ms;
+}
+
 int mux_config_read(const char *path, struct mux_config *ret_config, struct error *err)
 {
 	json_t *root;
@@ -41,6 +51,7 @@ int mux_config_read(const char *path, struct mux_config *ret_config, struct erro
 	read_routes(ret_config, &r);
 	json_reader_u64_or(&r, "workers", 1, 1, &n_workers);
 	json_reader_u64_or(&r, "max_pins", 0, MAX_PINS_LIMIT, &max_pins);
+	read_watchdog(ret_config, &r);
 	ret_config->n_workers = (uint32_t)n_workers;
 	ret_config->max_pins = (uint32_t)max_pins;
 	code = json_reader_finish(&r);

@@ -1,7 +1,7 @@
 // The configuration file of ananta-mux: what all nodes have (common/io/node_config.h), and
 //
 //   "routes": { "interface": "vip0", "table": 100 }, "workers": 1,
-//   "max_pins": 262144
+//   "max_pins": 262144, "watchdog_ms": 600
 #pragma once
 
 #include "common/io/node_config.h"
@@ -12,6 +12,7 @@ struct mux_config {
 	uint32_t routes_table;
 	uint32_t n_workers;
 	uint32_t max_pins; // that the worker remembers; 0: none
+	uint32_t watchdog_ms; // without a turn, after which the mux is killed; 0: never
 };
 
 // Reads and checks a whole file. ERR_INVALID or ERR_IO with the file, the field and what is right.

@@ -131,9 +131,8 @@ static int apply_objects(struct control *c, const struct update *u)
 	return swap_tables(c, &snat);
 }
 
-static int on_update(struct update *u, void *user)
+static int apply_update(struct control *c, struct update *u)
 {
-	struct control *c = user;
 	bool is_snapshot = update_is_snapshot(u);
 	bool has_objects = is_snapshot || u->changes.n > 0 || u->replaces_leases;
 	uint64_t version = u->to_version;
@@ -153,6 +152,16 @@ static int on_update(struct update *u, void *user)
 		         (unsigned long long)version, is_snapshot, c->store.vips.n, c->tables->n_rebuilt,
 		         c->tables->n_with_history, c->parts.routes->n_announced, (unsigned long long)u->lease_version);
 	return 0;
+}
+
+// It may be thousands of tables.
+static int on_update(struct update *u, void *user)
+{
+	struct control *c = user;
+	watchdog_page_begin_work(c->parts.watchdog);
+	int code = apply_update(c, u);
+	watchdog_page_end_work(c->parts.watchdog);
+	return code;
 }
 
 // ---- the fence ----

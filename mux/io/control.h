@@ -16,6 +16,7 @@
 #include "mux/bgp/routes.h"
 #include "mux/dpdk/loop.h"
 #include "mux/io/config.h"
+#include "mux/io/watchdog_process.h"
 
 struct control;
 
@@ -24,6 +25,7 @@ struct control_parts { // borrowed; they outlive the control
 	struct routes *routes;
 	struct loop *loop;
 	const struct vip_counters *vips;
+	struct watchdog_page *watchdog; // NULL: nobody watches
 };
 
 NODISCARD int control_create(uv_loop_t *loop, const struct control_parts *parts, struct control **ret_control,
