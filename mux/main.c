@@ -30,26 +30,43 @@ struct program {
 	uv_loop_t uv;
 	uv_signal_t signals[2];
 	uv_timer_t linger;
+	bool is_stopping;
 };
+
+static void leave(struct program *p)
+{
+	for (int i = 0; i < 2; i++)
+		uv_close((uv_handle_t *)&p->signals[i], NULL);
+	uv_close((uv_handle_t *)&p->linger, NULL);
+	control_destroy(p->control);
+	watchdog_process_destroy(p->watchdog);
+}
 
 static void on_lingered(uv_timer_t *timer)
 {
-	struct program *p = timer->data;
-	control_destroy(p->control);
-	watchdog_process_destroy(p->watchdog);
-	uv_close((uv_handle_t *)timer, NULL);
+	leave(timer->data);
 }
 
+static void on_drained(void *user)
+{
+	struct program *p = user;
+	control_withdraw(p->control);
+	uv_timer_start(&p->linger, on_lingered, LINGER_MS, 0);
+}
+
+// The first one drains, the second one ends it at once.
 static void on_signal(uv_signal_t *handle, int number)
 {
 	struct program *p = handle->data;
-	log_info("stopping", "signal=%d linger_ms=%d", number, LINGER_MS);
-	for (int i = 0; i < 2; i++)
-		uv_close((uv_handle_t *)&p->signals[i], NULL);
-	control_withdraw(p->control);
-	uv_timer_init(&p->uv, &p->linger);
-	p->linger.data = p;
-	uv_timer_start(&p->linger, on_lingered, LINGER_MS, 0);
+	if (p->is_stopping) {
+		log_warn("stopping", "signal=%d text=\"at once: it was asked to twice\"", number);
+		control_withdraw(p->control);
+		leave(p);
+		return;
+	}
+	p->is_stopping = true;
+	log_info("stopping", "signal=%d drain_ms=%u linger_ms=%d", number, p->config.drain_on_stop_ms, LINGER_MS);
+	control_drain(p->control, p->config.drain_on_stop_ms, on_drained, p);
 }
 
 static void watch_signals(struct program *p)
@@ -60,6 +77,8 @@ static void watch_signals(struct program *p)
 		p->signals[i].data = p;
 		uv_signal_start(&p->signals[i], on_signal, numbers[i]);
 	}
+	uv_timer_init(&p->uv, &p->linger);
+	p->linger.data = p;
 }
 
 static int start_dpdk(struct program *p, struct error *err)
@@ -115,7 +134,7 @@ static int start(struct program *p, struct error *err)
 	if (code == 0)
 		code = netlink_open(&p->netlink, err);
 	if (code == 0)
-		code = routes_init(&p->routes, p->netlink, c->routes_interface, c->routes_table, err);
+		code = routes_init(&p->routes, p->netlink, &c->routes, err);
 	if (code == 0 && c->watchdog_ms > 0)
 		code = watchdog_process_create(c->node.name, c->watchdog_ms, &p->watchdog, err);
 	if (code == 0)

@@ -9,6 +9,7 @@
 #include "common/io/conn.h"
 #include "common/io/log.h"
 #include "mux/io/control.h"
+#include "mux/io/status.h"
 #include "tests/support/packet_builder.h"
 #include "tests/support/suite.h"
 #include "tests/support/vip_builder.h"
@@ -32,7 +33,9 @@ struct world {
 	uint32_t n_subscribed;
 	uint64_t acked;
 	uint64_t acked_leases;
-	struct message status;
+	struct message status; // the last one that was asked for
+	char told_state[32]; // the last one that came unasked
+	uint32_t n_drained;
 };
 
 static struct world w;
@@ -58,6 +61,10 @@ static void manager_message(struct conn *c, struct message *m, void *user)
 		w.acked = m->ack.version;
 		w.acked_leases = m->ack.lease_version;
 		fake_note("ack %llu/%llu, ", (unsigned long long)w.acked, (unsigned long long)w.acked_leases);
+	} else if (m->type == MESSAGE_STATUS_REPLY && m->request_id == 0) {
+		ck_assert_str_eq(m->status.name, "mux1");
+		ck_assert_int_eq(m->status.role, ROLE_MUX);
+		memcpy(w.told_state, m->status.state, sizeof w.told_state);
 	} else if (m->type == MESSAGE_STATUS_REPLY) {
 		message_fini(&w.status);
 		w.status = *m;
@@ -476,7 +483,184 @@ START_TEST(a_history_and_hosts_make_new_tables_and_status_says_how_much_there_is
 }
 END_TEST
 
-SUITE_MAIN("mux control", a_history_and_hosts_make_new_tables_and_status_says_how_much_there_is,
+// ---- draining ----
+
+static void send_mark(const char *mux, bool is_delete, uint64_t version)
+{
+	struct message m;
+	begin_update(&m, version - 1, version, 5);
+	struct change c = { .key = object_key_of_name(OBJECT_MUX_DRAIN, mux), .is_delete = is_delete };
+	c.mark.since_ms = 1;
+	add_change(&m, c);
+	send_update(&m);
+}
+
+static void await_told(const char *state)
+{
+	RUN_UNTIL(strcmp(w.told_state, state) == 0);
+}
+
+START_TEST(the_leader_is_told_of_each_change_of_state_without_asking)
+{
+	set_up();
+	send_snapshot();
+	await_told("announcing");
+	send_fence(true);
+	await_told("fenced");
+	send_fence(false);
+	await_told("announcing");
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_new_leader_is_told_the_state)
+{
+	set_up();
+	send_snapshot();
+	send_fence(true);
+	await_told("fenced");
+	stop_manager();
+	memset(w.told_state, 0, sizeof w.told_state);
+	start_manager();
+	RUN_UNTIL(w.n_subscribed == 2);
+	struct message m;
+	begin_update(&m, 10, 11, 5);
+	add_vip(&m, "203.0.113.12", false);
+	send_update(&m);
+	await_told("fenced");
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_drained_mux_asks_for_no_traffic_serves_on_and_withdraws_when_none_comes)
+{
+	set_up();
+	send_snapshot();
+	send_mark("mux1", false, 11);
+	ck_assert_str_eq(fake.events, "announce 2, publish, drain 2, ack 11/5, ");
+	await_told("draining");
+	for (int i = 0; i < 30; i++) { // packets come, for longer than it waits for quiet
+		w.worker.worker.counters.forwarded_packets++;
+		uv_run(&w.loop, UV_RUN_ONCE);
+	}
+	ck_assert_uint_eq(fake.n_vips, 2);
+	ck_assert_str_eq(ask_status()->state, "draining");
+	await_told("drained");
+	ck_assert_uint_eq(fake.n_vips, 0);
+	ck_assert_ptr_nonnull(fake.tables); // what still comes is served
+	send_mark("mux1", true, 12);
+	ck_assert_uint_eq(fake.n_vips, 2);
+	ck_assert_uint_eq(fake.protocol, ROUTES_PROTOCOL_SERVING);
+	await_told("announcing");
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_drain_that_is_called_off_announces_as_before)
+{
+	set_up();
+	send_snapshot();
+	send_mark("mux1", false, 11);
+	await_told("draining");
+	send_mark("mux1", true, 12);
+	ck_assert_uint_eq(fake.n_vips, 2);
+	ck_assert_uint_eq(fake.protocol, ROUTES_PROTOCOL_SERVING);
+	await_told("announcing");
+	tear_down();
+}
+END_TEST
+
+START_TEST(the_drain_of_another_mux_is_none_of_its_business)
+{
+	set_up();
+	send_snapshot();
+	send_mark("mux2", false, 11);
+	ck_assert_uint_eq(fake.protocol, ROUTES_PROTOCOL_SERVING);
+	ck_assert_str_eq(ask_status()->state, "announcing");
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_mux_that_starts_drained_announces_nothing)
+{
+	set_up();
+	struct message m;
+	begin_update(&m, 0, 10, 5);
+	add_cluster(&m);
+	add_vip(&m, VIP, false);
+	struct change c = { .key = object_key_of_name(OBJECT_MUX_DRAIN, "mux1") };
+	add_change(&m, c);
+	send_update(&m);
+	ck_assert_str_eq(fake.events, "publish, announce 0, ack 10/5, ");
+	await_told("drained");
+	tear_down();
+}
+END_TEST
+
+static void on_drained(void *user)
+{
+	w.n_drained++;
+}
+
+START_TEST(a_stop_drains_first_and_says_once_when_it_is_quiet)
+{
+	set_up();
+	send_snapshot();
+	memset(fake.events, 0, sizeof fake.events);
+	control_drain(w.control, 60000, on_drained, NULL);
+	ck_assert_str_eq(fake.events, "drain 2, ");
+	await_told("draining");
+	ck_assert_uint_eq(w.n_drained, 0);
+	RUN_UNTIL(w.n_drained > 0);
+	await_told("drained");
+	control_withdraw(w.control);
+	ck_assert_uint_eq(w.n_drained, 1);
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_stop_waits_no_longer_than_it_was_told_to)
+{
+	set_up();
+	log_set_level(LOG_ERROR + 1);
+	send_snapshot();
+	control_drain(w.control, 300, on_drained, NULL);
+	while (w.n_drained == 0) {
+		w.worker.worker.counters.forwarded_packets++;
+		uv_run(&w.loop, UV_RUN_ONCE);
+	}
+	ck_assert_str_eq(ask_status()->state, "draining");
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_stop_with_nothing_announced_waits_for_nothing)
+{
+	set_up();
+	control_drain(w.control, WATCHDOG_MS * 10, on_drained, NULL);
+	RUN_UNTIL(w.n_drained == 1);
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_stop_that_may_not_wait_withdraws_at_once)
+{
+	set_up();
+	send_snapshot();
+	control_drain(w.control, 0, on_drained, NULL);
+	ck_assert_uint_eq(fake.n_vips, 0);
+	RUN_UNTIL(w.n_drained == 1);
+	tear_down();
+}
+END_TEST
+
+SUITE_MAIN("mux control", the_leader_is_told_of_each_change_of_state_without_asking, a_new_leader_is_told_the_state,
+           a_drained_mux_asks_for_no_traffic_serves_on_and_withdraws_when_none_comes,
+           a_drain_that_is_called_off_announces_as_before, the_drain_of_another_mux_is_none_of_its_business,
+           a_mux_that_starts_drained_announces_nothing, a_stop_drains_first_and_says_once_when_it_is_quiet,
+           a_stop_waits_no_longer_than_it_was_told_to, a_stop_with_nothing_announced_waits_for_nothing,
+           a_stop_that_may_not_wait_withdraws_at_once,
+           a_history_and_hosts_make_new_tables_and_status_says_how_much_there_is,
            leases_are_there_before_the_routes_and_both_before_the_acknowledgement,
            leases_alone_change_the_maps_in_place, leases_of_a_new_vip_come_with_it_and_others_keep_theirs,
            a_vip_without_snat_any_more_has_no_map_and_a_deleted_one_no_entry,
