@@ -130,7 +130,9 @@ static int start_worker(struct program *p, struct error *err)
 static int start(struct program *p, struct error *err)
 {
 	const struct mux_config *c = &p->config;
-	int code = start_dpdk(p, err);
+	int code = bgp_config_use(&c->bgp, &c->node, &c->routes, err);
+	if (code == 0)
+		code = start_dpdk(p, err);
 	if (code == 0)
 		code = netlink_open(&p->netlink, err);
 	if (code == 0)
@@ -187,21 +189,42 @@ static int run(struct program *p)
 	return EXIT_SUCCESS;
 }
 
+static int print_birds_config(const struct mux_config *c, struct error *err)
+{
+	char text[BIRD_CONFIG_BYTES_MAX];
+	if (c->bgp.mode != BGP_WRITTEN)
+		return error_set(err, ERR_INVALID,
+		                 "--print-bird: the configuration has no \"bgp\" with an \"as\" and \"peers\"");
+	int code = bgp_config_text(&c->bgp, &c->node, &c->routes, text, err);
+	if (code == 0 && fputs(text, stdout) == EOF)
+		code = error_set(err, ERR_IO, "--print-bird: cannot write");
+	return code;
+}
+
 int main(int argc, char **argv)
 {
 	static struct program p;
+	static const struct program_flag print_bird = { "print-bird",
+		                                            "print BIRD's configuration, as \"bgp\" has it, and exit" };
 	struct program_options o;
+	bool prints_bird;
 	struct error err = { 0 };
 	int status;
 	if (argc == 2 && strcmp(argv[1], WATCHDOG_ARGUMENT) == 0)
 		return watchdog_process_main();
-	if (!program_parse_options(
+	if (!program_parse_options_and_flag(
 			argc, argv, "ananta-mux",
-			"The data plane of Ananta for traffic to VIPs: picks a DIP by hash, encapsulates, announces.", &o, &status))
+			"The data plane of Ananta for traffic to VIPs: picks a DIP by hash, encapsulates, announces.", &print_bird,
+			&o, &prints_bird, &status))
 		return status;
-	if (mux_config_read(o.config, &p.config, &err) != 0) {
+	int code = mux_config_read(o.config, &p.config, &err);
+	if (code == 0 && o.checks_only && bgp_config_verify(&p.config.bgp, &p.config.node, &p.config.routes, &err) != 0)
+		code = error_prefix(&err, "%s: ", o.config);
+	if (code == 0 && prints_bird)
+		code = print_birds_config(&p.config, &err);
+	if (code != 0) {
 		fprintf(stderr, "ananta-mux: %s\n", err.text);
 		return o.checks_only ? EXIT_FAILURE : PROGRAM_EXIT_CONFIG;
 	}
-	return o.checks_only ? EXIT_SUCCESS : run(&p);
+	return o.checks_only || prints_bird ? EXIT_SUCCESS : run(&p);
 }

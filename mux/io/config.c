@@ -73,6 +73,7 @@ int mux_config_read(const char *path, struct mux_config *ret_config, struct erro
 	json_reader_init(&r, root, "", err);
 	node_config_read(&ret_config->node, &r);
 	read_routes(ret_config, &r);
+	bgp_config_read(&ret_config->bgp, &ret_config->node, &r);
 	json_reader_u64_or(&r, "workers", 1, 1, &n_workers);
 	json_reader_u64_or(&r, "max_pins", 0, MAX_PINS_LIMIT, &max_pins);
 	json_reader_u64_or(&r, "drain_on_stop_ms", 0, 600000, &drain_on_stop_ms);
