@@ -116,7 +116,7 @@ static int start_worker(struct program *p, struct error *err)
 	int code = make_pins(p, err);
 	struct pins *pins = p->pin_sets != NULL ? &p->pins : NULL;
 	if (code == 0)
-		code = loop_init(&p->loop, &settings, &p->ports.uplink, &p->ports.tap, p->vips, pins, err);
+		code = loop_init(&p->loop, &settings, &p->ports.uplink, &p->ports.tap, p->vips, pins, p->config.max_pps, err);
 	if (code != 0)
 		return code;
 	if (p->watchdog != NULL)

@@ -6,6 +6,7 @@
 #include "mux/core/watchdog.h"
 
 #define CONFIG_BYTES_MAX (1u << 20)
+#define MAX_PPS_LIMIT 1000000000 // beyond any port
 #define DRAIN_ON_STOP_MS_DEFAULT 5000
 
 static void read_prefixes(struct route_prefixes *p, struct json_reader *r)
@@ -77,6 +78,7 @@ int mux_config_read(const char *path, struct mux_config *ret_config, struct erro
 	json_reader_u64_or(&r, "workers", 1, 1, &n_workers);
 	json_reader_u64_or(&r, "max_pins", 0, MAX_PINS_LIMIT, &max_pins);
 	json_reader_u64_or(&r, "drain_on_stop_ms", 0, 600000, &drain_on_stop_ms);
+	json_reader_u64_or(&r, "max_pps", 0, MAX_PPS_LIMIT, &ret_config->max_pps);
 	read_watchdog(ret_config, &r);
 	ret_config->n_workers = (uint32_t)n_workers;
 	ret_config->drain_on_stop_ms = (uint32_t)drain_on_stop_ms;

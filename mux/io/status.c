@@ -13,10 +13,9 @@ struct vip_sums vip_sums_of(const struct vip_counters *vips, uint32_t slot) // o
 
 uint64_t mux_counters_vip_packets(const struct mux_counters *c)
 {
-	static const enum drop_reason reasons[] = {
-		DROP_NO_ENDPOINT,   DROP_FRAGMENT, DROP_ICMP_IGNORED, DROP_ICMP_UNKNOWN,
-		DROP_SNAT_NO_LEASE, DROP_TOO_BIG,  DROP_NO_NEXT_HOP,  DROP_RATE_LIMITED
-	};
+	static const enum drop_reason reasons[] = { DROP_NO_ENDPOINT,  DROP_FRAGMENT,      DROP_ICMP_IGNORED,
+		                                        DROP_ICMP_UNKNOWN, DROP_SNAT_NO_LEASE, DROP_TOO_BIG,
+		                                        DROP_NO_NEXT_HOP,  DROP_RATE_LIMITED,  DROP_OVER_MAX_PPS };
 	uint64_t n = c->forwarded_packets + c->icmp_echo_replies;
 	for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
 		n += c->drops[reasons[i]];
@@ -54,6 +53,7 @@ static void fill_mux_counters(const struct status_facts *f, struct node_status *
 #define X(name) put_counter(s, counters->name, "%s", #name);
 	MUX_COUNTERS(X)
 #undef X
+	put_counter(s, loop_rx_missed(f->loop), "%s", "rx_missed");
 	put_counter(s, f->routes->n_announced, "%s", "announced_vips");
 	put_counter(s, f->routes->n_routes, "%s", "announced_routes");
 	put_counter(s, snat_maps_leased_ports(f->snat), "%s", "snat_leased_ports");

@@ -30,6 +30,11 @@ const struct mux_tables *loop_publish(struct loop *l, const struct mux_tables *t
 	return before;
 }
 
+uint64_t loop_rx_missed(const struct loop *l)
+{
+	return fake.rx_missed;
+}
+
 int routes_set(struct routes *r, const struct ip_addr *vips, uint32_t n_vips, uint8_t protocol, struct error *err)
 {
 	if (fake.routes_fail)

@@ -16,6 +16,7 @@ struct fake_data_plane {
 	be32 lessee_when_announced; // of the watched port, at the last announcement of its VIP
 	be32 watched_vip;
 	uint16_t watched_port;
+	uint64_t rx_missed;
 	bool routes_fail;
 };
 

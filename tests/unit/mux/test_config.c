@@ -41,6 +41,7 @@ START_TEST(defaults_are_those_of_the_documentation)
 	ck_assert_uint_eq(c.watchdog_ms, 600);
 	ck_assert_uint_eq(c.drain_on_stop_ms, 5000);
 	ck_assert_uint_eq(c.n_workers, 1);
+	ck_assert_uint_eq(c.max_pps, 0);
 	ck_assert_int_eq(c.bgp.mode, BGP_UNMANAGED);
 }
 END_TEST
@@ -67,7 +68,7 @@ START_TEST(all_of_it_can_be_said)
 {
 	struct mux_config c =
 		right("{ " NODE ", \"routes\": { \"interface\": \"vip0\", \"table\": 77, \"prefixes\": [\"203.0.113.0/24\", "
-	                    "\"2001:db8::/64\"] },"
+	          "\"2001:db8::/64\"] },"
 	          "\"watchdog_ms\": 0, \"drain_on_stop_ms\": 0, \"bgp\": { \"as\": 1, \"router_id\": \"1.2.3.4\", \"bfd\": "
 	          "false, \"hold_s\": 30,"
 	          "\"keepalive_s\": 10, \"file\": \"/a\", \"bird\": \"/b\", \"control\": \"/c\", \"peers\": [{ \"name\": "

@@ -428,8 +428,10 @@ START_TEST(status_counts_snat_for_the_mux_and_for_vips_that_have_it)
 	w.vips->snat[e->slot] = (struct vip_traffic){ .packets = 3, .bytes = 300 };
 	w.vips->icmp_errors_steered[e->slot] = 2;
 	w.worker.worker.counters.snat_packets = 3;
+	fake.rx_missed = 4711;
 	const struct node_status *s = ask_status();
 	ck_assert_uint_eq(counter_of(s, "snat_packets"), 3);
+	ck_assert_uint_eq(counter_of(s, "rx_missed"), 4711);
 	ck_assert_uint_eq(counter_of(s, "snat_leased_ports"), 8);
 	ck_assert_uint_eq(counter_of(s, "vip_" VIP "_snat_packets"), 3);
 	ck_assert_uint_eq(counter_of(s, "vip_" VIP "_snat_bytes"), 300);
