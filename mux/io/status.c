@@ -13,10 +13,11 @@ struct vip_sums vip_sums_of(const struct vip_counters *vips, uint32_t slot) // o
 
 uint64_t mux_counters_vip_packets(const struct mux_counters *c)
 {
-	static const enum drop_reason reasons[] = { DROP_NO_ENDPOINT,  DROP_FRAGMENT,      DROP_ICMP_IGNORED,
-		                                        DROP_ICMP_UNKNOWN, DROP_SNAT_NO_LEASE, DROP_TOO_BIG,
-		                                        DROP_NO_NEXT_HOP,  DROP_RATE_LIMITED,  DROP_OVER_MAX_PPS };
-	uint64_t n = c->forwarded_packets + c->icmp_echo_replies;
+	static const enum drop_reason reasons[] = { DROP_NO_ENDPOINT,      DROP_FRAGMENT,      DROP_ICMP_IGNORED,
+		                                        DROP_ICMP_UNKNOWN,     DROP_SNAT_NO_LEASE, DROP_TOO_BIG,
+		                                        DROP_NO_NEXT_HOP,      DROP_RATE_LIMITED,  DROP_OVER_MAX_PPS,
+		                                        DROP_ENDPOINT_REFUSING };
+	uint64_t n = c->forwarded_packets + c->icmp_echo_replies + c->refused_tcp + c->refused_udp;
 	for (size_t i = 0; i < sizeof reasons / sizeof *reasons; i++)
 		n += c->drops[reasons[i]];
 	return n;
@@ -59,6 +60,7 @@ static void fill_mux_counters(const struct status_facts *f, struct node_status *
 	put_counter(s, snat_maps_leased_ports(f->snat), "%s", "snat_leased_ports");
 	put_counter(s, f->loop->worker.pins != NULL ? f->loop->worker.pins->n_pins : 0, "%s", "pins");
 	put_counter(s, f->tables != NULL ? f->tables->n_with_history : 0, "%s", "endpoints_with_history");
+	put_counter(s, f->tables != NULL ? f->tables->n_refusing : 0, "%s", "endpoints_refusing");
 	put_counter(s, f->tables != NULL ? f->tables->n_flagged : 0, "%s", "buckets_with_history");
 	for (int i = DROP_NONE + 1; i < DROP_REASON_COUNT; i++)
 		put_counter(s, counters->drops[i], "drop_%s", drop_reason_name((enum drop_reason)i));

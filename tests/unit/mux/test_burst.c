@@ -9,7 +9,16 @@
 
 #define HOST "10.0.1.1"
 
-enum { N_VIPS = 30, N_BURSTS = 3000, INET_TEXT = 16, FIRST_PORT = 1020, N_LEASED = 200, N_FEW = 6, FEW_PORT = 40000 };
+enum {
+	N_VIPS = 30,
+	N_BURSTS = 3000,
+	INET_TEXT = 16,
+	FIRST_PORT = 1020,
+	N_LEASED = 200,
+	N_FEW = 6,
+	FEW_PORT = 40000,
+	N_REFUSALS = 300
+};
 
 static unsigned pick(unsigned *seed, unsigned n)
 {
@@ -171,6 +180,9 @@ START_TEST(a_burst_equals_its_frames_one_by_one)
 	unsigned seed = (unsigned)time(NULL);
 	struct fixture *staged = with_vips(seed);
 	struct fixture *scalar = with_vips(seed);
+	// The time stands still here: after so many refusals there are no more.
+	staged->worker.refusals.tokens_us = scalar->worker.refusals.tokens_us =
+		N_REFUSALS * 1000000ull / MUX_REFUSAL_RATE_PER_S;
 	for (int i = 0; i < N_BURSTS; i++) {
 		unsigned burst_seed = seed + (unsigned)i;
 		if (i == N_BURSTS / 2) { // a second gateway answers from here on
@@ -194,6 +206,10 @@ START_TEST(a_burst_equals_its_frames_one_by_one)
 	ck_assert_uint_gt(c->icmp_errors_steered, 100);
 	ck_assert_uint_gt(c->history_packets, N_BURSTS / 3);
 	ck_assert_uint_gt(c->pin_hits, 100);
+	ck_assert_uint_gt(c->refused_tcp, 3);
+	ck_assert_uint_gt(c->refused_udp, 50);
+	ck_assert_uint_eq(c->refused_tcp + c->refused_udp, N_REFUSALS);
+	ck_assert_uint_gt(c->drops[DROP_ENDPOINT_REFUSING], 100);
 	ck_assert_uint_gt(c->pins_taken, N_BURSTS / 3);
 	ck_assert_uint_gt(c->pins_ignored, N_BURSTS / 3);
 	ck_assert_uint_gt(c->drops[DROP_PIN_MALFORMED], 10);
