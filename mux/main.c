@@ -17,6 +17,7 @@
 
 struct program {
 	struct mux_config config;
+	struct state_dir dir;
 	struct dpdk_eal eal;
 	struct node_ports ports;
 	struct netlink *netlink;
@@ -130,7 +131,9 @@ static int start_worker(struct program *p, struct error *err)
 static int start(struct program *p, struct error *err)
 {
 	const struct mux_config *c = &p->config;
-	int code = bgp_config_use(&c->bgp, &c->node, &c->routes, err);
+	int code = c->state_dir[0] != '\0' ? state_dir_open(&p->dir, c->state_dir, err) : 0;
+	if (code == 0)
+		code = bgp_config_use(&c->bgp, &c->node, &c->routes, err);
 	if (code == 0)
 		code = start_dpdk(p, err);
 	if (code == 0)
@@ -142,6 +145,8 @@ static int start(struct program *p, struct error *err)
 	if (code == 0)
 		code = start_worker(p, err);
 	struct control_parts parts = { .config = c, .routes = &p->routes, .loop = &p->loop, .vips = p->vips };
+	if (p->dir.lock_fd >= 0)
+		parts.dir = &p->dir;
 	if (p->watchdog != NULL)
 		parts.watchdog = watchdog_process_page(p->watchdog);
 	if (code == 0)
@@ -163,6 +168,7 @@ static void stop(struct program *p)
 	dpdk_eal_stop(&p->eal);
 	memory_free(p->vips);
 	memory_free(p->pin_sets);
+	state_dir_close(&p->dir);
 }
 
 static int run(struct program *p)
@@ -170,6 +176,7 @@ static int run(struct program *p)
 	struct error err = { 0 };
 	signal(SIGPIPE, SIG_IGN); // a peer that goes away is an error of its connection, not the end of the program
 	uv_loop_init(&p->uv);
+	p->dir.lock_fd = -1;
 	p->routes.tun_fd = -1; // stop() finds what start() did not get to
 	p->loop.poller = (struct dpdk_poller){ .epoll_fd = -1, .wake_fd = -1 };
 	int code = start(p, &err);

@@ -96,6 +96,7 @@ def mux(topo, node, driver, directory):
             "file": f"{directory}/bird.conf",
             "control": f"{directory}/bird.ctl",
         },
+        "state_dir": f"{directory}/state",
         "mtu": topology.FABRIC_MTU,
         "workers": 1,
     }, indent=2) + "\n"

@@ -50,6 +50,13 @@ static void read_routes(struct mux_config *c, struct json_reader *r)
 	(void)!json_reader_finish(&routes);
 }
 
+static void read_state_dir(struct mux_config *c, struct json_reader *r)
+{
+	json_reader_string_or(r, "state_dir", c->state_dir, sizeof c->state_dir);
+	if (json_reader_has(r, "state_dir") && c->state_dir[0] != '/')
+		json_reader_fail(r, "state_dir", "must be an absolute path");
+}
+
 static void read_watchdog(struct mux_config *c, struct json_reader *r)
 {
 	uint64_t ms = WATCHDOG_MS_DEFAULT;
@@ -79,6 +86,7 @@ int mux_config_read(const char *path, struct mux_config *ret_config, struct erro
 	json_reader_u64_or(&r, "max_pins", 0, MAX_PINS_LIMIT, &max_pins);
 	json_reader_u64_or(&r, "drain_on_stop_ms", 0, 600000, &drain_on_stop_ms);
 	json_reader_u64_or(&r, "max_pps", 0, MAX_PPS_LIMIT, &ret_config->max_pps);
+	read_state_dir(ret_config, &r);
 	read_watchdog(ret_config, &r);
 	ret_config->n_workers = (uint32_t)n_workers;
 	ret_config->drain_on_stop_ms = (uint32_t)drain_on_stop_ms;

@@ -5,6 +5,7 @@
 #include "common/base/memory.h"
 #include "common/io/log.h"
 #include "common/io/manager_link.h"
+#include "mux/io/last_state.h"
 #include "mux/io/status.h"
 
 #define RETRY_ROUTES_MS 1000
@@ -17,6 +18,8 @@ struct control {
 	struct vip_slots slots;
 	struct vip_sums bases[VIP_SLOTS_MAX]; // what a slot had counted before it was this VIP's
 	struct snat_maps snat; // what the tables refer to
+	uint64_t lease_version;
+	struct last_state *last_state; // NULL: nothing is remembered
 	struct mux_tables *tables; // what the worker uses
 	struct announcement announcement;
 	enum mux_state told_state; // to the log, and to the leader if there was one
@@ -24,6 +27,7 @@ struct control {
 	void *on_drained_user;
 	uv_loop_t *loop;
 	uv_timer_t retry_routes;
+	uv_timer_t alone;
 	uv_timer_t drain_step;
 	uv_timer_t drain_deadline;
 	uint32_t n_open_handles;
@@ -249,10 +253,54 @@ static int apply_update(struct control *c, struct update *u)
 static int on_update(struct update *u, void *user)
 {
 	struct control *c = user;
+	uint64_t lease_version = u->lease_version;
 	watchdog_page_begin_work(c->parts.watchdog);
 	int code = apply_update(c, u);
 	watchdog_page_end_work(c->parts.watchdog);
+	if (code != 0)
+		return code;
+	if (uv_is_active((uv_handle_t *)&c->alone)) { // the first one: what the file says of a fence was another process's
+		last_state_set_fenced(c->last_state, c->announcement.is_fenced);
+		uv_timer_stop(&c->alone);
+	}
+	c->lease_version = lease_version;
+	last_state_on_change(c->last_state);
+	return 0;
+}
+
+// ---- without managers ----
+
+static int use_last_state(struct control *c, struct snat_image *leases, bool is_fenced)
+{
+	struct update u = { .leases = leases->held, .lease_version = leases->version, .replaces_leases = true };
+	c->announcement.is_fenced = is_fenced;
+	c->lease_version = leases->version;
+	watchdog_page_begin_work(c->parts.watchdog);
+	int code = apply_objects(c, &u);
+	watchdog_page_end_work(c->parts.watchdog);
 	return code;
+}
+
+static void on_alone(uv_timer_t *timer)
+{
+	struct control *c = timer->data;
+	struct snat_image leases;
+	bool is_fenced = false;
+	if (!last_state_load(c->last_state, &c->store, &leases, &is_fenced))
+		return;
+	int code = use_last_state(c, &leases, is_fenced);
+	if (code == 0) {
+		log_warn("last-state-used",
+		         "version=%llu vips=%u leases=%u saved_ms=%llu state=%s announced=%u text=\"no manager was reached for "
+		         "%d ms\"",
+		         (unsigned long long)c->store.version, c->store.vips.n, leases.held.n,
+		         (unsigned long long)leases.clock_ms, mux_state_name(announcement_state(&c->announcement)),
+		         c->parts.routes->n_announced, CONTROL_ALONE_MS);
+	} else {
+		log_error("last-state-not-used", "code=%s", error_code_name((enum error_code)code));
+		store_fini(&c->store);
+	}
+	snat_image_fini(&leases);
 }
 
 // ---- the fence ----
@@ -262,6 +310,7 @@ static void set_fence(struct control *c, bool is_fenced)
 	if (c->announcement.is_fenced == is_fenced)
 		return;
 	c->announcement.is_fenced = is_fenced;
+	last_state_set_fenced(c->last_state, is_fenced); // first: whatever happens next, it stays so
 	if (c->tables != NULL)
 		announce(c, NULL);
 	tell_state(c);
@@ -312,12 +361,18 @@ static int start_link(struct control *c, uv_loop_t *loop, struct error *err)
 
 static void start_timers(struct control *c)
 {
-	uv_timer_t *timers[] = { &c->retry_routes, &c->drain_step, &c->drain_deadline };
+	uv_timer_t *timers[] = { &c->retry_routes, &c->alone, &c->drain_step, &c->drain_deadline };
 	for (size_t i = 0; i < sizeof timers / sizeof *timers; i++) {
 		uv_timer_init(c->loop, timers[i]);
 		timers[i]->data = c;
 		c->n_open_handles++;
 	}
+}
+
+static int remember(struct control *c, struct error *err)
+{
+	struct last_state_source from = { .store = &c->store, .snat = &c->snat, .lease_version = &c->lease_version };
+	return c->parts.dir == NULL ? 0 : last_state_create(c->loop, c->parts.dir, &from, &c->last_state, err);
 }
 
 int control_create(uv_loop_t *loop, const struct control_parts *parts, struct control **ret_control, struct error *err)
@@ -329,13 +384,17 @@ int control_create(uv_loop_t *loop, const struct control_parts *parts, struct co
 	c->loop = loop;
 	store_init(&c->store);
 	vip_slots_init(&c->slots);
-	int code = start_link(c, loop, err);
+	int code = remember(c, err);
+	if (code == 0)
+		code = start_link(c, loop, err);
 	if (code != 0) {
+		last_state_destroy(c->last_state);
 		store_fini(&c->store);
 		memory_free(c);
 		return code;
 	}
 	start_timers(c);
+	uv_timer_start(&c->alone, on_alone, CONTROL_ALONE_MS, 0);
 	*ret_control = c;
 	return 0;
 }
@@ -380,7 +439,9 @@ void control_destroy(struct control *c)
 	if (c == NULL)
 		return;
 	manager_link_destroy(c->link);
+	last_state_destroy(c->last_state);
 	uv_close((uv_handle_t *)&c->retry_routes, on_closed);
+	uv_close((uv_handle_t *)&c->alone, on_closed);
 	uv_close((uv_handle_t *)&c->drain_step, on_closed);
 	uv_close((uv_handle_t *)&c->drain_deadline, on_closed);
 }

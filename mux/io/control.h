@@ -4,7 +4,8 @@
 // it. An update is acknowledged after both, so that an agent uses a lease only when every mux steers by it. Leases alone
 // change the maps in place, without new tables. Whether and how VIPs are announced is mux/core/announcement.h; each change of that
 // is told to the leader at once, as a status without counters. A fenced mux forwards what still comes and goes on applying updates; a leader tells every mux that subscribed and has caught
-// up that it is not fenced. Without any manager the mux goes on with what it has, announced or fenced as it is.
+// up that it is not fenced. Without any manager the mux goes on with what it has, announced or fenced as it is; one that starts so
+// uses after CONTROL_ALONE_MS what an earlier process saved (mux/io/last_state.h).
 // Threads: the control thread.
 #pragma once
 
@@ -12,8 +13,11 @@
 
 #include "mux/bgp/routes.h"
 #include "mux/dpdk/loop.h"
+#include "common/io/state_dir.h"
 #include "mux/io/config.h"
 #include "mux/io/watchdog_process.h"
+
+#define CONTROL_ALONE_MS 3000
 
 struct control;
 
@@ -23,6 +27,7 @@ struct control_parts { // borrowed; they outlive the control
 	struct loop *loop;
 	const struct vip_counters *vips;
 	struct watchdog_page *watchdog; // NULL: nobody watches
+	const struct state_dir *dir; // NULL: nothing is remembered
 };
 
 NODISCARD int control_create(uv_loop_t *loop, const struct control_parts *parts, struct control **ret_control,
