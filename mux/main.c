@@ -120,8 +120,10 @@ static int start_worker(struct program *p, struct error *err)
 		code = loop_init(&p->loop, &settings, &p->ports.uplink, &p->ports.tap, p->vips, pins, p->config.max_pps, err);
 	if (code != 0)
 		return code;
-	if (p->watchdog != NULL)
+	if (p->watchdog != NULL) {
 		p->loop.turns = &watchdog_process_page(p->watchdog)->turns[WATCHDOG_WORKER].n;
+		p->loop.bfd = &watchdog_process_page(p->watchdog)->bfd;
+	}
 	p->loop.sees_own_frames = node->uplink_interface[0] != '\0' && strcmp(node->uplink_driver, "af_packet") == 0;
 	for (uint32_t i = 0; i < node->n_gateways; i++)
 		(void)neighbor_table_insert(&p->loop.worker.neighbors, ip_addr_to_v4(&node->gateways[i]));
@@ -141,7 +143,7 @@ static int start(struct program *p, struct error *err)
 	if (code == 0)
 		code = routes_init(&p->routes, p->netlink, &c->routes, err);
 	if (code == 0 && c->watchdog_ms > 0)
-		code = watchdog_process_create(c->node.name, c->watchdog_ms, &p->watchdog, err);
+		code = watchdog_process_create(c->node.name, c->node.uplink_interface, c->watchdog_ms, &p->watchdog, err);
 	if (code == 0)
 		code = start_worker(p, err);
 	struct control_parts parts = { .config = c, .routes = &p->routes, .loop = &p->loop, .vips = p->vips };

@@ -157,6 +157,8 @@ static uint32_t turn_tap(struct loop *l)
 	if (l->n_own == 0) {
 		l->n_own = rte_eth_rx_burst(l->tap, 0, l->own, LOOP_BURST);
 		l->worker.counters.from_tap_packets += l->n_own;
+		for (uint16_t i = 0; l->bfd != NULL && i < l->n_own; i++)
+			bfd_book_note(l->bfd, rte_pktmbuf_mtod(l->own[i], uint8_t *), l->own[i]->data_len);
 	}
 	uint32_t n = l->n_own;
 	send_own(l);

@@ -11,6 +11,7 @@
 
 #include "common/dpdk/poller.h"
 #include "common/dpdk/rcu.h"
+#include "mux/core/bfd_farewell.h"
 #include "mux/core/packet_budget.h"
 #include "mux/core/pipeline.h"
 #include "mux/dpdk/gulp.h"
@@ -31,6 +32,7 @@ struct loop {
 	uint16_t tap;
 	bool sees_own_frames; // AF_PACKET also receives what the kernel itself sends on the interface
 	struct rte_mempool *pool;
+	struct bfd_book *bfd; // where BFD packets of the node are noted; NULL: nowhere. Set before the start
 	// Of the worker:
 	uint16_t n_own; // the node's own frames that wait for room in the uplink's ring
 	struct rte_mbuf *own[LOOP_BURST];

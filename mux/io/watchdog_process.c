@@ -1,12 +1,17 @@
 #include "mux/io/watchdog_process.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,6 +21,7 @@
 #include "common/io/log.h"
 
 #define PAGE_FD 3 // in the watchdog
+#define LIFE_FD 4 // the end of a pipe: at its end the mux is dead
 #define RESTART_MS 100
 
 static const char page_magic[8] = "ananta-w";
@@ -23,6 +29,7 @@ static const char page_magic[8] = "ananta-w";
 struct watchdog_process {
 	struct watchdog_page *page;
 	int page_fd;
+	int life_fds[2]; // to read, for the watchdog; to write, which only the mux holds
 	bool is_started;
 	bool is_ending;
 	uv_process_t process;
@@ -38,6 +45,9 @@ static void unmap(struct watchdog_process *w)
 		munmap(w->page, sizeof *w->page);
 	if (w->page_fd >= 0)
 		close(w->page_fd);
+	for (int i = 0; i < 2; i++)
+		if (w->life_fds[i] >= 0)
+			close(w->life_fds[i]);
 	memory_free(w);
 }
 
@@ -50,16 +60,18 @@ static int map_page(struct watchdog_process *w, struct error *err)
 	if (page == MAP_FAILED)
 		return error_set(err, ERR_IO, "watchdog: no memory to share: %s", strerror(errno));
 	w->page = page;
+	if (pipe2(w->life_fds, O_CLOEXEC) != 0)
+		return error_set(err, ERR_IO, "watchdog: no pipe: %s", strerror(errno));
 	return 0;
 }
 
-int watchdog_process_create(const char *name, uint32_t limit_ms, struct watchdog_process **ret_watchdog,
-                            struct error *err)
+int watchdog_process_create(const char *name, const char *interface, uint32_t limit_ms,
+                            struct watchdog_process **ret_watchdog, struct error *err)
 {
 	struct watchdog_process *w = memory_array(1, sizeof *w);
 	if (w == NULL)
 		return error_set(err, ERR_NO_MEMORY, "out of memory");
-	w->page_fd = -1;
+	w->page_fd = w->life_fds[0] = w->life_fds[1] = -1;
 	int code = map_page(w, err);
 	if (code != 0) {
 		unmap(w);
@@ -67,6 +79,7 @@ int watchdog_process_create(const char *name, uint32_t limit_ms, struct watchdog
 	}
 	memcpy(w->page->magic, page_magic, sizeof page_magic);
 	(void)text_copy(w->page->name, sizeof w->page->name, name);
+	(void)text_copy(w->page->interface, sizeof w->page->interface, interface);
 	w->page->limit_ms = limit_ms;
 	w->page->pid = (int32_t)getpid();
 	*ret_watchdog = w;
@@ -116,15 +129,16 @@ static void on_exit_of_watchdog(uv_process_t *process, int64_t status, int numbe
 static int spawn(struct watchdog_process *w)
 {
 	char *arguments[] = { "ananta-mux", WATCHDOG_ARGUMENT, NULL };
-	uv_stdio_container_t files[PAGE_FD + 1] = { { .flags = UV_IGNORE },
+	uv_stdio_container_t files[LIFE_FD + 1] = { { .flags = UV_IGNORE },
 		                                        { .flags = UV_IGNORE },
 		                                        { .flags = UV_INHERIT_FD, .data.fd = STDERR_FILENO },
-		                                        { .flags = UV_INHERIT_FD, .data.fd = w->page_fd } };
+		                                        { .flags = UV_INHERIT_FD, .data.fd = w->page_fd },
+		                                        { .flags = UV_INHERIT_FD, .data.fd = w->life_fds[0] } };
 	uv_process_options_t options = { .file = "/proc/self/exe",
 		                             .args = arguments,
 		                             .exit_cb = on_exit_of_watchdog,
 		                             .stdio = files,
-		                             .stdio_count = PAGE_FD + 1 };
+		                             .stdio_count = LIFE_FD + 1 };
 	w->process.data = w;
 	w->has_process = true;
 	w->n_open_handles++;
@@ -202,7 +216,7 @@ static const struct watchdog_page *find_page(void)
 	return page;
 }
 
-// Ends with the mux: by the kernel's signal, or, where the mux was gone before that was asked for, because it is no parent.
+// It is not when its child is somebody else's; before that the pipe has come to its end.
 static bool is_mux_there(const struct watchdog_page *page)
 {
 	return getppid() == page->pid;
@@ -213,12 +227,43 @@ static void become_watchdog(void)
 	signal(SIGTERM, SIG_IGN);
 	signal(SIGINT, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	prctl(PR_SET_NAME, "mux-watchdog");
-	close_range(PAGE_FD + 1, ~0U, 0); // the mux's ports and devices go with the mux alone
+	close_range(LIFE_FD + 1, ~0U, 0); // the mux's ports and devices go with the mux alone
 }
 
-static int kill_mux(const struct watchdog_page *page, const struct watchdog *w, enum watchdog_verdict verdict)
+// For AF_PACKET without receiving anything. -1 when the kernel has no such interface.
+static int open_uplink(const struct watchdog_page *page)
+{
+	struct sockaddr_ll where = { .sll_family = AF_PACKET };
+	where.sll_ifindex = page->interface[0] != '\0' ? (int)if_nametoindex(page->interface) : 0;
+	if (where.sll_ifindex == 0)
+		return -1;
+	int fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd >= 0 && bind(fd, (struct sockaddr *)&where, sizeof where) == 0)
+		return fd;
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
+static void say_farewell(const struct watchdog_page *page, int uplink_fd)
+{
+	uint8_t frames[BFD_ROUTERS_MAX][BFD_FRAME_BYTES];
+	uint32_t n = bfd_book_farewells(&page->bfd, frames);
+	uint32_t n_sent = 0;
+	for (uint32_t i = 0; uplink_fd >= 0 && i < n; i++)
+		n_sent += send(uplink_fd, frames[i], BFD_FRAME_BYTES, 0) == BFD_FRAME_BYTES;
+	log_warn("mux-died", "mux=%s pid=%d routers_told=%u of=%u", page->name, page->pid, n_sent, n);
+}
+
+// Until the next look is due, or the mux is dead: then true.
+static bool await_death(const struct watchdog_page *page)
+{
+	struct pollfd life = { .fd = LIFE_FD, .events = POLLIN };
+	return poll(&life, 1, WATCHDOG_LOOK_US / 1000) > 0 || !is_mux_there(page);
+}
+
+static void kill_mux(const struct watchdog_page *page, const struct watchdog *w, enum watchdog_verdict verdict)
 {
 	int thread = verdict == WATCHDOG_WORKER_HANGS ? WATCHDOG_WORKER : WATCHDOG_CONTROL;
 	log_error("watchdog-kills",
@@ -227,7 +272,22 @@ static int kill_mux(const struct watchdog_page *page, const struct watchdog *w, 
 	          (unsigned long long)(w->still_us[thread] / 1000), page->limit_ms);
 	if (is_mux_there(page))
 		kill(page->pid, SIGKILL);
-	return EXIT_SUCCESS;
+}
+
+// Returns when the mux is dead, by its hand or another one's.
+static void watch(const struct watchdog_page *page)
+{
+	struct watchdog w;
+	bool has_killed = false;
+	struct watchdog_sight sight = sight_of(page);
+	watchdog_init(&w, page->limit_ms, &sight, now_of_clock());
+	while (!await_death(page)) {
+		sight = sight_of(page);
+		enum watchdog_verdict verdict = watchdog_look(&w, &sight, now_of_clock());
+		if (verdict != WATCHDOG_MOVES && !has_killed)
+			kill_mux(page, &w, verdict);
+		has_killed = has_killed || verdict != WATCHDOG_MOVES;
+	}
 }
 
 int watchdog_process_main(void)
@@ -238,15 +298,8 @@ int watchdog_process_main(void)
 		return EXIT_FAILURE;
 	}
 	become_watchdog();
-	struct watchdog w;
-	struct watchdog_sight sight = sight_of(page);
-	watchdog_init(&w, page->limit_ms, &sight, now_of_clock());
-	while (is_mux_there(page)) {
-		nanosleep(&(struct timespec){ .tv_nsec = WATCHDOG_LOOK_US * 1000 }, NULL);
-		sight = sight_of(page);
-		enum watchdog_verdict verdict = watchdog_look(&w, &sight, now_of_clock());
-		if (verdict != WATCHDOG_MOVES)
-			return kill_mux(page, &w, verdict);
-	}
+	int uplink_fd = open_uplink(page);
+	watch(page);
+	say_farewell(page, uplink_fd);
 	return EXIT_SUCCESS;
 }

@@ -94,7 +94,7 @@ static int play(const char *role)
 	uv_timer_init(&p.loop, &p.worker);
 	uv_timer_init(&p.loop, &p.talk);
 	p.worker.data = p.talk.data = &p;
-	if (watchdog_process_create("mux1", (uint32_t)atoi(LIMIT_MS), &p.watchdog, NULL) != 0 ||
+	if (watchdog_process_create("mux1", "", (uint32_t)atoi(LIMIT_MS), &p.watchdog, NULL) != 0 ||
 	    watchdog_process_start(p.watchdog, &p.loop, NULL) != 0)
 		return EXIT_FAILURE;
 	uv_timer_start(&p.worker, on_worker, 0, 50);
