@@ -100,6 +100,8 @@ static int start(struct program *p, struct error *err)
 	struct flow_table flows;
 	int code = state_dir_open(&p->dir, p->config.state_dir, err);
 	if (code == 0)
+		state_dir_warn_of_disk(&p->dir);
+	if (code == 0)
 		code = open_flows(p, &flows, err);
 	if (code == 0)
 		code = create_snat(p, err);

@@ -43,7 +43,9 @@
 	X(PIN_REPLAYED, "pin_replayed", "pins that came before, or whose sender's clock is a minute off")           \
 	X(ICMP_UNKNOWN, "icmp_unknown", "ICMP about no connection that is known")                                   \
 	X(TTL_EXPIRED, "ttl_expired", "the time to live ran out")                                                   \
-	X(RATE_LIMITED, "rate_limited", "over the limit for answers of our own")
+	X(RATE_LIMITED, "rate_limited", "over the limit for answers of our own")                                    \
+	X(ENDPOINT_REFUSING, "endpoint_refusing", "to an endpoint that refuses: more than are told so")             \
+	X(OVER_MAX_PPS, "over_max_pps", "more packets for VIPs than max_pps lets through")
 
 enum drop_reason {
 	DROP_NONE = 0,

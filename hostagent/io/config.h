@@ -7,13 +7,12 @@
 #pragma once
 
 #include "common/io/node_config.h"
-
-#define AGENT_PATH_BYTES 200
+#include "common/io/state_dir.h"
 
 struct agent_file_config {
 	struct node_config node;
 	char local_socket[100]; // sun_path holds 108
-	char state_dir[AGENT_PATH_BYTES];
+	char state_dir[STATE_DIR_BYTES];
 	char vm_driver[16];
 	uint32_t max_flows;
 	uint16_t max_vms;

@@ -9,7 +9,7 @@
 #include "common/io/log.h"
 #include "hostagent/io/local_socket.h"
 #include "hostagent/io/snat_control.h"
-#include "hostagent/io/store_file.h"
+#include "common/io/store_file.h"
 
 #define TEND_MS 1000 // between looks for VM interfaces that came or went
 #define SAVE_DELAY_MS 200 // many updates in a row are one write

@@ -16,7 +16,7 @@
 #include "common/model/store.h"
 #include "hostagent/dpdk/data_plane.h"
 #include "hostagent/io/config.h"
-#include "hostagent/io/state_dir.h"
+#include "common/io/state_dir.h"
 
 struct control;
 

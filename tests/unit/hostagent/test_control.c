@@ -7,7 +7,7 @@
 
 #include "common/io/log.h"
 #include "hostagent/io/control.h"
-#include "hostagent/io/store_file.h"
+#include "common/io/store_file.h"
 #include "tests/support/suite.h"
 #include "tests/support/vip_builder.h"
 #include "tests/unit/hostagent/fake_data_plane.h"

@@ -8,7 +8,7 @@
 #include "hostagent/io/config.h"
 #include "hostagent/io/flow_file.h"
 #include "hostagent/io/local_socket.h"
-#include "hostagent/io/store_file.h"
+#include "common/io/store_file.h"
 #include "tests/support/suite.h"
 #include "tests/unit/hostagent/fixture.h"
 #include "tests/unit/hostagent/flow_block.h"

@@ -17,7 +17,8 @@ enum {
 	N_LEASED = 200,
 	N_FEW = 6,
 	FEW_PORT = 40000,
-	N_PINS = 600
+	N_PINS = 600,
+	N_REFUSALS = 300
 };
 
 static unsigned pick(unsigned *seed, unsigned n)
@@ -186,6 +187,9 @@ START_TEST(a_burst_equals_its_frames_one_by_one)
 	unsigned seed = (unsigned)time(NULL);
 	struct fixture *staged = with_vips(seed);
 	struct fixture *scalar = with_vips(seed);
+	// The time stands still here: after so many refusals there are no more.
+	staged->worker.refusals.tokens_us = scalar->worker.refusals.tokens_us =
+		N_REFUSALS * 1000000ull / MUX_REFUSAL_RATE_PER_S;
 	for (int i = 0; i < N_BURSTS; i++) {
 		unsigned burst_seed = seed + (unsigned)i;
 		if (i == N_BURSTS / 2) { // a second gateway answers from here on
@@ -209,6 +213,10 @@ START_TEST(a_burst_equals_its_frames_one_by_one)
 	ck_assert_uint_gt(c->icmp_errors_steered, 100);
 	ck_assert_uint_gt(c->history_packets, N_BURSTS / 3);
 	ck_assert_uint_gt(c->pin_hits, 100);
+	ck_assert_uint_gt(c->refused_tcp, 3);
+	ck_assert_uint_gt(c->refused_udp, 50);
+	ck_assert_uint_eq(c->refused_tcp + c->refused_udp, N_REFUSALS);
+	ck_assert_uint_gt(c->drops[DROP_ENDPOINT_REFUSING], 100);
 	ck_assert_uint_gt(c->pins_taken, N_BURSTS / 3);
 	ck_assert_uint_gt(n_mixed, N_BURSTS / 30);
 	ck_assert_uint_gt(n_alike, N_BURSTS / 30);
