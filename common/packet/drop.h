@@ -41,6 +41,9 @@
 	X(PIN_MALFORMED, "pin_malformed", "to the port of pins, but no message of pins of this cluster")            \
 	X(PIN_FORGED, "pin_forged", "pins from an address that is no host, or with a wrong tag")                    \
 	X(PIN_REPLAYED, "pin_replayed", "pins that came before, or whose sender's clock is a minute off")           \
+	X(PROBE_NOT_LOCAL, "probe_not_local", "from the host's probe address, but to no VM that is attached here")  \
+	X(PROBE_NOT_ANSWER, "probe_not_answer", "a VM sent what answers no probe to the probe address")             \
+	X(PROBE_LIMITED, "probe_limited", "more packets of a VM to the probe address than probes bring")            \
 	X(ICMP_UNKNOWN, "icmp_unknown", "ICMP about no connection that is known")                                   \
 	X(TTL_EXPIRED, "ttl_expired", "the time to live ran out")                                                   \
 	X(RATE_LIMITED, "rate_limited", "over the limit for answers of our own")

@@ -2,6 +2,7 @@
 #include "common/packet/nat.h"
 #include "common/packet/tcp_reset.h"
 #include "hostagent/core/flows.h"
+#include "hostagent/core/probe_path.h"
 #include "hostagent/core/rewrite.h"
 #include "hostagent/core/verdict.h"
 
@@ -106,6 +107,10 @@ static inline void on_ip4(struct agent *a, struct agent_packet *p)
 	}
 	if (agent_config_lookup_dip(a->config, ip.src) != p->port) {
 		verdict_drop(a, p, DROP_SPOOFED_SOURCE);
+		return;
+	}
+	if (__builtin_expect(ip.dst == a->settings.probe_address && ip.dst != 0, 0)) {
+		probe_path_answer(a, p, ip, reason);
 		return;
 	}
 	if (ip.protocol == IP_PROTO_IPIP) {
