@@ -94,8 +94,7 @@ static void end_waiting(struct probes *p, struct probe_target *t)
 	if (!t->is_awaited)
 		return;
 	t->is_awaited = false;
-	if (--p->n_awaited == 0)
-		p->has_news = true;
+	p->n_awaited--;
 }
 
 static void note_change(struct probes *p, struct probe_target *t)
