@@ -199,6 +199,25 @@ START_TEST(nobody_outside_reaches_the_probe_address)
 }
 END_TEST
 
+START_TEST(who_forges_the_probe_address_outside_makes_no_flow)
+{
+	set_up();
+	struct test_tuple t = { .src = PROBE, .dst = "203.0.113.10", .src_port = 50000, .dst_port = 80 };
+	struct test_frame inner = test_tcp(&t, TCP_SYN, NULL, 0);
+	struct test_frame frame = fixture_encapsulate("10.0.0.31", "10.1.1.11", &inner);
+	struct agent_packet p = fixture_inbound(&f, &frame);
+	expect("to the VIP", &p, "drop probe_not_local");
+	t.dst = "10.1.1.11"; // plain: to a port that an endpoint uses, and so would be remembered
+	t.dst_port = 8080;
+	frame = test_tcp(&t, TCP_SYN, NULL, 0);
+	p = fixture_inbound(&f, &frame);
+	ck_assert_int_eq(p.verdict, AGENT_TO_VM);
+	expect_from_vm("the answer to a probe", vm_tcp(PROBE, TCP_SYN | TCP_ACK),
+	               TO_TAP "10.1.1.11:8080 > " PROBE ":50000 tcp SA seq 1 ack 1 len 0 ttl 64 id 4660");
+	tear_down();
+}
+END_TEST
+
 START_TEST(without_a_probe_address_nothing_is_special)
 {
 	set_up();
@@ -216,4 +235,4 @@ SUITE_MAIN("agent probe path", what_comes_from_the_probe_address_goes_to_the_vm_
            the_kernels_arp_for_a_dip_is_answered_with_the_gateways_mac,
            the_vms_answer_reaches_the_host_and_begins_nothing, an_icmp_error_must_be_about_a_probe_of_that_vm,
            a_flood_of_one_vm_is_cut_and_others_are_not, nobody_outside_reaches_the_probe_address,
-           without_a_probe_address_nothing_is_special)
+           who_forges_the_probe_address_outside_makes_no_flow, without_a_probe_address_nothing_is_special)
