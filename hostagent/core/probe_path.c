@@ -6,12 +6,17 @@
 // ---- From the host's own kernel ----
 
 // The kernel asks for a DIP as for a neighbour (io/probe_socket.c): it is behind the gateway's MAC address, as from the VMs' side.
-static void answer_arp(struct agent *a, struct agent_packet *p, const struct arp_info *arp)
+// It may ask for a real gateway, too, with the address of the packet that waits for it (a late RST to a VM, say): then it asks
+// in the host's own name, for everything that the host sends waits for the same answer.
+static void on_arp_of_probe(struct agent *a, struct agent_packet *p, const struct arp_info *arp)
 {
 	static const struct mac gateway = AGENT_GATEWAY_MAC;
-	bool is_local = a->config != NULL && agent_config_lookup_dip(a->config, arp->target_ip) != AGENT_NO_PORT;
-	if (arp->operation != ARP_REQUEST || !is_local) {
+	if (arp->operation != ARP_REQUEST) {
 		verdict_drop(a, p, DROP_PROBE_NOT_LOCAL);
+		return;
+	}
+	if (a->config == NULL || agent_config_lookup_dip(a->config, arp->target_ip) == AGENT_NO_PORT) {
+		((struct arp_packet *)(p->frame + ETH_BYTES))->sender_ip = a->settings.address;
 		return;
 	}
 	arp_write_reply(p->frame, &gateway);
@@ -45,7 +50,7 @@ static void from_host(struct agent *a, struct agent_packet *p)
 			give_probe(a, p, &ip);
 	} else if (type == be16_from(ETHER_ARP) && arp_parse(p->frame, p->len, &arp) == DROP_NONE &&
 	           arp.sender_ip == a->settings.probe_address) {
-		answer_arp(a, p, &arp);
+		on_arp_of_probe(a, p, &arp);
 	}
 }
 

@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <rte_lcore.h>
 #include <rte_launch.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -264,6 +265,7 @@ int data_plane_start(const struct data_plane_config *config, struct data_plane *
 		.n_ports_max = config->max_vms + 2u,
 		.n_buffers_held = held_max(config),
 	};
+	loop_block_tap_signals(SIG_BLOCK);
 	int code = dpdk_eal_start(&eal, &dp->eal, err);
 	if (code == 0)
 		code = start_ports(dp, config, err);

@@ -2,6 +2,7 @@
 
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
+#include <signal.h>
 #include <time.h>
 
 #define TEND_US 10000 // next hops and flow expiry, while packets come
@@ -387,10 +388,20 @@ static uint32_t turn(struct loop *l)
 	return n;
 }
 
+void loop_block_tap_signals(int how)
+{
+	sigset_t signals;
+	sigemptyset(&signals);
+	for (int i = SIGRTMIN; i <= SIGRTMAX; i++)
+		sigaddset(&signals, i);
+	pthread_sigmask(how, &signals, NULL);
+}
+
 int loop_run(void *arg)
 {
 	struct loop *l = arg;
 	uint32_t idle_polls = 0;
+	loop_block_tap_signals(SIG_UNBLOCK);
 	dpdk_rcu_online(&l->rcu, LOOP_WORKER);
 	while (!atomic_load_explicit(&l->is_stopping, memory_order_relaxed)) {
 		idle_polls = turn(l) > 0 ? 0 : idle_polls + 1;

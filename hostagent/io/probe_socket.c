@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -61,12 +62,6 @@ static void fail(struct probe_socket *s, const char *text)
 	close_all(s);
 }
 
-static void begin_to_drain(struct probe_socket *s)
-{
-	s->state = PROBE_SOCKET_DRAINING;
-	uv_poll_start(&s->poll, UV_READABLE, on_poll);
-}
-
 static void fail_errno(struct probe_socket *s, int cause)
 {
 	switch (cause) {
@@ -91,6 +86,16 @@ static void drain(struct probe_socket *s)
 	} while (n > 0 && s->n_drained < DRAIN_BYTES);
 	if (n >= 0 || (errno != EAGAIN && errno != EINTR))
 		close_all(s);
+}
+
+// Often all of the answer is there already.
+static void begin_to_drain(struct probe_socket *s)
+{
+	bool was_reading = s->state == PROBE_SOCKET_READING;
+	s->state = PROBE_SOCKET_DRAINING;
+	drain(s);
+	if (!s->is_closing && !was_reading)
+		uv_poll_start(&s->poll, UV_READABLE, on_poll);
 }
 
 // The connection is sound, whatever is said on it: the rest of the answer is awaited.
@@ -236,11 +241,15 @@ static void write_request(struct probe_socket *s)
 }
 
 // IP_BIND_ADDRESS_NO_PORT: the port is chosen with the destination, so that connections that have just closed do not use the
-// ports up. SO_DONTROUTE with a device: the kernel asks for the DIP itself, whatever its routes say.
+// ports up. TCP_QUICKACK off: what the VM sends is acknowledged with the request and with the FIN, three packets in the place of six
+// (tcp(7)). SO_DONTROUTE with a device: the kernel asks for the DIP itself, whatever its routes say.
 static int prepare(int fd, const struct probe_socket_config *config)
 {
 	int one = 1;
+	int zero = 0;
 	struct sockaddr_in source = { .sin_family = AF_INET, .sin_addr.s_addr = config->source };
+	if (setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &zero, sizeof zero) != 0)
+		return errno;
 	if (config->device[0] != '\0' &&
 	    (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, config->device, (socklen_t)strlen(config->device)) != 0 ||
 	     setsockopt(fd, SOL_SOCKET, SO_DONTROUTE, &one, sizeof one) != 0))

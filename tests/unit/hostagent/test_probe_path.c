@@ -113,9 +113,15 @@ START_TEST(the_kernels_arp_for_a_dip_is_answered_with_the_gateways_mac)
 	ck_assert_int_eq(arp.operation, ARP_REPLY);
 	ck_assert_uint_eq(arp.sender_ip, test_ip4("10.1.1.11"));
 	ck_assert_int_eq(memcmp(&arp.sender_mac, &FIXTURE_GATEWAY_MAC, MAC_BYTES), 0);
-	frame = test_arp(1, &TEST_MAC_B, PROBE, &nobody, "10.1.2.11", &nobody);
+	frame = test_arp(2, &TEST_MAC_B, PROBE, &nobody, "10.1.1.11", &nobody);
 	p = fixture_from_host(&f, &frame);
-	expect("for a DIP that is not here", &p, "drop probe_not_local");
+	expect("a reply", &p, "drop probe_not_local");
+	frame = test_arp(1, &TEST_MAC_B, PROBE, &nobody, "10.0.0.1", &nobody);
+	p = fixture_from_host(&f, &frame);
+	ck_assert_int_eq(p.verdict, AGENT_TO_UPLINK); // for the gateway: in the host's own name
+	ck_assert_int_eq(arp_parse(p.frame, p.len, &arp), DROP_NONE);
+	ck_assert_uint_eq(arp.sender_ip, test_ip4("10.0.0.21"));
+	ck_assert_uint_eq(arp.target_ip, test_ip4("10.0.0.1"));
 	frame = test_arp(1, &TEST_MAC_B, "10.0.0.21", &nobody, "10.0.0.1", &nobody);
 	ck_assert_int_eq(fixture_from_host(&f, &frame).verdict, AGENT_TO_UPLINK);
 	tear_down();
