@@ -170,6 +170,13 @@ static const char *dip_state(const struct control *c, const struct agent_dip *di
 	return "missing-interface";
 }
 
+// Why a VM cannot be probed: "interface missing", or what `dip list` has for its state.
+static const char *port_cause(const struct control *c, const struct agent_dip *dip)
+{
+	bool is_missing = dip->problem == DIP_OK && data_plane_port_state(c->dp, dip->port) == VM_PORT_MISSING;
+	return is_missing ? "interface missing" : dip_state(c, dip);
+}
+
 // Those that are not there are missing only when all that can be opened are open: after a start that takes a while.
 static void tell_prober(struct control *c, bool is_settled)
 {
@@ -178,7 +185,7 @@ static void tell_prober(struct control *c, bool is_settled)
 		const struct agent_dip *dip = &config->dips[i];
 		bool is_open = dip->problem == DIP_OK && data_plane_port_state(c->dp, dip->port) == VM_PORT_OPEN;
 		if (is_open || is_settled)
-			prober_set_port(c->prober, &dip->dip, is_open, dip_state(c, dip));
+			prober_set_port(c->prober, &dip->dip, is_open, port_cause(c, dip));
 	}
 }
 

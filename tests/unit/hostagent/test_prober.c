@@ -278,8 +278,8 @@ START_TEST(a_service_that_accepts_is_well_and_sees_an_orderly_end)
 	start_service(SERVICE_SILENT, "");
 	probe_dips(1, &tcp_probe);
 	expect_report("127.0.1.1:80 well");
-	ck_assert_str_eq(w.from, SOURCE);
 	RUN_UNTIL(w.n_ended >= 3);
+	ck_assert_str_eq(w.from, SOURCE);
 	ck_assert_uint_eq(w.n_reset, 0);
 	ck_assert_uint_ge(counter("probes_succeeded"), 3);
 	ck_assert_uint_eq(counter("probes_failed"), 0);
