@@ -87,6 +87,7 @@ static int start_data_plane(struct program *p, const struct flow_table *flows, s
 		.max_vms = c->max_vms,
 		.mss = c->mss,
 		.proxy_arp = c->proxy_arp,
+		.probe_address = ip_addr_to_v4(&c->probe_address),
 		.flows = *flows,
 		.is_restored = p->flows.is_restored,
 		.snat = p->snat,
