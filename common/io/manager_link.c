@@ -9,6 +9,7 @@
 
 #define BACKOFF_MIN_MS 50
 #define BACKOFF_MAX_MS 1000
+#define BACKOFF_ELECTION_MAX_MS 200 // managers answer that none leads: one soon will
 #define REDIRECTS_MAX 4 // in a row without waiting
 #define REQUESTS_MAX 1024
 
@@ -36,6 +37,7 @@ struct manager_link {
 	uint32_t next_manager;
 	uint32_t n_redirects;
 	uint32_t backoff_ms;
+	bool is_electing; // the manager that was asked last knew no leader
 	enum link_state state;
 	bool is_up;
 	bool is_destroyed;
@@ -67,6 +69,7 @@ static void set_up(struct manager_link *l, bool is_up, const struct error *why)
 static void note_leader(struct manager_link *l)
 {
 	l->backoff_ms = BACKOFF_MIN_MS;
+	l->is_electing = false;
 	l->n_redirects = 0;
 }
 
@@ -85,10 +88,13 @@ static void on_retry(uv_timer_t *timer)
 
 static void wait_and_retry(struct manager_link *l)
 {
-	uint64_t jitter = hash_mix64(uv_hrtime()) % (l->backoff_ms / 2 + 1);
+	uint32_t max_ms = l->is_electing ? BACKOFF_ELECTION_MAX_MS : BACKOFF_MAX_MS;
+	uint32_t backoff_ms = l->backoff_ms < max_ms ? l->backoff_ms : max_ms;
+	uint64_t jitter = hash_mix64(uv_hrtime()) % (backoff_ms / 2 + 1);
 	l->state = LINK_WAITING;
-	uv_timer_start(&l->retry, on_retry, l->backoff_ms / 2 + jitter, 0);
-	l->backoff_ms = l->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : l->backoff_ms * 2;
+	uv_timer_start(&l->retry, on_retry, backoff_ms / 2 + jitter, 0);
+	l->backoff_ms = backoff_ms * 2 < BACKOFF_MAX_MS ? backoff_ms * 2 : BACKOFF_MAX_MS;
+	l->is_electing = false;
 }
 
 // ---- requests ----
@@ -253,6 +259,7 @@ static void follow_redirect(struct manager_link *l, uint64_t request_id, const c
 		if (p->id == request_id)
 			p->was_sent = false;
 	memset(l->redirect, 0, sizeof l->redirect);
+	l->is_electing = leader[0] == '\0';
 	if (l->n_redirects < REDIRECTS_MAX && strcmp(leader, l->target) != 0)
 		(void)text_copy(l->redirect, sizeof l->redirect, leader);
 	conn_close(l->conn);
