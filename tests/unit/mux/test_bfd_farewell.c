@@ -76,7 +76,7 @@ END_TEST
 START_TEST(each_router_has_its_own_and_further_ones_have_none)
 {
 	begin();
-	char router[16];
+	char router[32];
 	for (int round = 0; round < 2; round++)
 		for (int i = 1; i <= BFD_ROUTERS_MAX + 3; i++) {
 			snprintf(router, sizeof router, "10.0.0.%d", i);
