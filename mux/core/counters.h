@@ -24,6 +24,8 @@
 	X(pins_evicted) /* went for others */                                            \
 	X(icmp_errors_steered) /* of the forwarded ones: about connections of VIPs */    \
 	X(icmp_echo_replies) /* answered for VIPs */                                     \
+	X(refused_tcp) /* answered with a RST for endpoints that refuse */               \
+	X(refused_udp) /* likewise with ICMP port unreachable */                         \
 	X(to_tap_packets) /* the node's own traffic: in */                               \
 	X(from_tap_packets) /* and out */
 

@@ -7,7 +7,7 @@
 // Pure: frames come in as bytes in memory, verdicts come out, the frames are rewritten in place. A burst goes through in
 // stages, so that the three cache misses of a packet overlap with those of the others. pipeline.c is the main road, to endpoints;
 // beside it lie those of leased ports (snat_road.h) and of histories (history_road.h), ICMP (vip_icmp.h) and the node's own (own_traffic.h).
-// A frame has at least ENCAP_BYTES of writable headroom in front of `data`.
+// A frame has at least MUX_HEADROOM_BYTES of writable headroom in front of `data`.
 // Nothing is remembered of a packet but counters, the rate of echo replies, and pins, without which all would still be right.
 // Threads: a mux_worker belongs to one worker; tables are read only. Nothing allocates, locks or waits.
 #pragma once
@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 #include "common/base/token_bucket.h"
+#include "common/packet/icmp.h"
 #include "common/packet/neighbor.h"
 #include "common/packet/parse.h"
 #include "mux/core/counters.h"
@@ -22,6 +23,9 @@
 #include "mux/core/tables.h"
 
 #define MUX_BURST_MAX 64
+#define MUX_HEADROOM_BYTES ICMP_ERROR_BYTES // in front of a frame, more than ENCAP_BYTES
+#define MUX_REFUSAL_RATE_PER_S 10000 // answers for endpoints that refuse, and as many
+#define MUX_REFUSALS_SAVED 1000 // in a burst
 #define MUX_ECHO_RATE_PER_S 1000 // echo replies for all VIPs together, and as a burst
 
 enum mux_verdict {
@@ -51,6 +55,7 @@ struct mux_worker {
 	uint64_t mac48; // settings.mac as the low 48 bits of a word
 	struct neighbor_table neighbors;
 	struct token_bucket echo_replies;
+	struct token_bucket refusals;
 	struct mono_time now; // of this burst
 	uint64_t now_real_us; // likewise: for the stamps of pins
 	struct pins *pins; // the caller's; NULL: every flow goes to the present owner
