@@ -9,7 +9,7 @@
 
 #define BACKOFF_MIN_MS 50
 #define BACKOFF_MAX_MS 1000
-#define BACKOFF_ELECTION_MAX_MS 200 // managers answer that none leads: one soon will
+#define BACKOFF_ANSWERED_MAX_MS 200 // while any manager answers: one of them soon leads
 #define REDIRECTS_MAX 4 // in a row without waiting
 #define REQUESTS_MAX 1024
 
@@ -37,7 +37,7 @@ struct manager_link {
 	uint32_t next_manager;
 	uint32_t n_redirects;
 	uint32_t backoff_ms;
-	bool is_electing; // the manager that was asked last knew no leader
+	uint32_t n_unanswered; // managers in a row of which no word came
 	enum link_state state;
 	bool is_up;
 	bool is_destroyed;
@@ -69,7 +69,6 @@ static void set_up(struct manager_link *l, bool is_up, const struct error *why)
 static void note_leader(struct manager_link *l)
 {
 	l->backoff_ms = BACKOFF_MIN_MS;
-	l->is_electing = false;
 	l->n_redirects = 0;
 }
 
@@ -88,13 +87,13 @@ static void on_retry(uv_timer_t *timer)
 
 static void wait_and_retry(struct manager_link *l)
 {
-	uint32_t max_ms = l->is_electing ? BACKOFF_ELECTION_MAX_MS : BACKOFF_MAX_MS;
+	uint32_t max_ms = l->n_unanswered < l->config.n_managers ? BACKOFF_ANSWERED_MAX_MS : BACKOFF_MAX_MS;
 	uint32_t backoff_ms = l->backoff_ms < max_ms ? l->backoff_ms : max_ms;
 	uint64_t jitter = hash_mix64(uv_hrtime()) % (backoff_ms / 2 + 1);
 	l->state = LINK_WAITING;
 	uv_timer_start(&l->retry, on_retry, backoff_ms / 2 + jitter, 0);
 	l->backoff_ms = backoff_ms * 2 < BACKOFF_MAX_MS ? backoff_ms * 2 : BACKOFF_MAX_MS;
-	l->is_electing = false;
+	l->n_unanswered++;
 }
 
 // ---- requests ----
@@ -259,7 +258,6 @@ static void follow_redirect(struct manager_link *l, uint64_t request_id, const c
 		if (p->id == request_id)
 			p->was_sent = false;
 	memset(l->redirect, 0, sizeof l->redirect);
-	l->is_electing = leader[0] == '\0';
 	if (l->n_redirects < REDIRECTS_MAX && strcmp(leader, l->target) != 0)
 		(void)text_copy(l->redirect, sizeof l->redirect, leader);
 	conn_close(l->conn);
@@ -360,6 +358,7 @@ static void on_message(struct conn *c, struct message *m, void *user)
 	struct manager_link *l = user;
 	if (l == NULL || l->conn != c)
 		return;
+	l->n_unanswered = 0;
 	if (m->type == MESSAGE_REDIRECT) {
 		follow_redirect(l, m->request_id, m->leader);
 	} else if (m->type == MESSAGE_STATUS_REQUEST) {

@@ -1,5 +1,5 @@
 // A program's link to whichever manager leads: tries the managers in turn, follows redirects, reconnects for ever (50 ms
-// to 1 s apart, with jitter; at most 200 ms while managers answer that they elect a leader), subscribes when it is told to, and carries requests. Used by muxes, agents and anantactl.
+// to 1 s apart, with jitter; at most 200 ms while any manager answers), subscribes when it is told to, and carries requests. Used by muxes, agents and anantactl.
 //
 //   IDLE --start--> CONNECTING --open--> OPEN --(redirect | close | refused)--> WAITING --timer--> CONNECTING
 //

@@ -165,14 +165,14 @@ class Lab:
         for name, text in files.items():
             self._write(f"{directory}/{name}", text)
         if node.kind == "mux":
-            self._write_bird_of_mux(directory)
+            self._write_bird_of_mux(node, directory)
 
-    def _write_bird_of_mux(self, directory):
+    def _write_bird_of_mux(self, node, directory):
         """As the mux itself will write it, so that BIRD can start first."""
         command = [f"{self.settings['binaries']}/ananta-mux", "--config", f"{directory}/mux.json", "--print-bird"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode != 0:
-            raise LabError(f"--print-bird: {done.stderr.strip()}")
+            raise LabError(f"{node.name}: ananta-mux --print-bird: {done.stderr.strip()}")
         self._write(f"{directory}/bird.conf", done.stdout)
         os.chmod(f"{directory}/bird.conf", 0o600)  # it holds a password; else the mux writes it anew
 

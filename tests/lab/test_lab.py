@@ -91,7 +91,8 @@ class LabItself(unittest.TestCase):
     def test_an_up_that_fails_says_why_and_cleans_up(self):
         lab = Labs.make("f")
         with tempfile.TemporaryDirectory() as directory:
-            for name in ("ananta-manager", "ananta-mux", "ananta-agent", "anantactl"):
+            os.symlink(f"{os.environ['ANANTA_BIN']}/ananta-mux", f"{directory}/ananta-mux")  # which prints the configuration of its BIRD
+            for name in ("ananta-manager", "ananta-agent", "anantactl"):
                 with open(f"{directory}/{name}", "w", encoding="ascii") as file:
                     file.write("#!/bin/sh\necho this program is broken >&2\nexit 1\n")
                 os.chmod(f"{directory}/{name}", 0o755)

@@ -7,6 +7,7 @@ test needs to kill nor the load that makes it visible counts.
 import contextlib
 import json
 import os
+import pathlib
 import re
 import signal
 import statistics
@@ -17,8 +18,8 @@ from harness import TOOLS, LabTest, dip, document, endpoint, eventually
 
 VMS = ["vm1-1", "vm2-1", "vm3-1"]
 UDP_PORT = 5300
-HOG_SECONDS = float(os.environ.get("ANANTA_HOG_SECONDS", "15"))
-NEW_VIPS = 30
+HOG_SECONDS = float(os.environ.get("ANANTA_HOG_SECONDS", "10"))
+NEW_VIPS = int(os.environ.get("ANANTA_NEW_VIPS", "12"))
 PROBE = {"type": "tcp", "interval_ms": 200, "timeout_ms": 150, "up": 2, "down": 2}
 
 
@@ -96,6 +97,13 @@ class NoticingTest(LabTest):
         return eventually(lambda: next((e for e in self.events() if e["seq"] > after_seq and e["what"] == what and e["object"] == object_text), None),
                           f"the event {what} {object_text}")
 
+    def birdc(self, *words):
+        return self.lab.exec("router1", "birdc", "-r", "-s", f"{self.lab.directory}/router1/bird.ctl", *words).stdout.splitlines()
+
+    def bgp_since(self):
+        """Of each BGP session of the router, since when it is what it is."""
+        return [line.split() for line in self.birdc("show", "protocols") if " BGP " in line]
+
     def last_seq(self):
         return max([e["seq"] for e in self.events()], default=0)
 
@@ -167,6 +175,42 @@ class Muxes(NoticingTest):
             time.sleep(0.5)
         self.assertGreater(outcome["sent"], 1000)
         self.assertEqual(outcome["lost"], [])
+
+
+class Floods(NoticingTest):
+    MAX_PPS = 1000
+
+    def configure_mux1(self, **more):
+        """Changes mux1's configuration file, and starts it anew."""
+        path = pathlib.Path(self.lab.directory, "mux1", "mux.json")
+        before = path.read_text(encoding="utf-8")
+        path.write_text(json.dumps({**json.loads(before), **more}), encoding="utf-8")
+        self.addCleanup(lambda: path.write_text(before, encoding="utf-8"))
+        self.lab.kill("mux1")
+        self.lab.start("mux1")
+        self.lab.wait_announced(self.vip)
+
+    def test_a_flood_of_vip_traffic_leaves_bgp_and_bfd_alone(self):
+        self.serve_udp()
+        self.addCleanup(lambda: self.lab.kill("mux1"))  # the next test gets it as it was
+        self.configure_mux1(max_pps=self.MAX_PPS)
+        eventually(lambda: self.bgp_of("mux1") == "Established", "mux1's session")
+        sessions, bfd = self.bgp_since(), self.bfd_since()
+        with self.stream("--rate", 20000) as outcome:
+            time.sleep(6)
+        dropped = self.lab.counters("mux", "mux1")["drop_over_max_pps"]
+        print(f"\n  flood: {outcome['sent']} packets, mux1 dropped {dropped} of its share, at {self.MAX_PPS} a second", end="")
+        self.assertGreater(outcome["sent"] / 2, 4 * 6 * self.MAX_PPS, "no flood")
+        self.assertGreater(dropped, 3 * 6 * self.MAX_PPS)
+        self.assertEqual(self.bgp_since(), sessions)
+        self.assertEqual(self.bfd_since(), bfd)
+        self.assertEqual(self.states("mux")["mux1"], "announcing")
+
+    def bgp_of(self, mux):
+        return next(words[-1] for words in self.bgp_since() if words[0] == mux)
+
+    def bfd_since(self):
+        return [line.split()[:4] for line in self.birdc("show", "bfd", "sessions") if " Up " in line]
 
 
 class Health(NoticingTest):
@@ -288,7 +332,26 @@ class Managers(NoticingTest):
         while self.lab.apply(text, node=other, check=False).returncode != 0:
             self.assertLess(time.monotonic() - died, 20)
         self.report("leader killed, until the next vip apply succeeds", time.monotonic() - died, 1.5)
-        self.assertNotEqual(self.wait_event("leader-elected", f"mgr{self.lab.leader()[3:]}"), None)
+        self.wait_event("leader-elected", f"manager {self.lab.leader()[3:]}")
+
+    def test_muxes_and_agents_start_from_their_last_state_while_no_manager_lives(self):
+        self.apply(endpoint(VMS))
+        managers = [node for node in self.lab.status() if node.startswith("mgr")]
+        for node in managers:
+            self.lab.kill(node)
+        with self.attempts("--patience", 2) as outcome:
+            for node in ("mux1", "host2", "mux2"):
+                self.lab.kill(node)
+                self.lab.start(node)
+                self.lab.wait_announced(self.vip)
+        # What was under way through the agent that was killed may be lost, and no more.
+        self.assertGreater(outcome["n"], 500)
+        self.assertLess(len(outcome["failed"]), outcome["n"] / 10)
+        self.assert_answers(self.lab.http(self.vip, 120), VMS, 120)
+        for node in managers:
+            self.lab.start(node)
+        eventually(self.lab.is_well, "all is well again")
+        self.assert_answers(self.lab.http(self.vip, 60), VMS, 60)
 
     def test_a_new_vip_is_served_by_all_muxes_at_once(self):
         took = []
@@ -327,7 +390,3 @@ class Managers(NoticingTest):
         self.assertEqual(quiet, [])
         self.assertEqual(self.bgp_since(), bgp)
 
-    def bgp_since(self):
-        """Of each BGP session of the router, since when it is what it is."""
-        lines = self.lab.exec("router1", "birdc", "-r", "-s", f"{self.lab.directory}/router1/bird.ctl", "show", "protocols").stdout.splitlines()
-        return [line.split() for line in lines if " BGP " in line]

@@ -1,6 +1,7 @@
 """VMs reach the outside with their VIP as source, from leased port ranges."""
 
 import json
+import os
 
 from counters import AGENT_DROP_SNAT_EXHAUSTED
 from harness import TOOLS, LabTest, dip, endpoint, eventually
@@ -9,6 +10,7 @@ CLIENT = "198.51.100.11"
 PORT = 7001
 PORTS = range(7001, 7021)
 FULL_PORTS = range(7201, 7205)  # of tests that fill a destination: others do not connect there
+CYCLES = int(os.environ.get("ANANTA_SNAT_CYCLES", "2"))  # of two VMs each; one takes 20 s
 READY_PORT = 7100  # only for wait_ready: its connections take no ports towards the others
 VM = "vm1-1"
 
@@ -320,13 +322,13 @@ class Survival(SnatTest):
         eventually(lambda: self.lab.leader() is not None, "a leader")
         self.assert_sound()
 
-    def test_ten_cycles_of_growing_and_giving_back(self):
+    def test_cycles_of_growing_and_giving_back(self):
         vms = ["vm2-2", "vm3-1"]  # with which no test before has left connections
         self.settings(quarantine_s=1)
         self.use(vms, prealloc_ports=16, idle_s=1)
         for vm in vms:
             self.wait_ready(vm)
-        for cycle in range(5):
+        for cycle in range(CYCLES):
             for vm in vms:
                 self.assert_all_open(self.tcp(vm, 150, "--rate", 1000, "--reset"), 150)
                 self.assertGreaterEqual(self.leased(vm), 150)
@@ -381,7 +383,7 @@ class Survival(SnatTest):
 
 
 class Fencing(SnatTest):
-    def test_a_hung_mux_is_fenced_and_not_waited_for(self):
+    def test_a_hung_mux_is_not_waited_for(self):
         self.serve_peers()
         self.use([VM], prealloc_ports=8)
         self.wait_ready(VM)
@@ -389,8 +391,9 @@ class Fencing(SnatTest):
         self.lab.wait_announced(self.vip, ["mux2"])
         outcome = self.tcp(VM, 200, "--rate", 400, "--timeout", 10, "--reset")
         self.assert_all_open(outcome, 200)
-        eventually(lambda: {row["name"]: row["state"] for row in self.lab.ask("mux", "list")}["mux1"] in ("fenced", "down"), "mux1 is fenced")
-        self.lab.kill("mux1", "CONT")
+        eventually(lambda: {row["name"]: row["state"] for row in self.lab.ask("mux", "list")}["mux1"] in ("fenced", "down"), "mux1 is out")
+        eventually(lambda: self.lab.status()["mux1"]["programs"][0]["state"] == "dead", "the watchdog ends mux1")
+        self.lab.start("mux1")
         self.lab.wait_announced(self.vip)
         eventually(lambda: {row["name"]: row["state"] for row in self.lab.ask("mux", "list")}["mux1"] == "announcing", "mux1 announces again")
         self.assert_all_open(self.tcp(VM, 300, "--rate", 600, "--reset"), 300)

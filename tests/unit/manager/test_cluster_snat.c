@@ -352,13 +352,13 @@ START_TEST(the_leader_counts_what_it_does)
 }
 END_TEST
 
-// How often a manager's log has an event of a VIP.
+// How often the log of a manager that leads has an event of a VIP.
 static uint32_t count_events(uint32_t manager, const char *event, const char *vip)
 {
 	char path[128], line[512], want[128];
 	uint32_t n = 0;
 	(void)text_format(path, sizeof path, "%s/log%u", cluster.dir, manager + 1);
-	(void)text_format(want, sizeof want, "event=%s vip=%s ", event, vip);
+	(void)text_format(want, sizeof want, "event=event what=%s object=\"%s\" ", event, vip);
 	FILE *file = fopen(path, "r");
 	ck_assert_ptr_nonnull(file);
 	while (fgets(line, sizeof line, file) != NULL)
