@@ -6,7 +6,11 @@
 	X(ETHER_TYPE, "ether_type", "neither IPv4 nor ARP")                                                         \
 	X(IP_VERSION, "ip_version", "the version field is not that of the Ethernet type")                           \
 	X(IP_LENGTH, "ip_length", "header or total length beyond the frame, or below the header")                   \
-	X(FRAGMENT, "fragment", "a fragment: its ports are not in it")                                              \
+	X(FRAGMENT, "fragment", "a fragment whose first one was dropped, or that is not taken here")                \
+	X(FRAGMENT_MALFORMED, "fragment_malformed", "a fragment that is too small, or beyond the largest packet")   \
+	X(FRAGMENT_OVERLAP, "fragment_overlap", "a fragment that overlaps another, or of a datagram with such")     \
+	X(FRAGMENT_HOLD_FULL, "fragment_hold_full", "more fragments waited for their first one than are held")      \
+	X(FRAGMENT_TIMEOUT, "fragment_timeout", "a fragment waited for its first one, which did not come in time")  \
 	X(L4_LENGTH, "l4_length", "the TCP, UDP or ICMP header does not fit into the packet")                       \
 	X(ARP_MALFORMED, "arp_malformed", "an ARP packet that is none of Ethernet and IPv4")                        \
 	X(NOT_FOR_US, "not_for_us", "sent to another MAC address, or to an address that nobody here has")           \
