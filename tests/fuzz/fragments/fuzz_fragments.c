@@ -18,7 +18,7 @@ static uint32_t key_in[FRAGMENT_SLOTS]; // of the fragment that waits there
 // So that a decision tells its datagram.
 static uint64_t decision_of(const struct fragment *f, uint8_t salt)
 {
-	return (uint64_t)salt << 32 | (uint32_t)(f->id << 16 | (f->src & 0xff) << 8 | f->protocol);
+	return (uint64_t)salt << 32 | (uint32_t)f->id << 16 | (f->src & 0xff) << 8 | f->protocol;
 }
 
 static void drain(void)
