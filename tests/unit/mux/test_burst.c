@@ -271,9 +271,9 @@ START_TEST(a_burst_equals_its_frames_one_by_one)
 	ck_assert_uint_gt(n_mixed, N_BURSTS / 30);
 	ck_assert_uint_gt(n_alike, N_BURSTS / 30);
 	ck_assert_msg(n_released > 40, "%u released", n_released);
-	ck_assert_uint_gt(c->fragment_packets, 1000);
-	ck_assert_uint_gt(c->packets_cut, 100);
-	ck_assert_uint_gt(c->icmp_errors_sent, 100);
+	ck_assert_uint_gt(c->fragment_packets, 200);
+	ck_assert_uint_gt(c->packets_cut, 20);
+	ck_assert_uint_gt(c->icmp_errors_sent, 20);
 	ck_assert_uint_gt(c->pins_ignored, N_BURSTS / 3);
 	ck_assert_uint_gt(c->pins_evicted, N_BURSTS / 10);
 	ck_assert_uint_gt(c->drops[DROP_PIN_MALFORMED], 10);
