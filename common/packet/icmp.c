@@ -4,7 +4,7 @@
 
 enum { ECHO_REPLY_TTL = 64, ERROR_TTL = 64 };
 
-void icmp_write_echo_reply_fragment(uint8_t *frame, const struct parsed *p)
+static inline void turn_round(uint8_t *frame, const struct parsed *p)
 {
 	struct eth_header *eth = (struct eth_header *)frame;
 	struct mac mac = eth->dst;
@@ -21,9 +21,14 @@ void icmp_write_echo_reply_fragment(uint8_t *frame, const struct parsed *p)
 	ip->checksum = checksum_update16(ip->checksum, old_word, load16(&ip->ttl));
 }
 
+void icmp_write_echo_reply_fragment(uint8_t *frame, const struct parsed *p)
+{
+	turn_round(frame, p);
+}
+
 void icmp_write_echo_reply(uint8_t *frame, const struct parsed *p)
 {
-	icmp_write_echo_reply_fragment(frame, p);
+	turn_round(frame, p);
 	struct icmp_header *icmp = (struct icmp_header *)(frame + p->l4_off);
 	be16 old_word = load16(&icmp->type);
 	icmp->type = ICMP_ECHO_REPLY;
@@ -99,16 +104,21 @@ static uint8_t *inner_checksum(uint8_t *frame, const struct icmp_error *e)
 	uint8_t *l4 = frame + e->l4_off;
 	if (e->protocol == IP_PROTO_ICMP)
 		return l4 + 2;
-	if (e->protocol == IP_PROTO_UDP)
+	if (e->protocol == IP_PROTO_UDP || e->protocol == IP_PROTO_UDPLITE)
 		return load16(l4 + 6) == 0 ? NULL : l4 + 6;
+	if (e->protocol != IP_PROTO_TCP) // none that would cover addresses, or none that is known
+		return NULL;
 	return e->l4_bytes >= 18 ? l4 + 16 : NULL;
 }
 
+// What has no ports keeps what lies in their place.
 static void rewrite_inner(uint8_t *frame, const struct icmp_error *e, uint8_t *addr, uint8_t *port, be32 new_addr,
                           be16 new_port, be16 *sum)
 {
 	be32 old_addr = load32(addr);
 	be16 old_port = load16(port);
+	if (ip_protocol_is_any(e->protocol))
+		new_port = old_port;
 	uint8_t *ip_sum = frame + e->l3_off + 10;
 	uint8_t *l4_sum = inner_checksum(frame, e);
 	put16(ip_sum, checksum_update32(load16(ip_sum), old_addr, new_addr), sum);

@@ -79,13 +79,31 @@ static void send_by(struct mux_worker *w, struct mux_frame *f, const struct pars
 
 void fragment_road_send(struct mux_worker *w, struct mux_frame *f, uint64_t decision)
 {
-	struct parsed p;
+	struct parsed p = { 0 };
 	struct way way = way_of(decision);
 	(void)parse_ip4(f->data, f->len, ETH_BYTES, &p); // it parsed when it came
 	send_by(w, f, &p, false, &way);
 }
 
 // ---- the first one ----
+
+// By addresses and ports, which are 0 where the protocol has none.
+static void choose_endpoint(struct mux_worker *w, const struct mux_tables *t, const struct parsed *p,
+                            const struct vip_entry *e, struct way *ret_way)
+{
+	uint64_t hash = flow_hash_v4(p->src, p->dst, p->src_port, p->dst_port, p->protocol, t->hash_seed);
+	*ret_way = (struct way){ history_template_of(w, e, hash)->dst, e->slot, WAY_ENDPOINT };
+}
+
+static enum drop_reason choose_by_protocol(struct mux_worker *w, const struct mux_tables *t, const struct parsed *p,
+                                           struct way *ret_way)
+{
+	const struct vip_entry *e = ip_protocol_is_any(p->protocol) ? vip_lookup(t, p->dst, 0, IP_PROTO_ANY) : NULL;
+	if (e == NULL)
+		return DROP_NO_ENDPOINT;
+	choose_endpoint(w, t, p, e, ret_way);
+	return DROP_NONE;
+}
 
 static enum drop_reason choose_by_ports(struct mux_worker *w, const struct mux_tables *t, const struct parsed *p,
                                         const struct vip_entry *vip, struct way *ret_way)
@@ -95,8 +113,7 @@ static enum drop_reason choose_by_ports(struct mux_worker *w, const struct mux_t
 		*ret_way = (struct way){ lessee_of(vip, p->dst_port), vip->slot, WAY_LESSEE };
 		return ret_way->dip != 0 ? DROP_NONE : snat_reason_of(vip, p->dst_port);
 	}
-	uint64_t hash = flow_hash_v4(p->src, p->dst, p->src_port, p->dst_port, p->protocol, t->hash_seed);
-	*ret_way = (struct way){ history_template_of(w, e, hash)->dst, e->slot, WAY_ENDPOINT };
+	choose_endpoint(w, t, p, e, ret_way);
 	return DROP_NONE;
 }
 
@@ -127,12 +144,14 @@ static void take_first(struct mux_worker *w, const struct mux_tables *t, struct 
 {
 	struct parsed p = *fragment;
 	struct way way;
-	enum drop_reason reason = DROP_NO_ENDPOINT;
+	enum drop_reason reason;
 	fragment_read_ports(f->data, &p);
 	if (p.protocol == IP_PROTO_TCP || p.protocol == IP_PROTO_UDP)
 		reason = choose_by_ports(w, t, &p, vip, &way);
 	else if (p.protocol == IP_PROTO_ICMP)
 		reason = choose_by_icmp(w, t, f->data, &p, vip, &way);
+	else
+		reason = choose_by_protocol(w, t, &p, &way);
 	if (reason != DROP_NONE) {
 		fragments_refuse(&w->side->fragments, datagram);
 		mux_drop(w, f, reason);

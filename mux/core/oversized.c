@@ -8,7 +8,7 @@
 // The error is from the VIP: the client's path is to it, and firewalls on the way know no one else.
 static void answer_fragmentation_needed(struct mux_worker *w, struct mux_frame *f)
 {
-	struct parsed p;
+	struct parsed p = { 0 };
 	(void)parse_ip4(f->data, f->len, ETH_BYTES, &p); // it parsed before
 	struct icmp_answer answer = { .src = p.dst,
 		                          .type = ICMP_UNREACHABLE,

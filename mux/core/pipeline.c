@@ -42,7 +42,9 @@ static bool has_ports(const struct parsed *p)
 static void take_vip_packet(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
                             const struct parsed *p)
 {
-	const struct vip_entry *endpoint = has_ports(p) ? vip_lookup(t, p->dst, p->dst_port, p->protocol) : NULL;
+	const struct vip_entry *endpoint = has_ports(p) ? vip_lookup(t, p->dst, p->dst_port, p->protocol)
+	                                   : ip_protocol_is_any(p->protocol) ? vip_lookup(t, p->dst, 0, IP_PROTO_ANY)
+	                                                                     : NULL;
 	if (endpoint != NULL) { // first: no range is leased that contains an endpoint's port
 		take_for_endpoint(w, t, f, p, endpoint);
 		return;
@@ -62,13 +64,14 @@ static void take_ip4(struct mux_worker *w, const struct mux_tables *t, struct mu
 {
 	struct parsed p;
 	enum drop_reason reason = parse_ip4(f->data, f->len, ETH_BYTES, &p);
-	if ((reason == DROP_NONE || reason == DROP_FRAGMENT) && p.dst == w->settings.address)
-		own_traffic_take_ip4(w, t, f, &p, reason == DROP_FRAGMENT);
-	else if (reason != DROP_NONE && reason != DROP_FRAGMENT)
+	bool is_fragment = reason == DROP_FRAGMENT;
+	if (reason != DROP_NONE && !is_fragment)
 		mux_drop(w, f, reason);
+	else if (p.dst == w->settings.address)
+		own_traffic_take_ip4(w, t, f, &p, is_fragment);
 	else if (t == NULL)
 		mux_drop(w, f, DROP_NO_CONFIG);
-	else if (reason == DROP_FRAGMENT)
+	else if (is_fragment)
 		fragment_road_take(w, t, f, &p);
 	else
 		take_vip_packet(w, t, f, &p);

@@ -66,14 +66,14 @@ struct mux_worker {
 	uint64_t mac48; // settings.mac as the low 48 bits of a word
 	struct neighbor_table neighbors;
 	struct token_bucket echo_replies;
-	struct token_bucket icmp_errors;
 	struct mono_time now; // of this burst
 	uint64_t now_real_us; // likewise: for the stamps of pins
 	struct pins *pins; // the caller's; NULL: every flow goes to the present owner
-	struct side_frames *side; // the caller's; NULL: fragments are dropped, and nothing is cut
 	bool history_is_mixed; // some packets of the burst before were in buckets that had other owners, and most were not
 	struct mux_counters counters;
 	struct vip_counters *vips; // the caller's memory
+	struct side_frames *side; // the caller's; NULL: fragments are dropped, and nothing is cut
+	struct token_bucket icmp_errors;
 };
 
 void mux_worker_init(struct mux_worker *w, const struct mux_settings *settings, struct vip_counters *vips,

@@ -85,7 +85,8 @@ static int add_vip(struct mux_tables *t, const struct mux_tables_sources *from, 
 		if (e == NULL)
 			return ERR_NO_MEMORY;
 		entry.key = vip_key(addr, be16_from(config->port), config->protocol);
-		t->endpoint_ports[endpoint_port_bin(be16_from(config->port))] = 1;
+		if (config->protocol != IP_PROTO_ANY)
+			t->endpoint_ports[endpoint_port_bin(be16_from(config->port))] = 1;
 		entry.owners = e->owners;
 		entry.templates = e->templates->items;
 		entry.n_buckets = e->n_buckets;

@@ -12,7 +12,7 @@ struct burst_out {
 	uint16_t n_uplink;
 	uint16_t n_tap;
 	uint16_t n_drop;
-	uint16_t n_held;
+	uint16_t n_held; // 0 before: it is only counted up
 	struct rte_mbuf *uplink[BURST_MAX];
 	struct rte_mbuf *tap[BURST_MAX];
 	struct rte_mbuf *drop[BURST_MAX]; // and those that were for the worker itself
@@ -20,7 +20,7 @@ struct burst_out {
 	uint16_t held_slots[BURST_MAX]; // and where
 };
 
-static inline void burst_hold(struct burst_out *out, struct rte_mbuf *m, uint16_t slot)
+__attribute__((noinline, unused)) static void burst_hold(struct burst_out *out, struct rte_mbuf *m, uint16_t slot)
 {
 	out->held[out->n_held] = m;
 	out->held_slots[out->n_held++] = slot;
@@ -43,7 +43,6 @@ static inline void burst_process(struct mux_worker *w, const struct mux_tables *
 		out->uplink; // in registers: a write to a buffer could change `out`, for all that compilers know
 	uint16_t n_tap = 0;
 	uint16_t n_drop = 0;
-	out->n_held = 0;
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = mbufs[i];
 		if (__builtin_expect(frames[i].verdict == MUX_DROP, 0)) {

@@ -120,6 +120,7 @@ static uint16_t turn_uplink(struct loop *l, const struct mux_tables *tables)
 		n = drop_own_frames(l, mbufs, n);
 	if (n == 0)
 		return 0;
+	out.n_held = 0;
 	burst_process(&l->worker, tables, mbufs, n, &out);
 	rte_pktmbuf_free_bulk(out.drop, out.n_drop);
 	(void)send_burst(l, l->tap, out.tap, out.n_tap);

@@ -8,6 +8,7 @@
 
 static const char VIP[] = "203.0.113.10";
 static const char SNAT_VIP[] = "203.0.113.20";
+static const char ANY_VIP[] = "203.0.113.30";
 
 static void fill_endpoint(struct endpoint *e, const char *name, uint8_t protocol, uint16_t port, const char *dip)
 {
@@ -60,7 +61,14 @@ static bool set(void *world, const char *words)
 		neighbor_table_init(&f->worker.neighbors, &MUX_MAC, f->worker.settings.address);
 	else if (strcmp(words, "mtu 1500") == 0)
 		f->worker.settings.mtu = 1500;
-	else if (strcmp(words, "oversized drop") == 0)
+	else if (strcmp(words, "any") == 0) {
+		struct vip_config *vip = make_vip(ANY_VIP, 2, true);
+		fill_endpoint(&vip->endpoints[0], "web", IP_PROTO_TCP, 80, "10.1.1.11");
+		fill_endpoint(&vip->endpoints[1], "rest", IP_PROTO_ANY, 0, "10.1.1.12");
+		vip->endpoints[1].dips[0].port = 0;
+		CHECK(vip_config_validate(vip, NULL) == 0);
+		fixture_put_vip(f, vip);
+	} else if (strcmp(words, "oversized drop") == 0)
 		f->worker.settings.oversized = MUX_OVERSIZED_DROP;
 	else if (strcmp(words, "errors spent") == 0)
 		while (token_bucket_take(&f->worker.icmp_errors, f->worker.now))
