@@ -28,7 +28,8 @@ static inline enum drop_reason snat_reason_of(const struct vip_entry *vip, be16 
 void snat_send_to_lessee(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, const struct parsed *p,
                          const struct vip_entry *vip, be32 dip);
 
-// TCP or UDP to a port of the VIP whose own entry this is: to its lessee, or dropped.
+// TCP or UDP to a port of the VIP whose own entry this is: to its lessee, or dropped, or
+// answered with port unreachable when it is the last probe of a traceroute.
 void snat_take(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, const struct parsed *p,
                const struct vip_entry *vip);
 
