@@ -87,6 +87,7 @@ static int start_data_plane(struct program *p, const struct flow_table *flows, s
 		.max_vms = c->max_vms,
 		.mss = c->mss,
 		.proxy_arp = c->proxy_arp,
+		.probe_address = ip_addr_to_v4(&c->probe_address),
 		.flows = *flows,
 		.is_restored = p->flows.is_restored,
 		.snat = p->snat,
@@ -99,6 +100,8 @@ static int start(struct program *p, struct error *err)
 {
 	struct flow_table flows;
 	int code = state_dir_open(&p->dir, p->config.state_dir, err);
+	if (code == 0)
+		state_dir_warn_of_disk(&p->dir);
 	if (code == 0)
 		code = open_flows(p, &flows, err);
 	if (code == 0)

@@ -15,6 +15,7 @@
 #define HEADER_BYTES 4
 #define RX_BYTES 4096
 #define PEER_BYTES 108
+#define BACKLOG 4096 // all hosts come at a time when the leader has changed
 #define CLOSE_MS 1000 // for what is queued, once a close was asked for
 
 //  CONNECTING --> OPEN --conn_close--> DRAINING --all written, or CLOSE_MS--> CLOSING --handles closed--> freed
@@ -41,6 +42,9 @@ struct conn {
 	uint64_t last_rx_ms;
 	uint64_t last_tx_ms;
 	uint64_t deadline_ms; // of connecting or draining
+	uint32_t ping_ms;
+	uint32_t dead_ms;
+	bool is_suspect; // silent for too long, unless what it said waits to be read
 	uint8_t *rx;
 	size_t rx_n;
 	size_t rx_capacity;
@@ -102,6 +106,8 @@ static void close_now(struct conn *c)
 	uv_close((uv_handle_t *)&c->timer, on_handle_closed);
 }
 
+static void schedule(struct conn *c);
+
 static void fail(struct conn *c, enum error_code code, const char *text)
 {
 	if (c->state == CONN_CLOSING)
@@ -124,31 +130,70 @@ void conn_close(struct conn *c)
 	c->state = CONN_DRAINING;
 	c->deadline_ms = uv_now(c->timer.loop) + CLOSE_MS;
 	uv_read_stop(&c->socket.stream);
+	schedule(c);
 }
 
 // ---- liveness ----
+
+static void on_timer(uv_timer_t *timer);
+
+static uint64_t next_time(const struct conn *c)
+{
+	uint64_t ping_at = c->last_tx_ms + c->ping_ms;
+	uint64_t dead_at = c->last_rx_ms + c->dead_ms;
+	if (c->state != CONN_OPEN)
+		return c->deadline_ms;
+	return ping_at < dead_at ? ping_at : dead_at;
+}
+
+// When there is something to do again. While messages come and go it may be early, and then looks on.
+static void schedule(struct conn *c)
+{
+	uint64_t now = uv_now(c->timer.loop);
+	uint64_t at = next_time(c);
+	if (c->state != CONN_CLOSING)
+		uv_timer_start(&c->timer, on_timer, at > now ? at - now : 1, 0);
+}
+
+// The verdict waits for one more turn of the loop: when this program did not run for a while, what the peer has said
+// meanwhile is read in it.
+static void check_peer(struct conn *c, uint64_t now)
+{
+	bool is_silent = now - c->last_rx_ms >= c->dead_ms;
+	if (is_silent && c->is_suspect) {
+		fail(c, ERR_TIMEOUT, "the peer is silent");
+		return;
+	}
+	c->is_suspect = is_silent;
+	if (now - c->last_tx_ms >= c->ping_ms)
+		(void)conn_send(c, &(struct message){ .type = MESSAGE_PING });
+	schedule(c);
+}
 
 static void on_timer(uv_timer_t *timer)
 {
 	struct conn *c = timer->data;
 	uint64_t now = uv_now(timer->loop);
-	switch (c->state) {
-	case CONN_CONNECTING:
-		if (now >= c->deadline_ms)
-			fail(c, ERR_TIMEOUT, "no answer to the connection request");
-		return;
-	case CONN_DRAINING:
-		if (now >= c->deadline_ms)
-			close_now(c);
-		return;
-	case CONN_OPEN:
-		if (now - c->last_rx_ms >= CONN_DEAD_MS)
-			fail(c, ERR_TIMEOUT, "the peer is silent");
-		else if (now - c->last_tx_ms >= CONN_PING_MS)
-			(void)conn_send(c, &(struct message){ .type = MESSAGE_PING });
-		return;
-	case CONN_CLOSING: return;
-	}
+	if (c->state == CONN_OPEN)
+		check_peer(c, now);
+	else if (now < c->deadline_ms)
+		schedule(c);
+	else if (c->state == CONN_CONNECTING)
+		fail(c, ERR_TIMEOUT, "no answer to the connection request");
+	else
+		close_now(c);
+}
+
+uint64_t conn_silent_ms(const struct conn *c)
+{
+	return uv_now(c->timer.loop) - c->last_rx_ms;
+}
+
+void conn_set_liveness(struct conn *c, uint32_t ping_ms, uint32_t dead_ms)
+{
+	c->ping_ms = ping_ms;
+	c->dead_ms = dead_ms;
+	schedule(c);
 }
 
 // ---- receiving ----
@@ -234,6 +279,7 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 	if (c->state != CONN_OPEN)
 		return;
 	c->last_rx_ms = uv_now(stream->loop);
+	c->is_suspect = false;
 	c->rx_n += (size_t)n;
 	consume_frames(c);
 }
@@ -242,6 +288,7 @@ static void begin(struct conn *c)
 {
 	c->state = CONN_OPEN;
 	c->last_rx_ms = c->last_tx_ms = uv_now(c->timer.loop);
+	schedule(c);
 	int code = uv_read_start(&c->socket.stream, on_alloc, on_read);
 	if (code != 0)
 		fail(c, ERR_IO, uv_strerror(code));
@@ -331,7 +378,8 @@ static struct conn *conn_create(uv_loop_t *loop, const struct conn_handler *hand
 	c->socket.handle.data = c;
 	c->timer.data = c;
 	c->n_open_handles = 2;
-	uv_timer_start(&c->timer, on_timer, CONN_PING_MS / 2, CONN_PING_MS / 2);
+	c->ping_ms = CONN_PING_MS;
+	c->dead_ms = CONN_DEAD_MS;
 	return c;
 }
 
@@ -378,6 +426,7 @@ int conn_connect(uv_loop_t *loop, const char *address, const struct conn_handler
 	(void)text_format(c->peer, sizeof c->peer, "%s", address);
 	c->state = CONN_CONNECTING;
 	c->deadline_ms = uv_now(loop) + CONN_CONNECT_MS;
+	schedule(c);
 	int code = 0;
 	if (is_pipe)
 		uv_pipe_connect(&c->connect, &c->socket.pipe, address, on_connected);
@@ -468,7 +517,7 @@ static int bind_pipe(struct conn_listener *l)
 static int listen_on(struct conn_listener *l, const struct sockaddr_storage *where)
 {
 	int code = l->is_pipe ? bind_pipe(l) : uv_tcp_bind(&l->socket.tcp, (const struct sockaddr *)where, 0);
-	return code != 0 ? code : uv_listen(&l->socket.stream, 128, on_incoming);
+	return code != 0 ? code : uv_listen(&l->socket.stream, BACKLOG, on_incoming);
 }
 
 static void on_listener_closed(uv_handle_t *handle)

@@ -1,8 +1,9 @@
 // The one connection type: all messages between managers, muxes, agents and anantactl go through it, over TCP or a Unix
 // socket. Frames are a u32 length (network order) and an Envelope. Mutual TLS will enter here and nowhere else.
 //
-// A connection sends a ping when it was silent for CONN_PING_MS and closes when nothing came for CONN_DEAD_MS. What cannot
-// be sent at once is queued up to CONN_QUEUE_BYTES; beyond that the peer is too slow and the connection closes. A frame
+// A connection sends a ping when it was silent for CONN_PING_MS and closes when nothing came for CONN_DEAD_MS, or as
+// conn_set_liveness says. Time in which this program did not run does not count as the peer's silence: what came meanwhile
+// is read first. What cannot be sent at once is queued up to CONN_QUEUE_BYTES; beyond that the peer is too slow and the connection closes. A frame
 // over MESSAGE_MAX_BYTES, or one that does not decode, closes it, with the reason.
 // Threads: everything on the thread of its uv loop. No callback is made from inside conn_connect or conn_send.
 #pragma once
@@ -13,7 +14,10 @@
 
 #define CONN_PING_MS 1000
 #define CONN_DEAD_MS 4000
-#define CONN_CONNECT_MS 2000
+#define CONN_CONNECT_MS 1000
+// Of subscribers, which watch each other more closely: pings, and how long a mux or agent bears a silent leader.
+#define CONN_SUBSCRIBER_PING_MS 500
+#define CONN_SUBSCRIBER_DEAD_MS 1500
 #define CONN_QUEUE_BYTES (64u << 20)
 
 struct conn;
@@ -43,6 +47,13 @@ int conn_send_error(struct conn *c, uint64_t request_id, const struct error *err
 
 // Closes after what is queued was written, or at once when the peer does not read; on_close comes later.
 void conn_close(struct conn *c);
+
+// Pings after so long without a message of our own, closes (ERR_TIMEOUT) after so long without one of the peer's, who must ping
+// more often than that.
+void conn_set_liveness(struct conn *c, uint32_t ping_ms, uint32_t dead_ms);
+
+// Since when nothing has come from the peer.
+uint64_t conn_silent_ms(const struct conn *c);
 
 void conn_set_user(struct conn *c, void *user);
 

@@ -9,6 +9,7 @@
 
 #define BACKOFF_MIN_MS 50
 #define BACKOFF_MAX_MS 1000
+#define BACKOFF_ANSWERED_MAX_MS 200 // while any manager answers: one of them soon leads
 #define REDIRECTS_MAX 4 // in a row without waiting
 #define REQUESTS_MAX 1024
 
@@ -32,9 +33,11 @@ struct manager_link {
 	char managers[REPLICAS_MAX][ENDPOINT_TEXT_BYTES];
 	char redirect[ENDPOINT_TEXT_BYTES]; // where to next; "" for the next of the list
 	char target[ENDPOINT_TEXT_BYTES]; // of the present connection
+	char silent[ENDPOINT_TEXT_BYTES]; // did not answer any more; passed over once
 	uint32_t next_manager;
 	uint32_t n_redirects;
 	uint32_t backoff_ms;
+	uint32_t n_unanswered; // managers in a row of which no word came
 	enum link_state state;
 	bool is_up;
 	bool is_destroyed;
@@ -84,10 +87,13 @@ static void on_retry(uv_timer_t *timer)
 
 static void wait_and_retry(struct manager_link *l)
 {
-	uint64_t jitter = hash_mix64(uv_hrtime()) % (l->backoff_ms / 2 + 1);
+	uint32_t max_ms = l->n_unanswered < l->config.n_managers ? BACKOFF_ANSWERED_MAX_MS : BACKOFF_MAX_MS;
+	uint32_t backoff_ms = l->backoff_ms < max_ms ? l->backoff_ms : max_ms;
+	uint64_t jitter = hash_mix64(uv_hrtime()) % (backoff_ms / 2 + 1);
 	l->state = LINK_WAITING;
-	uv_timer_start(&l->retry, on_retry, l->backoff_ms / 2 + jitter, 0);
-	l->backoff_ms = l->backoff_ms * 2 > BACKOFF_MAX_MS ? BACKOFF_MAX_MS : l->backoff_ms * 2;
+	uv_timer_start(&l->retry, on_retry, backoff_ms / 2 + jitter, 0);
+	l->backoff_ms = backoff_ms * 2 < BACKOFF_MAX_MS ? backoff_ms * 2 : BACKOFF_MAX_MS;
+	l->n_unanswered++;
 }
 
 // ---- requests ----
@@ -298,6 +304,7 @@ static void finish_update(struct manager_link *l)
 	l->config.subscribe.have_version = version;
 	l->config.subscribe.have_lease_version = lease_version;
 	note_leader(l);
+	conn_set_liveness(l->conn, CONN_SUBSCRIBER_PING_MS, CONN_SUBSCRIBER_DEAD_MS);
 	set_up(l, true, NULL);
 	struct message ack = { .type = MESSAGE_ACK, .ack = { .version = version, .lease_version = lease_version } };
 	(void)conn_send(l->conn, &ack);
@@ -351,6 +358,7 @@ static void on_message(struct conn *c, struct message *m, void *user)
 	struct manager_link *l = user;
 	if (l == NULL || l->conn != c)
 		return;
+	l->n_unanswered = 0;
 	if (m->type == MESSAGE_REDIRECT) {
 		follow_redirect(l, m->request_id, m->leader);
 	} else if (m->type == MESSAGE_STATUS_REQUEST) {
@@ -376,6 +384,7 @@ static void on_open(struct conn *c, void *user)
 		return;
 	l->state = LINK_OPEN;
 	if (l->config.subscribes) {
+		conn_set_liveness(c, CONN_SUBSCRIBER_PING_MS, CONN_DEAD_MS); // the leader may have many at a time to begin with
 		(void)conn_send(c, &(struct message){ .type = MESSAGE_SUBSCRIBE, .subscribe = l->config.subscribe });
 		return; // requests wait for the first update: it shows that this one leads
 	}
@@ -392,6 +401,8 @@ static void on_close(struct conn *c, const struct error *reason, void *user)
 	l->state = LINK_WAITING;
 	drop_update(l);
 	requeue_pending(l);
+	if (reason->code == ERR_TIMEOUT)
+		memcpy(l->silent, l->target, sizeof l->silent);
 	set_up(l, false, reason);
 	if (l->redirect[0] != '\0') {
 		l->n_redirects++;
@@ -404,12 +415,20 @@ static void on_close(struct conn *c, const struct error *reason, void *user)
 
 static const struct conn_handler link_handler = { .on_open = on_open, .on_message = on_message, .on_close = on_close };
 
+static void pass_over_silent(struct manager_link *l)
+{
+	if (strcmp(l->managers[l->next_manager], l->silent) == 0)
+		l->next_manager = (l->next_manager + 1) % l->config.n_managers;
+	memset(l->silent, 0, sizeof l->silent);
+}
+
 static void try_next(struct manager_link *l)
 {
 	if (l->redirect[0] != '\0') {
 		memcpy(l->target, l->redirect, sizeof l->target);
 		memset(l->redirect, 0, sizeof l->redirect);
 	} else {
+		pass_over_silent(l);
 		memcpy(l->target, l->managers[l->next_manager], sizeof l->target);
 		l->next_manager = (l->next_manager + 1) % l->config.n_managers;
 	}

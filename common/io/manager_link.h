@@ -1,8 +1,10 @@
 // A program's link to whichever manager leads: tries the managers in turn, follows redirects, reconnects for ever (50 ms
-// to 1 s apart, with jitter), subscribes when it is told to, and carries requests. Used by muxes, agents and anantactl.
+// to 1 s apart, with jitter; at most 200 ms while any manager answers), subscribes when it is told to, and carries requests. Used by muxes, agents and anantactl.
 //
 //   IDLE --start--> CONNECTING --open--> OPEN --(redirect | close | refused)--> WAITING --timer--> CONNECTING
 //
+// A subscriber pings each CONN_SUBSCRIBER_PING_MS. Once it has a first update it leaves a leader that is silent for
+// CONN_SUBSCRIBER_DEAD_MS (before, CONN_DEAD_MS), for another manager first.
 // Updates are put together from their parts and given out whole, in order: from_version is always the version held before
 // (or it is a snapshot). What comes for another base closes the link, and a new subscription begins.
 // Threads: everything on the thread of its uv loop.

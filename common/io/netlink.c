@@ -340,6 +340,7 @@ int netlink_change_routes(struct netlink *nl, const struct netlink_route *add, u
 // ---- listing
 
 struct listing {
+	uint8_t family; // a kernel without this family answers with all others
 	uint32_t table;
 	uint8_t protocol;
 	uint32_t n;
@@ -348,20 +349,23 @@ struct listing {
 	bool out_of_memory;
 };
 
+static bool read_addr(const struct nlattr *attr, struct ip_addr *ret_addr)
+{
+	if (mnl_attr_get_payload_len(attr) == 4)
+		*ret_addr = ip_addr_from_v4(mnl_attr_get_u32(attr));
+	else if (mnl_attr_get_payload_len(attr) == sizeof ret_addr->bytes)
+		memcpy(ret_addr->bytes, mnl_attr_get_payload(attr), sizeof ret_addr->bytes);
+	else
+		return false;
+	return true;
+}
+
 static int on_route_attr(const struct nlattr *attr, void *data)
 {
 	struct netlink_route *route = data;
 	switch (mnl_attr_get_type(attr)) {
-	case RTA_DST:
-		if (mnl_attr_get_payload_len(attr) == 4)
-			route->dst.addr = ip_addr_from_v4(mnl_attr_get_u32(attr));
-		break;
-	case RTA_GATEWAY:
-		if (mnl_attr_get_payload_len(attr) == 4) {
-			route->gateway = ip_addr_from_v4(mnl_attr_get_u32(attr));
-			route->has_gateway = true;
-		}
-		break;
+	case RTA_DST: (void)read_addr(attr, &route->dst.addr); break;
+	case RTA_GATEWAY: route->has_gateway = read_addr(attr, &route->gateway); break;
 	case RTA_OIF:
 		if (mnl_attr_validate(attr, MNL_TYPE_U32) >= 0)
 			route->link_index = mnl_attr_get_u32(attr);
@@ -375,39 +379,48 @@ static int on_route_attr(const struct nlattr *attr, void *data)
 	return MNL_CB_OK;
 }
 
+static bool is_listed(const struct listing *l, const struct netlink_route *route)
+{
+	return route->table == l->table && (l->protocol == NETLINK_PROTOCOL_ANY || route->protocol == l->protocol);
+}
+
 static int on_route(const struct nlmsghdr *nlh, void *data)
 {
 	struct listing *l = data;
 	const struct rtmsg *info = mnl_nlmsg_get_payload(nlh);
 	struct netlink_route route = { .table = info->rtm_table, .protocol = info->rtm_protocol };
-	route.dst.addr = ip_addr_from_v4(0);
+	route.dst.addr = info->rtm_family == AF_INET ? ip_addr_from_v4(0) : (struct ip_addr){ 0 };
 	route.dst.bits = info->rtm_dst_len;
-	if (info->rtm_family != AF_INET || mnl_attr_parse(nlh, sizeof *info, on_route_attr, &route) < 0)
+	if (info->rtm_family != l->family || mnl_attr_parse(nlh, sizeof *info, on_route_attr, &route) < 0)
 		return MNL_CB_OK;
-	if (route.table != l->table || route.protocol != l->protocol || l->out_of_memory)
+	if (!is_listed(l, &route) || l->out_of_memory)
 		return MNL_CB_OK;
-	if (l->n == l->capacity) {
-		uint32_t capacity = l->capacity == 0 ? 64 : l->capacity * 2;
-		struct netlink_route *routes = memory_resize(l->routes, capacity, sizeof *routes);
-		l->out_of_memory = routes == NULL;
-		if (routes == NULL)
-			return MNL_CB_OK;
-		l->routes = routes;
-		l->capacity = capacity;
-	}
+	struct netlink_route *routes = memory_grow(l->routes, l->n, &l->capacity, sizeof *routes);
+	l->out_of_memory = routes == NULL;
+	if (routes == NULL)
+		return MNL_CB_OK;
+	l->routes = routes;
 	l->routes[l->n++] = route;
 	return MNL_CB_OK;
+}
+
+static int list_family(struct netlink *nl, uint8_t family, struct listing *l)
+{
+	char buf[REQUEST_BYTES];
+	struct nlmsghdr *nlh = begin_request(nl, buf, RTM_GETROUTE, NLM_F_DUMP);
+	struct rtmsg *info = mnl_nlmsg_put_extra_header(nlh, sizeof *info);
+	info->rtm_family = family;
+	l->family = family;
+	return transact(nl, nlh, on_route, l);
 }
 
 int netlink_list_routes(struct netlink *nl, uint32_t table, uint8_t protocol, struct netlink_route **ret_routes,
                         uint32_t *ret_n, struct error *err)
 {
-	char buf[REQUEST_BYTES];
 	struct listing l = { .table = table, .protocol = protocol };
-	struct nlmsghdr *nlh = begin_request(nl, buf, RTM_GETROUTE, NLM_F_DUMP);
-	struct rtmsg *info = mnl_nlmsg_put_extra_header(nlh, sizeof *info);
-	info->rtm_family = AF_INET;
-	int cause = transact(nl, nlh, on_route, &l);
+	int cause = list_family(nl, AF_INET, &l);
+	if (cause == 0)
+		cause = list_family(nl, AF_INET6, &l);
 	if (cause != 0 || l.out_of_memory) {
 		memory_free(l.routes);
 		return cause != 0 ? fail(err, "listing routes", cause)

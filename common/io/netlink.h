@@ -12,6 +12,7 @@
 #include "common/base/error.h"
 #include "common/model/ip_addr.h"
 
+#define NETLINK_PROTOCOL_ANY 0 // for listing
 #define NETLINK_PROTOCOL_ANANTA 200 // rtm_protocol of VIP routes; see rt_protos
 
 struct netlink;
@@ -55,7 +56,7 @@ NODISCARD int netlink_add_route(struct netlink *nl, const struct netlink_route *
 NODISCARD int netlink_change_routes(struct netlink *nl, const struct netlink_route *add, uint32_t n_add,
                                     const struct netlink_route *remove, uint32_t n_remove, struct error *err);
 
-// All routes of one table with one protocol, in memory of the caller's to free with memory_free. IPv4.
+// All routes of one table with one protocol, IPv4 and IPv6, in memory of the caller's to free with memory_free.
 NODISCARD int netlink_list_routes(struct netlink *nl, uint32_t table, uint8_t protocol,
                                   struct netlink_route **ret_routes, uint32_t *ret_n, struct error *err);
 

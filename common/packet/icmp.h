@@ -14,6 +14,7 @@ void icmp_write_echo_reply(uint8_t *frame, const struct parsed *p);
 // first one's checksum alone, which covers the whole.
 void icmp_write_echo_reply_fragment(uint8_t *frame, const struct parsed *p);
 
+#define ICMP_PROTOCOL_UNREACHABLE 2 // code of ICMP_UNREACHABLE (RFC 1122 section 3.2.2.1)
 #define ICMP_PORT_UNREACHABLE 3 // code of ICMP_UNREACHABLE (RFC 792)
 #define ICMP_FRAGMENTATION_NEEDED 4 // code of ICMP_UNREACHABLE (RFC 1191)
 #define ICMP_ADMIN_PROHIBITED 13 // code of ICMP_UNREACHABLE (RFC 1812 section 5.2.7.1)

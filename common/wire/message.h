@@ -50,7 +50,7 @@ struct counter {
 	uint64_t value;
 };
 
-#define CLUSTER_COUNTERS_MAX 32 // of a manager; what is more is left out
+#define CLUSTER_COUNTERS_MAX 48 // of a manager; what is more is left out
 
 struct snat_destination {
 	struct ip_addr addr;

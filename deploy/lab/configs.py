@@ -4,6 +4,7 @@ import json
 
 import topology
 
+# Of routers; a mux's BIRD is configured by the mux itself (ananta-mux --print-bird).
 BIRD_COMMON = """\
 log stderr all;
 router id {address};
@@ -14,22 +15,7 @@ protocol bfd {{
 }}
 """
 
-# The mux puts "VIP/32 dev vip0 proto 200" (201 while it drains) into table 100; BIRD learns that table and announces it.
-MUX_BIRD = BIRD_COMMON + """\
-ipv4 table vip4;
-protocol kernel klearn4 {{
-  learn; kernel table 100; scan time 5; netlink rx buffer 67108864;
-  ipv4 {{ table vip4; import filter {{ if krt_source !~ [200, 201] then reject; accept; }}; export none; }};
-}}
-protocol pipe p4 {{ table vip4; peer table master4; import none; export all; }}
-filter vip_out {{
-  if source != RTS_INHERIT then reject;
-  if krt_source = 201 then bgp_community.add((65535, 0));
-  accept;
-}}
-"""
-
-ROUTER_BIRD = BIRD_COMMON + """\
+ROUTER_BIRD = """\
 protocol kernel {{
   merge paths on limit 64; netlink rx buffer 67108864; scan time 10;
   ipv4 {{ import none; export where source = RTS_BGP; }};
@@ -46,7 +32,7 @@ protocol bgp {peer} {{
   local {address} as {own_as}; neighbor {peer_address} as {peer_as}; direct;
   hold time 9; keepalive time 3; connect delay time 1; connect retry time 1; error wait time 1, 2; graceful restart off;
   bfd on; password "{password}"; ttl security on;
-  ipv4 {{ {policy} }};
+  ipv4 {{ import filter only_vips; export none; }};
 }}
 """
 
@@ -77,22 +63,13 @@ http {{
 """
 
 
-def _bird(topo, node, common, interface, peers, own_as, peer_as, policy):
-    text = common.format(address=node.address, interface=interface, vip_prefix=topology.VIP_PREFIX)
-    for peer in peers:
-        text += BGP_PEER.format(peer=peer.name, address=node.address, own_as=own_as, peer_address=peer.address, peer_as=peer_as,
-                                password=topology.BGP_PASSWORD, policy=policy)
-    return text
-
-
-def mux_bird(topo, node):
-    return _bird(topo, node, MUX_BIRD, "mux0", topo.of_kind("router"), topology.MUX_AS, topology.ROUTER_AS,
-                 "import none; export filter vip_out; next hop self;")
-
-
 def router_bird(topo, node):
-    return _bird(topo, node, ROUTER_BIRD, "eth0", topo.of_kind("mux"), topology.ROUTER_AS, topology.MUX_AS,
-                 "import filter only_vips; export none;")
+    text = BIRD_COMMON.format(address=node.address, interface="eth0")
+    text += ROUTER_BIRD.format(vip_prefix=topology.VIP_PREFIX)
+    for mux in topo.of_kind("mux"):
+        text += BGP_PEER.format(peer=mux.name, address=node.address, own_as=topology.ROUTER_AS, peer_address=mux.address,
+                                peer_as=topology.MUX_AS, password=topology.BGP_PASSWORD)
+    return text
 
 
 def manager(topo, node, directory):
@@ -103,7 +80,7 @@ def manager(topo, node, directory):
     }, indent=2) + "\n"
 
 
-def mux(topo, node, driver):
+def mux(topo, node, driver, directory):
     return json.dumps({
         "name": node.name,
         "address": f"{node.address}/24",
@@ -112,6 +89,14 @@ def mux(topo, node, driver):
         "gateways": topo.gateways,
         "managers": topo.manager_endpoints,
         "routes": {"interface": "vip0", "table": 100},
+        "bgp": {
+            "as": topology.MUX_AS,
+            "peers": [{"name": router.name, "address": router.address, "as": topology.ROUTER_AS, "password": topology.BGP_PASSWORD}
+                      for router in topo.of_kind("router")],
+            "file": f"{directory}/bird.conf",
+            "control": f"{directory}/bird.ctl",
+        },
+        "state_dir": f"{directory}/state",
         "mtu": topology.FABRIC_MTU,
         "workers": 1,
     }, indent=2) + "\n"

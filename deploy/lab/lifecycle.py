@@ -7,6 +7,7 @@ import os
 import random
 import shutil
 import signal
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -117,7 +118,7 @@ class Lab:
 
     def up(self, sizes, driver, bare, timeout_s, say):
         topo = topology.Topology(self.prefix, sizes)
-        binaries = "" if bare else find_binaries()
+        binaries = find_binaries() if sizes.muxes or not bare else ""  # a mux prints its BIRD's configuration
         if os.geteuid() != 0:
             raise LabError("network namespaces need root")
         if self.exists():
@@ -156,13 +157,24 @@ class Lab:
         os.mkdir(directory)
         files = {
             "mgr": lambda: {"manager.json": configs.manager(self.topo, node, directory)},
-            "mux": lambda: {"mux.json": configs.mux(self.topo, node, self.settings["driver"]), "bird.conf": configs.mux_bird(self.topo, node)},
+            "mux": lambda: {"mux.json": configs.mux(self.topo, node, self.settings["driver"], directory)},
             "host": lambda: {"agent.json": configs.agent(self.topo, node, self.settings["driver"], directory)},
             "router": lambda: {"bird.conf": configs.router_bird(self.topo, node)},
             "vm": lambda: {"nginx.conf": configs.nginx(node, directory, f"{self.directory}/big")},
         }.get(node.kind, dict)()
         for name, text in files.items():
             self._write(f"{directory}/{name}", text)
+        if node.kind == "mux":
+            self._write_bird_of_mux(directory)
+
+    def _write_bird_of_mux(self, directory):
+        """As the mux itself will write it, so that BIRD can start first."""
+        command = [f"{self.settings['binaries']}/ananta-mux", "--config", f"{directory}/mux.json", "--print-bird"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            raise LabError(f"--print-bird: {done.stderr.strip()}")
+        self._write(f"{directory}/bird.conf", done.stdout)
+        os.chmod(f"{directory}/bird.conf", 0o600)  # it holds a password; else the mux writes it anew
 
     def _command(self, node, program):
         directory, binaries = self.node_directory(node), self.settings["binaries"]

@@ -14,6 +14,8 @@ void agent_init(struct agent *a, const struct agent_settings *settings, const be
 	for (uint32_t i = 0; i < n_gateways; i++)
 		neighbor_table_insert(&a->neighbors, gateways[i]);
 	token_bucket_init(&a->chain_limit, AGENT_CHAIN_PPS, AGENT_CHAIN_PPS, mono_from_us(0));
+	for (uint32_t i = 0; i < AGENT_PORTS_MAX; i++)
+		token_bucket_init(&a->probe_limit[i], AGENT_PROBE_PPS, AGENT_PROBE_PPS, mono_from_us(0));
 }
 
 void agent_use_flows(struct agent *a, const struct flow_table *flows)
@@ -90,5 +92,6 @@ bool agent_snat_next_ready(struct agent *a, uint16_t *ret_slot)
 
 void agent_snat_tend(struct agent *a, struct mono_time now, uint64_t elapsed_us)
 {
+	snat_settle(a->snat, &a->flows);
 	snat_tend(a->snat, a->config, now, elapsed_us);
 }

@@ -5,6 +5,7 @@
 //   uplink <-------- | (chained.c: flow unknown here: to who may know it)    |
 //   uplink <-------- | outbound.c: check the VM, DIP:q -> VIP:p, to gateway  | <-------- VM ports
 //   tap    <-------> | the host's own address: ARP, managers, BGP            |
+//   tap    <-------> | probe_path.c: health probes                          | <-------> VM ports
 //                    +-------------------------------------------------------+
 //
 // A new connection of a VM whose DIP is in a `snat` list leaves with a leased port of a VIP (snat.h); when there is none, its
@@ -47,6 +48,9 @@
 // the network no more than that.
 #define AGENT_CHAIN_PPS 20000u
 
+// Packets of one VM to the probe address: some ten for each of as many probes a second as one DIP may reasonably have.
+#define AGENT_PROBE_PPS 2000u
+
 // What every VM sees as its gateway, on every host, so that a VM that moves finds the same one. Locally administered;
 // the rest spells "anant".
 #define AGENT_GATEWAY_MAC                      \
@@ -59,7 +63,7 @@
 enum agent_verdict {
 	AGENT_DROP, // reason says why; counted already
 	AGENT_TO_UPLINK,
-	AGENT_TO_TAP, // the host's own traffic, unchanged
+	AGENT_TO_TAP, // the host's own traffic, unchanged; or the answer to a probe
 	AGENT_TO_VM, // port says which. From agent_outbound also: what it sent was refused (reason), this is the answer to it
 	AGENT_HOLD, // unchanged, to be submitted again when hold_slot is ready
 };
@@ -96,6 +100,7 @@ struct agent_packet {
 struct agent_settings {
 	struct mac uplink_mac; // of the uplink port; the tap has the same
 	be32 address; // the host's own
+	be32 probe_address; // the host's own as well, and known to nobody but its VMs: what probes come from; 0: none
 	uint16_t mss; // what TCP handshakes are clamped to
 	bool proxy_arp; // answer ARP on the uplink for local DIPs (a shared segment without routes per host)
 };
@@ -110,6 +115,7 @@ struct agent {
 	struct mono_time now;
 	struct token_bucket chain_limit;
 	struct pin_reports pin_reports;
+	struct token_bucket probe_limit[AGENT_PORTS_MAX];
 	struct strays strays;
 	struct dip_flows dip_flows;
 	bool port_is_open[AGENT_PORTS_MAX];
@@ -133,6 +139,9 @@ void agent_inbound(struct agent *a, struct agent_packet *packets, uint32_t n);
 
 // Frames from VM ports (packets[i].port).
 void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n);
+
+// Frames from the tap: what the host's kernel sends. Those from the probe address go to a VM, the others as they are.
+void agent_from_host(struct agent *a, struct agent_packet *packets, uint32_t n);
 
 // ---- Pins: at the end of each turn ----
 

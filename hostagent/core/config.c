@@ -24,7 +24,7 @@ struct sizes {
 	uint32_t present_slots;
 };
 
-static bool is_local(const struct store *store, const char *host, const struct ip_addr *dip)
+bool agent_config_dip_is_local(const struct store *store, const char *host, const struct ip_addr *dip)
 {
 	const struct dip_info *info = store_lookup_dip(store, dip);
 	return info != NULL && strcmp(info->host, host) == 0;
@@ -44,11 +44,11 @@ static void count_vip(const struct store *store, const char *host, const struct 
 	for (uint32_t e = 0; e < vip->n_endpoints; e++) {
 		s->n_known += vip->endpoints[e].n_dips;
 		for (uint32_t d = 0; d < vip->endpoints[e].n_dips; d++)
-			s->n_endpoints += is_local(store, host, &vip->endpoints[e].dips[d].dip);
+			s->n_endpoints += agent_config_dip_is_local(store, host, &vip->endpoints[e].dips[d].dip);
 	}
 	s->n_known += vip->n_snat_dips;
 	for (uint32_t d = 0; d < vip->n_snat_dips; d++)
-		s->n_snat_pairs += is_local(store, host, &vip->snat_dips[d]);
+		s->n_snat_pairs += agent_config_dip_is_local(store, host, &vip->snat_dips[d]);
 }
 
 static struct sizes sizes_of(const struct store *store, const char *host)
@@ -263,7 +263,7 @@ static void add_endpoint(struct agent_config *c, const struct store *store, cons
 	for (uint32_t i = 0; i < endpoint->n_dips; i++) {
 		const struct endpoint_dip *dip = &endpoint->dips[i];
 		addr_map_insert(&c->known, &dip->dip, 0);
-		if (!ip_addr_is_v4(vip) || !ip_addr_is_v4(&dip->dip) || !is_local(store, host, &dip->dip))
+		if (!ip_addr_is_v4(vip) || !ip_addr_is_v4(&dip->dip) || !agent_config_dip_is_local(store, host, &dip->dip))
 			continue;
 		struct agent_endpoint e = {
 			.vip = ip_addr_to_v4(vip),
@@ -304,7 +304,7 @@ static struct agent_snat *snat_of(struct agent_config *c, const struct ip_addr *
 static bool snat_is_served(const struct store *store, const char *host, const struct ip_addr *vip,
                            const struct ip_addr *dip)
 {
-	return ip_addr_is_v4(vip) && ip_addr_is_v4(dip) && is_local(store, host, dip);
+	return ip_addr_is_v4(vip) && ip_addr_is_v4(dip) && agent_config_dip_is_local(store, host, dip);
 }
 
 static void add_snat_vip(struct agent_config *c, const struct vip_config *vip, struct agent_snat *snat)

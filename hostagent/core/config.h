@@ -128,6 +128,9 @@ NODISCARD int agent_config_create(const struct store *store, const char *host, u
 
 void agent_config_destroy(struct agent_config *c);
 
+// Is the DIP attached to this host?
+bool agent_config_dip_is_local(const struct store *store, const char *host, const struct ip_addr *dip);
+
 // "too-many-interfaces", for status; "ok" for DIP_OK.
 const char *dip_problem_name(enum dip_problem problem);
 

@@ -52,7 +52,7 @@ void *hold_queue_put(struct hold_queue *q, uint16_t slot, const struct held_fram
 {
 	struct hold_slot *s = &q->slots[slot];
 	struct held_frame oldest = { .frame = NULL };
-	if (s->n >= SNAT_HOLD_PACKETS || q->free == HOLD_NOTHING) {
+	if (s->n >= SNAT_HOLD_PACKETS || s->n >= q->n_places - q->n) {
 		if (!hold_queue_take(q, slot, &oldest))
 			return frame->frame;
 	}

@@ -2,8 +2,9 @@
 //
 // A frame is the edge's (a pointer that is not looked at), with the VM port it came from and the time since when it waits. A
 // queue is in the order in which frames came, so that its first one has waited longest.
-// When full: a queue holds at most SNAT_HOLD_PACKETS, and the oldest gives way; when all places are taken, the oldest of
-// the same queue does, or, where that is empty, the new frame itself. So one DIP cannot take another's place.
+// When full: a queue holds at most SNAT_HOLD_PACKETS, and no more than there are free places (Choudhury and Hahne, dynamic
+// queue length thresholds, 1998): one DIP gets half of the places at most, and the next ones find some. Beyond, the oldest
+// of the same queue gives way, or, where that is empty, the new frame itself. So one DIP cannot take another's place.
 // Threads: one owner, the worker; hold_queue_count from any thread. Cost: O(1); looking for those that have waited too long
 // looks at every slot, and at none while nothing waits. Memory: 24 bytes a place, 6 a slot, allocated at the start.
 #pragma once

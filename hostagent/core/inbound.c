@@ -3,6 +3,7 @@
 #include "hostagent/core/chain.h"
 #include "hostagent/core/chained.h"
 #include "hostagent/core/flows.h"
+#include "hostagent/core/probe_path.h"
 #include "hostagent/core/rewrite.h"
 #include "hostagent/core/verdict.h"
 
@@ -185,6 +186,10 @@ static struct flow_entry *open_flow(struct agent *a, const struct agent_packet *
                                     enum drop_reason *ret_reason)
 {
 	struct flow_key reply = reply_key(p, dip_port);
+	if (probe_path_has(a, p->ip.src)) { // the VM's answers to probes would be taken for those of this flow
+		*ret_reason = DROP_PROBE_NOT_LOCAL;
+		return NULL;
+	}
 	if (!make_way(a, &reply, reply_hash)) {
 		*ret_reason = DROP_FLOW_CONFLICT;
 		return NULL;

@@ -2,6 +2,7 @@
 #include "common/packet/nat.h"
 #include "common/packet/tcp_reset.h"
 #include "hostagent/core/flows.h"
+#include "hostagent/core/probe_path.h"
 #include "hostagent/core/rewrite.h"
 #include "hostagent/core/verdict.h"
 
@@ -70,6 +71,10 @@ static const struct agent_snat *snat_towards(const struct agent *a, const struct
 COLD_PATH static void forward_without_flow(struct agent *a, struct agent_packet *p, struct parsed ip,
                                            enum drop_reason reason)
 {
+	if (probe_path_has(a, ip.dst)) {
+		probe_path_answer(a, p, ip, reason);
+		return;
+	}
 	if (snat_towards(a, &ip) != NULL) {
 		verdict_drop(a, p, reason);
 		return;
@@ -85,6 +90,10 @@ COLD_PATH static void on_icmp(struct agent *a, struct agent_packet *p, struct pa
 {
 	const struct icmp_header *icmp = (const struct icmp_header *)(p->frame + ip.l4_off);
 	struct icmp_error error;
+	if (probe_path_has(a, ip.dst)) {
+		probe_path_answer(a, p, ip, DROP_NONE);
+		return;
+	}
 	if (icmp->type == ICMP_ECHO && snat_towards(a, &ip) != NULL) {
 		ip.src_port = icmp->id;
 		packet_wait(a, p, &ip, WAIT_REPLY);
@@ -232,7 +241,7 @@ static struct flow_entry *reply_flow(struct agent *a, const struct agent_packet 
 {
 	struct flow_entry *flow = packet_flow(a, p, FLOW_REPLY);
 	if (flow == NULL)
-		return adopt_reply(a, p);
+		return probe_path_has(a, p->ip.dst) ? NULL : adopt_reply(a, p);
 	bool is_over = tcp_is_syn(p->ip.tcp_flags) && flow_state_is_over(flow_entry_state(flow));
 	if (__builtin_expect(!is_over, 1))
 		return flow;
@@ -315,6 +324,10 @@ static void on_syn(struct agent *a, struct agent_packet *p, struct flow_entry *f
 // with a leased port.
 COLD_PATH static struct flow_entry *new_flow(struct agent *a, struct agent_packet *p)
 {
+	if (probe_path_has(a, p->ip.dst)) {
+		probe_path_answer(a, p, p->ip, DROP_NONE);
+		return NULL;
+	}
 	const struct agent_snat *policy = snat_towards(a, &p->ip);
 	if (policy == NULL) {
 		forward_plain(a, p);

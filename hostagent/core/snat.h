@@ -38,7 +38,7 @@
 #include "common/base/mono.h"
 
 #define SNAT_HOLD_US 3000000u // how long the edge holds a packet
-#define SNAT_HOLD_PACKETS 64 // and how many of a DIP
+#define SNAT_HOLD_PACKETS 1024 // and how many of a DIP: a burst of connections that finds no port
 #define SNAT_REPEAT_US 2000000u // after which an unanswered request is sent again
 #define SNAT_REFUSAL_US 1000000u // a DIP that was refused does not ask again before
 #define SNAT_PROBES 64 // ports that are tried for one packet

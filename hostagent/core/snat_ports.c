@@ -1,4 +1,4 @@
-// Which port a new flow gets, and the counts that follow the flows.
+// Which port a new flow gets.
 #include <string.h>
 
 #include "common/base/check.h"
@@ -77,10 +77,9 @@ static bool is_free_towards(const struct flow_table *flows, const struct snat_bl
 	return flow_table_lookup(flows, &key, choice->inbound_hash) == NULL;
 }
 
-// More ports are in use than half of the window: it doubles. Than half of what is leased: as much again is asked for.
-static void need_ports(struct snat *s, uint16_t slot, const struct agent_snat *policy, uint32_t n_ports)
+// More ports are in use than half of the window: it doubles.
+static void widen_window(struct snat_dip *d, const struct agent_snat *policy, uint32_t n_ports)
 {
-	struct snat_dip *d = &s->dips[slot];
 	uint32_t n_kept = (policy->prealloc_ports + SNAT_UNIT_PORTS - 1) / SNAT_UNIT_PORTS;
 	uint32_t n_wanted = (2 * n_ports + SNAT_UNIT_PORTS - 1) / SNAT_UNIT_PORTS;
 	if (d->peak < n_ports)
@@ -91,8 +90,6 @@ static void need_ports(struct snat *s, uint16_t slot, const struct agent_snat *p
 		d->window = n_kept;
 	if (d->window > d->n_blocks)
 		d->window = d->n_blocks;
-	if (2 * n_ports > snat_leased_ports(d))
-		snat_ask(s, slot, snat_leased_ports(d));
 }
 
 static void take_place(const struct snat *s, const struct snat_dip *d, uint32_t place, struct snat_choice *choice)
@@ -119,8 +116,8 @@ static enum search choose_tcp(struct snat *s, const struct flow_table *flows, co
 	struct snat_destination *known = snat_destination_lookup(s, choice->slot, tuple->remote, tuple->remote_port);
 	uint32_t n_used = known == NULL ? 0 : known->n_used;
 	choice->destination = known;
-	need_ports(s, choice->slot, policy, n_used + 1);
-	if (d->n_blocks == 0 || n_used >= snat_leased_ports(d) + d->n_apart)
+	widen_window(d, policy, n_used + 1);
+	if (d->n_blocks == 0 || n_used >= snat_leased_ports(d))
 		return NOTHING_FREE; // without a search
 	struct walk w = walk_begin(s, d, cursor_of(s, d, known, tuple));
 	enum search found = SEARCH_GOES_ON;
@@ -152,7 +149,7 @@ static enum search choose_mapped(struct snat *s, const struct flow_table *flows,
 		bool is_free = is_free_towards(flows, &s->blocks[m->block], m->offset, tuple, choice);
 		return is_free ? FOUND : NOTHING_FREE;
 	}
-	need_ports(s, choice->slot, policy, d->n_mapped[protocol] + 1);
+	widen_window(d, policy, d->n_mapped[protocol] + 1);
 	if (d->n_mapped[protocol] >= snat_leased_ports(d) || s->n_mappings == s->limits.n_mappings)
 		return NOTHING_FREE;
 	struct walk w = walk_begin(s, d, d->cursor[protocol]);
@@ -204,9 +201,10 @@ static enum snat_outcome hold_or_refuse(struct snat *s, struct snat_choice *choi
 			return refuse(s, choice, tuple, d->refusal);
 		if (is_unreachable)
 			return refuse(s, choice, tuple, ERR_UNAVAILABLE);
-		uint32_t n_ports = snat_leased_ports(d);
-		snat_ask(s, choice->slot, n_ports > SNAT_UNIT_PORTS ? n_ports : SNAT_UNIT_PORTS);
+		snat_ask(s, choice->slot);
 	}
+	if (search == NOTHING_FREE && d->n_waiting < SNAT_HOLD_PACKETS)
+		d->n_waiting++;
 	if (search == SEARCH_GOES_ON && !d->is_later)
 		d->is_later = index_queue_push(&s->later, choice->slot);
 	d->has_held = true;
@@ -225,6 +223,7 @@ enum snat_outcome snat_choose(struct snat *s, const struct flow_table *flows, co
                               const struct agent_snat *policy, struct flow_tuple *tuple, bool is_last,
                               struct snat_choice *ret_choice)
 {
+	snat_settle(s, flows);
 	memset(ret_choice, 0, sizeof *ret_choice);
 	ret_choice->slot = snat_dip_lookup(s, tuple->dip);
 	if (ret_choice->slot == SNAT_NO_SLOT)
@@ -268,232 +267,6 @@ void snat_prefetch_port(const struct snat *s, const struct flow_table *flows, co
 		flow_key_make(tuple->remote, b->vip, tuple->remote_port,
 	                  be16_from((uint16_t)(b->first_port + place % SNAT_UNIT_PORTS)), tuple->protocol, FLOW_INBOUND);
 	flow_table_prefetch(flows, flow_table_hash(flows, &key));
-}
-
-// ---- Counting ----
-
-static void busy_set(struct snat_busy *b, uint64_t key, uint32_t n_ports)
-{
-	__atomic_store_n(&b->key, key, __ATOMIC_RELAXED);
-	__atomic_store_n(&b->n_ports, n_ports, __ATOMIC_RELAXED);
-}
-
-// The busiest destinations, for status. One that is not named any more because it was quiet comes back when it grows.
-static void note_busy(struct snat_dip *d, const struct snat_destination *dest, uint32_t n_ports)
-{
-	uint64_t key = (uint64_t)dest->remote << 32 | dest->remote_port;
-	struct snat_busy *least = &d->busiest[0];
-	for (uint32_t i = 0; i < SNAT_BUSIEST_DESTINATIONS; i++) {
-		struct snat_busy *b = &d->busiest[i];
-		if (b->key == key && b->n_ports > 0) {
-			busy_set(b, key, n_ports);
-			return;
-		}
-		if (b->n_ports < least->n_ports)
-			least = b;
-	}
-	if (n_ports > least->n_ports)
-		busy_set(least, key, n_ports);
-}
-
-static void count_block(struct snat *s, uint32_t block, uint32_t offset)
-{
-	struct snat_block *b = &s->blocks[block];
-	struct snat_dip *d = &s->dips[b->slot];
-	if (b->port_flows[offset] == 0 && b->position != NO_BLOCK)
-		stat_add32(&d->used_ports, 1);
-	if (b->port_flows[offset] < UINT16_MAX)
-		b->port_flows[offset]++;
-	b->n_flows++;
-	s->blocks[b->head].lease_flows++;
-	if (b->position == NO_BLOCK)
-		d->n_apart++;
-	stat_add32(&d->n_flows, 1);
-}
-
-// `dest`: the destination, or NULL when it is a new one.
-static void count_destination(struct snat *s, uint16_t slot, struct snat_destination *dest,
-                              const struct flow_tuple *tuple, uint32_t cursor)
-{
-	if (dest != NULL)
-		dest->n_used++;
-	else
-		dest = snat_destination_add(s, slot, tuple->remote, tuple->remote_port);
-	if (dest == NULL)
-		return;
-	dest->cursor = cursor;
-	note_busy(&s->dips[slot], dest, dest->n_used);
-}
-
-static bool count_mapping(struct snat *s, uint16_t slot, const struct flow_tuple *tuple, uint32_t block,
-                          uint32_t offset)
-{
-	enum mapped_protocol protocol = mapped_protocol_of(tuple->protocol);
-	struct snat_mapping *m = snat_mapping_lookup(s, slot, tuple->dip_port, protocol, block, offset);
-	if (m != NULL) {
-		m->n_flows++;
-		return true;
-	}
-	if (snat_mapping_add(s, slot, tuple->dip_port, protocol, block, offset) == NULL)
-		return false;
-	struct snat_block *b = &s->blocks[block];
-	b->mapped[protocol] |= (uint8_t)(1u << offset);
-	if (b->position != NO_BLOCK)
-		s->dips[slot].n_mapped[protocol]++;
-	return true;
-}
-
-void snat_flow_began(struct snat *s, const struct flow_tuple *tuple, const struct snat_choice *choice)
-{
-	s->dips[choice->slot].n_begun++;
-	count_block(s, choice->block, choice->offset);
-	if (tuple->protocol == IP_PROTO_TCP)
-		count_destination(s, choice->slot, choice->destination, tuple, choice->cursor);
-	else
-		(void)count_mapping(s, choice->slot, tuple, choice->block,
-		                    choice->offset); // snat_choose saw that there is room
-}
-
-static void uncount_destination(struct snat *s, uint16_t slot, const struct flow_entry *e)
-{
-	struct snat_destination *dest = snat_destination_lookup(s, slot, e->remote, e->remote_port);
-	if (dest == NULL)
-		return; // the table was full when it began
-	note_busy(&s->dips[slot], dest, dest->n_used - 1);
-	if (--dest->n_used > 0)
-		return;
-	dest->n_used = 1; // what is removed is there
-	snat_destination_remove(s, dest);
-}
-
-static void uncount_mapping(struct snat *s, uint16_t slot, const struct flow_entry *e, uint32_t block, uint32_t offset)
-{
-	enum mapped_protocol protocol = mapped_protocol_of(e->protocol);
-	struct snat_mapping *m = snat_mapping_lookup(s, slot, e->dip_port, protocol, block, offset);
-	if (m == NULL)
-		return;
-	if (m->n_flows > 1) {
-		m->n_flows--;
-		return;
-	}
-	snat_mapping_remove(s, m);
-	struct snat_block *b = &s->blocks[block];
-	b->mapped[protocol] &= (uint8_t) ~(1u << offset);
-	if (b->position != NO_BLOCK)
-		s->dips[slot].n_mapped[protocol]--;
-}
-
-static void uncount_block(struct snat *s, uint32_t block, uint32_t offset)
-{
-	struct snat_block *b = &s->blocks[block];
-	struct snat_dip *d = &s->dips[b->slot];
-	bool was_last = b->port_flows[offset] == 1;
-	if (b->port_flows[offset] < UINT16_MAX)
-		b->port_flows[offset]--;
-	if (was_last && b->position != NO_BLOCK)
-		stat_sub32(&d->used_ports, 1);
-	if (b->position == NO_BLOCK)
-		d->n_apart--;
-	stat_sub32(&d->n_flows, 1);
-	b->n_flows--;
-	if (--s->blocks[b->head].lease_flows == 0)
-		snat_lease_unused(s, b->head);
-}
-
-void snat_flow_ended(struct snat *s, const struct flow_entry *e)
-{
-	if (!s->is_rebuilt)
-		return; // nothing was counted yet
-	uint16_t slot = snat_dip_lookup(s, e->dip);
-	if (slot == SNAT_NO_SLOT)
-		return;
-	uint32_t port = be16_to(e->vip_port);
-	uint32_t block = snat_block_lookup(s, e->vip, port, slot);
-	if (block == NO_BLOCK)
-		return;
-	if (e->protocol == IP_PROTO_TCP)
-		uncount_destination(s, slot, e);
-	else
-		uncount_mapping(s, slot, e, block, port % SNAT_UNIT_PORTS);
-	uncount_block(s, block, port % SNAT_UNIT_PORTS);
-}
-
-// ---- After a restart ----
-
-static void forget_counts(struct snat *s)
-{
-	for (uint32_t i = 0; i < s->n_blocks_seen; i++) {
-		struct snat_block *b = &s->blocks[i];
-		if (b->state == BLOCK_FREE)
-			continue;
-		b->n_flows = 0;
-		b->lease_flows = 0;
-		memset(b->port_flows, 0, sizeof b->port_flows);
-		memset(b->mapped, 0, sizeof b->mapped);
-		if (b->state == BLOCK_ENDED)
-			snat_block_remove(s, i);
-	}
-	for (uint32_t i = 0; i < s->n_dips_seen; i++) {
-		struct snat_dip *d = &s->dips[i];
-		d->n_flows = 0;
-		d->n_apart = 0;
-		d->used_ports = 0;
-		memset(d->n_mapped, 0, sizeof d->n_mapped);
-		memset(d->busiest, 0, sizeof d->busiest);
-	}
-	memset(s->destinations, 0, ((size_t)s->destination_mask + 1) * sizeof *s->destinations);
-	memset(s->mappings, 0, ((size_t)s->mapping_mask + 1) * sizeof *s->mappings);
-	s->n_destinations = 0;
-	s->n_mappings = 0;
-}
-
-// The block of a flow that was begun by a process before; one whose lease has ended meanwhile is made.
-static uint32_t block_of_flow(struct snat *s, const struct flow_entry *e, uint16_t *ret_slot)
-{
-	uint16_t slot = snat_dip_lookup(s, e->dip);
-	if (slot == SNAT_NO_SLOT)
-		slot = snat_dip_add(s, e->dip);
-	if (slot == SNAT_NO_SLOT)
-		return NO_BLOCK;
-	*ret_slot = slot;
-	uint32_t port = be16_to(e->vip_port);
-	uint32_t block = snat_block_lookup(s, e->vip, port, slot);
-	return block != NO_BLOCK ? block : snat_block_add(s, e->vip, port / SNAT_UNIT_PORTS * SNAT_UNIT_PORTS, slot);
-}
-
-static bool count_restored(struct snat *s, const struct flow_entry *e)
-{
-	uint16_t slot;
-	uint32_t block = block_of_flow(s, e, &slot);
-	if (block == NO_BLOCK)
-		return false;
-	struct flow_tuple tuple = { .remote = e->remote,
-		                        .dip = e->dip,
-		                        .remote_port = e->remote_port,
-		                        .dip_port = e->dip_port,
-		                        .protocol = e->protocol };
-	uint32_t offset = be16_to(e->vip_port) % SNAT_UNIT_PORTS;
-	if (e->protocol == IP_PROTO_TCP)
-		count_destination(s, slot, snat_destination_lookup(s, slot, e->remote, e->remote_port), &tuple,
-		                  (uint32_t)hash_mix64(s->seed ^ e->remote ^ e->vip_port));
-	else if (!count_mapping(s, slot, &tuple, block, offset)) {
-		if (s->blocks[block].state == BLOCK_ENDED && s->blocks[block].n_flows == 0)
-			snat_block_remove(s, block);
-		return false;
-	}
-	count_block(s, block, offset);
-	return true;
-}
-
-void snat_rebuild(struct snat *s, struct flow_table *flows)
-{
-	forget_counts(s);
-	for (uint32_t i = 0; i < flows->high_water; i++) {
-		struct flow_entry *e = &flows->entries[i];
-		if (e->state != FLOW_FREE && flow_entry_is_snat(e) && !count_restored(s, e))
-			e->state &= FLOW_STATE_MASK; // known as before, and not counted
-	}
-	s->is_rebuilt = true;
 }
 
 // ---- Questions ----

@@ -200,18 +200,25 @@ bool snat_list_has_room(const struct snat *s, uint16_t slot, be32 vip, uint32_t 
 	return n_then <= LIST_PAGES && n_then - n_pages <= s->n_free_pages && ports_of_vip(d, vip) != NULL;
 }
 
-// Moves what the block's flows count for between the list's numbers and those apart from it.
-static void count_in_list(struct snat_dip *d, const struct snat_block *b)
+// What the block's flows count for comes with it into the list's numbers, and out of them; destinations follow with
+// snat_settle.
+static void count_in_list(struct snat *s, struct snat_dip *d, struct snat_block *b)
 {
-	d->n_apart -= b->n_flows;
+	if (b->n_flows == 0)
+		b->is_counted = true;
+	else if (!b->is_counted)
+		s->is_unsettled = true;
 	stat_add32(&d->used_ports, ports_in_use(b));
 	for (uint32_t p = 0; p < MAPPED_PROTOCOLS; p++)
 		d->n_mapped[p] += (uint32_t)__builtin_popcount(b->mapped[p]);
 }
 
-static void count_apart(struct snat_dip *d, const struct snat_block *b)
+static void count_apart(struct snat *s, struct snat_dip *d, struct snat_block *b)
 {
-	d->n_apart += b->n_flows;
+	if (b->n_flows == 0)
+		b->is_counted = false;
+	else if (b->is_counted)
+		s->is_unsettled = true;
 	stat_sub32(&d->used_ports, ports_in_use(b));
 	for (uint32_t p = 0; p < MAPPED_PROTOCOLS; p++)
 		d->n_mapped[p] -= (uint32_t)__builtin_popcount(b->mapped[p]);
@@ -230,7 +237,7 @@ void snat_list_append(struct snat *s, uint32_t block)
 	b->position = d->n_blocks;
 	stat_add32(&d->n_blocks, 1);
 	*n_ports += SNAT_UNIT_PORTS;
-	count_in_list(d, b);
+	count_in_list(s, d, b);
 }
 
 // The last block takes its place.
@@ -249,7 +256,7 @@ void snat_list_remove(struct snat *s, uint32_t block)
 	if (d->window > d->n_blocks)
 		d->window = d->n_blocks;
 	*ports_of_vip(d, b->vip) -= SNAT_UNIT_PORTS;
-	count_apart(d, b);
+	count_apart(s, d, b);
 }
 
 // ---- Destinations: linear probing, and what follows a hole moves up ----

@@ -3,17 +3,20 @@
 #include <inttypes.h>
 #include <rte_lcore.h>
 #include <rte_launch.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/memory.h"
 #include "common/dpdk/eal.h"
-#include "common/io/log.h"
 #include "common/dpdk/node_ports.h"
+#include "common/io/log.h"
+#include "common/io/netlink.h"
 #include "hostagent/dpdk/loop.h"
 #include "hostagent/dpdk/vm_ports.h"
 
-#define HELD_PER_VM 256 // frames that may wait for ports, by the number of VMs
+#define HELD_PER_VM 256 // frames that may wait for ports, by the number of VMs; 2.4 KB each
+#define HELD_MIN (2 * SNAT_HOLD_PACKETS) // of which one DIP gets half
 #define HELD_MAX 4096
 
 struct data_plane {
@@ -160,6 +163,8 @@ bool data_plane_read_snat(const struct data_plane *dp, uint16_t slot, struct sna
 static uint32_t held_max(const struct data_plane_config *config)
 {
 	uint32_t n = config->max_vms * HELD_PER_VM;
+	if (n < HELD_MIN)
+		return HELD_MIN;
 	return n < HELD_MAX ? n : HELD_MAX;
 }
 
@@ -174,6 +179,7 @@ static void init_agent(struct data_plane *dp, const struct data_plane_config *co
 		.address = ip_addr_to_v4(&node->address.addr),
 		.mss = config->mss,
 		.proxy_arp = config->proxy_arp,
+		.probe_address = config->probe_address,
 	};
 	struct loop *l = &dp->loop;
 	agent_init(&l->agent, &settings, gateways, node->n_gateways);
@@ -189,6 +195,21 @@ static void init_agent(struct data_plane *dp, const struct data_plane_config *co
 	atomic_init(&l->n_flows, config->flows.n_flows);
 }
 
+static int add_probe_address(const char *tap, be32 address, struct error *err)
+{
+	struct netlink *nl;
+	struct netlink_link link;
+	struct ip_prefix prefix = { .addr = ip_addr_from_v4(address), .bits = 32 };
+	int code = netlink_open(&nl, err);
+	if (code != 0)
+		return code;
+	code = netlink_get_link(nl, tap, &link, err);
+	if (code == 0)
+		code = netlink_add_addr(nl, link.index, &prefix, err);
+	netlink_close(nl);
+	return code == 0 ? 0 : error_prefix(err, "probe_address: ");
+}
+
 static int start_ports(struct data_plane *dp, const struct data_plane_config *config, struct error *err)
 {
 	enum dpdk_driver driver;
@@ -196,6 +217,8 @@ static int start_ports(struct data_plane *dp, const struct data_plane_config *co
 	if (dpdk_driver_parse(config->vm_driver, &driver, err) != 0)
 		return error_prefix(err, "vm_driver: ");
 	int code = node_ports_open(&dp->host, config->node, 1, dp->eal.pool, err);
+	if (code == 0 && config->probe_address != 0)
+		code = add_probe_address(config->node->tap, config->probe_address, err);
 	if (code == 0)
 		code = dpdk_poller_init(&l->poller, err);
 	if (code == 0)
@@ -245,6 +268,7 @@ int data_plane_start(const struct data_plane_config *config, struct data_plane *
 		.n_ports_max = config->max_vms + 2u,
 		.n_buffers_held = held_max(config),
 	};
+	loop_block_tap_signals(SIG_BLOCK);
 	int code = dpdk_eal_start(&eal, &dp->eal, err);
 	if (code == 0)
 		code = start_ports(dp, config, err);

@@ -27,6 +27,7 @@ struct data_plane_config {
 	uint16_t max_vms;
 	uint16_t mss;
 	bool proxy_arp;
+	be32 probe_address; // put on the tap beside the node's own; 0: none
 	struct flow_table flows; // made or attached; its memory outlives the data plane
 	bool is_restored; // attached: its flows are counted as restored
 	struct snat *snat; // likewise outlives the data plane
@@ -34,7 +35,7 @@ struct data_plane_config {
 
 enum vm_port_state { VM_PORT_UNUSED, VM_PORT_MISSING, VM_PORT_FAILED, VM_PORT_OPEN };
 
-// Starts DPDK, opens uplink and tap (address and default route on the tap), starts the worker.
+// Starts DPDK, opens uplink and tap (addresses and default route on the tap), starts the worker.
 NODISCARD int data_plane_start(const struct data_plane_config *config, struct data_plane **ret_dp, struct error *err);
 
 // Stops the worker, closes all ports. NULL is fine.

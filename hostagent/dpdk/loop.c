@@ -2,6 +2,7 @@
 
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
+#include <signal.h>
 #include <time.h>
 
 #define TEND_US 10000 // next hops and flow expiry, while packets come
@@ -160,14 +161,20 @@ static uint16_t turn_vm(struct loop *l, const struct view *view, uint16_t port)
 	return n;
 }
 
-// The host's own packets leave as they are.
-static uint16_t turn_tap(struct loop *l)
+// The host's own packets leave as they are, but for probes of the VMs.
+static uint16_t turn_tap(struct loop *l, const struct view *view)
 {
-	uint16_t n = rte_eth_rx_burst(l->tap, 0, l->to_uplink.packets, AGENT_BURST);
+	struct rte_mbuf *mbufs[AGENT_BURST];
+	struct agent_packet packets[AGENT_BURST];
+	uint16_t n = rte_eth_rx_burst(l->tap, 0, mbufs, AGENT_BURST);
 	if (n == 0)
 		return 0;
-	l->to_uplink.n = n;
-	counter_add(&l->agent.counters.tx_packets, tx_flush(l, &l->to_uplink, l->uplink));
+	for (uint16_t i = 0; i < n; i++)
+		packet_begin(&packets[i], mbufs[i], 0);
+	agent_from_host(&l->agent, packets, n);
+	for (uint16_t i = 0; i < n; i++)
+		packet_end(l, &packets[i], mbufs[i]);
+	tx_flush_all(l, view);
 	return n;
 }
 
@@ -370,7 +377,7 @@ static uint32_t turn(struct loop *l)
 	struct mono_time now = loop_now();
 	agent_set_now(&l->agent, now);
 	uint32_t n = take_orders(l);
-	n += turn_tap(l);
+	n += turn_tap(l, view);
 	n += turn_uplink(l, view);
 	for (uint16_t i = 0; i < view->n_open; i++)
 		n += turn_vm(l, view, view->open[i]);
@@ -381,10 +388,20 @@ static uint32_t turn(struct loop *l)
 	return n;
 }
 
+void loop_block_tap_signals(int how)
+{
+	sigset_t signals;
+	sigemptyset(&signals);
+	for (int i = SIGRTMIN; i <= SIGRTMAX; i++)
+		sigaddset(&signals, i);
+	pthread_sigmask(how, &signals, NULL);
+}
+
 int loop_run(void *arg)
 {
 	struct loop *l = arg;
 	uint32_t idle_polls = 0;
+	loop_block_tap_signals(SIG_UNBLOCK);
 	dpdk_rcu_online(&l->rcu, LOOP_WORKER);
 	while (!atomic_load_explicit(&l->is_stopping, memory_order_relaxed)) {
 		idle_polls = turn(l) > 0 ? 0 : idle_polls + 1;

@@ -58,6 +58,11 @@ int loop_run(void *loop);
 
 void loop_stop(struct loop *l);
 
+// The tap's driver learns of each packet of the kernel by a real-time signal to the process, and finds none before: it must reach the
+// worker, and not wake another thread first while the worker looks in vain. So they are blocked (SIG_BLOCK) before any thread
+// is made; the worker takes them.
+void loop_block_tap_signals(int how);
+
 // After it has ended: frees what still waits.
 void loop_free_held(struct loop *l);
 

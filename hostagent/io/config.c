@@ -6,12 +6,25 @@
 #include "hostagent/core/flow_table.h"
 
 #define CONFIG_BYTES_MAX (1u << 20)
+#define PROBE_ADDRESS_DEFAULT "169.254.1.1"
 
 static void read_path(struct json_reader *r, const char *field, char *buf, size_t size)
 {
 	json_reader_string(r, field, buf, size);
 	if (buf[0] != '/')
 		json_reader_fail(r, field, "must be an absolute path");
+}
+
+static void read_probe_address(struct agent_file_config *c, struct json_reader *r)
+{
+	char text[IP_ADDR_TEXT_BYTES] = PROBE_ADDRESS_DEFAULT;
+	json_reader_string_or(r, "probe_address", text, sizeof text);
+	bool is_usable = ip_addr_parse(text, &c->probe_address, NULL) == 0 && ip_addr_is_v4(&c->probe_address) &&
+	                 ip_addr_to_v4(&c->probe_address) != 0;
+	if (!is_usable)
+		json_reader_fail(r, "probe_address", "must be an IPv4 address like \"" PROBE_ADDRESS_DEFAULT "\"");
+	else if (ip_addr_equal(&c->probe_address, &c->node.address.addr))
+		json_reader_fail(r, "probe_address", "must not be the host's own address");
 }
 
 static void read_own(struct agent_file_config *c, struct json_reader *r)
@@ -29,6 +42,7 @@ static void read_own(struct agent_file_config *c, struct json_reader *r)
 	json_reader_u64_or(r, "max_vms", 1, AGENT_PORTS_MAX, &max_vms);
 	json_reader_u64_or(r, "mss", 536, 8960, &mss);
 	json_reader_bool_or(r, "proxy_arp", &c->proxy_arp);
+	read_probe_address(c, r);
 	c->max_flows = (uint32_t)max_flows;
 	c->max_vms = (uint16_t)max_vms;
 	c->mss = (uint16_t)mss;

@@ -1,24 +1,25 @@
 // The configuration file of ananta-agent: what all nodes have (common/io/node_config.h), and
 //
 //   "local_socket": "/run/ananta/agent.sock", "state_dir": "/run/ananta/agent", "vm_driver": "af_xdp",
-//   "max_flows": 1048576, "max_vms": 16, "mss": 1440, "proxy_arp": false
+//   "max_flows": 1048576, "max_vms": 16, "mss": 1440, "proxy_arp": false,
+//   "probe_address": "169.254.1.1"
 //
 // All but local_socket and state_dir have these defaults. state_dir belongs on tmpfs.
 #pragma once
 
 #include "common/io/node_config.h"
-
-#define AGENT_PATH_BYTES 200
+#include "common/io/state_dir.h"
 
 struct agent_file_config {
 	struct node_config node;
 	char local_socket[100]; // sun_path holds 108
-	char state_dir[AGENT_PATH_BYTES];
+	char state_dir[STATE_DIR_BYTES];
 	char vm_driver[16];
 	uint32_t max_flows;
 	uint16_t max_vms;
 	uint16_t mss;
 	bool proxy_arp;
+	struct ip_addr probe_address; // IPv4: what probes of VMs come from
 };
 
 // Reads and checks a whole file. ERR_INVALID or ERR_IO with the file, the field and what is right.

@@ -8,8 +8,9 @@
 #include "common/base/memory.h"
 #include "common/io/log.h"
 #include "hostagent/io/local_socket.h"
+#include "hostagent/io/prober.h"
 #include "hostagent/io/snat_control.h"
-#include "hostagent/io/store_file.h"
+#include "common/io/store_file.h"
 
 #define TEND_MS 1000 // between looks for VM interfaces that came or went
 #define SAVE_DELAY_MS 200 // many updates in a row are one write
@@ -25,6 +26,7 @@ struct control {
 	struct data_plane *dp;
 	struct store store;
 	struct snat_control snat;
+	struct prober *prober;
 	bool is_unsaved;
 	uint64_t saved_ms;
 	uv_loop_t *loop;
@@ -47,6 +49,11 @@ static int use_store(struct control *c)
 	                               &config, &err);
 	if (code != 0) {
 		log_error("config-not-built", "version=%llu text=\"%s\"", (unsigned long long)c->store.version, err.text);
+		return code;
+	}
+	code = prober_configure(c->prober, &c->store);
+	if (code != 0) {
+		agent_config_destroy(config);
 		return code;
 	}
 	data_plane_set_config(c->dp, config);
@@ -150,6 +157,40 @@ static void on_notice(const struct message *m, void *user)
 	send_orders(c);
 }
 
+// ---- Interfaces of VMs ----
+
+static const char *dip_state(const struct control *c, const struct agent_dip *dip)
+{
+	if (dip->problem != DIP_OK)
+		return dip_problem_name(dip->problem);
+	switch (data_plane_port_state(c->dp, dip->port)) {
+	case VM_PORT_OPEN: return "attached";
+	case VM_PORT_FAILED: return "port-failed";
+	case VM_PORT_MISSING:
+	case VM_PORT_UNUSED: break;
+	}
+	return "missing-interface";
+}
+
+// Why a VM cannot be probed: "interface missing", or what `dip list` has for its state.
+static const char *port_cause(const struct control *c, const struct agent_dip *dip)
+{
+	bool is_missing = dip->problem == DIP_OK && data_plane_port_state(c->dp, dip->port) == VM_PORT_MISSING;
+	return is_missing ? "interface missing" : dip_state(c, dip);
+}
+
+// Those that are not there are missing only when all that can be opened are open: after a start that takes a while.
+static void tell_prober(struct control *c, bool is_settled)
+{
+	const struct agent_config *config = data_plane_get_config(c->dp);
+	for (uint32_t i = 0; config != NULL && i < config->n_dips; i++) {
+		const struct agent_dip *dip = &config->dips[i];
+		bool is_open = dip->problem == DIP_OK && data_plane_port_state(c->dp, dip->port) == VM_PORT_OPEN;
+		if (is_open || is_settled)
+			prober_set_port(c->prober, &dip->dip, is_open, port_cause(c, dip));
+	}
+}
+
 // ---- What time and managers bring ----
 
 static void on_tend(uv_timer_t *timer)
@@ -163,6 +204,7 @@ static void on_tend(uv_timer_t *timer)
 		return;
 	}
 	bool is_more = data_plane_tend_ports(c->dp);
+	tell_prober(c, !is_more);
 	uv_timer_start(timer, on_tend, is_more ? 0 : TEND_MS, 0);
 }
 
@@ -234,19 +276,6 @@ static void load_last(struct control *c)
 
 // ---- Status ----
 
-static const char *dip_state(const struct control *c, const struct agent_dip *dip)
-{
-	if (dip->problem != DIP_OK)
-		return dip_problem_name(dip->problem);
-	switch (data_plane_port_state(c->dp, dip->port)) {
-	case VM_PORT_OPEN: return "attached";
-	case VM_PORT_FAILED: return "port-failed";
-	case VM_PORT_MISSING:
-	case VM_PORT_UNUSED: break;
-	}
-	return "missing-interface";
-}
-
 static void fill_dips(const struct control *c, const struct agent_config *config, struct node_status *status)
 {
 	status->dips = memory_array(config->n_dips, sizeof *status->dips);
@@ -304,7 +333,8 @@ static void fill_counters(const struct control *c, struct node_status *status)
 	uint32_t n = data_plane_read_counters(c->dp, values, COUNTERS_MAX);
 	if (n > COUNTERS_MAX)
 		n = COUNTERS_MAX;
-	status->counters = memory_array(n + SNAT_CONTROL_N_COUNTERS, sizeof *status->counters);
+	uint32_t n_all = n + SNAT_CONTROL_N_COUNTERS + PROBER_N_COUNTERS;
+	status->counters = memory_array(n_all, sizeof *status->counters);
 	if (status->counters == NULL)
 		return;
 	for (uint32_t i = 0; i < n; i++) {
@@ -313,7 +343,8 @@ static void fill_counters(const struct control *c, struct node_status *status)
 		counter->value = values[i].value;
 	}
 	snat_control_read_counters(&c->snat, status->counters + n);
-	status->n_counters += SNAT_CONTROL_N_COUNTERS;
+	prober_read_counters(c->prober, status->counters + n + SNAT_CONTROL_N_COUNTERS);
+	status->n_counters = n_all;
 }
 
 static void on_status_request(struct node_status *status, void *user)
@@ -341,6 +372,7 @@ static void on_link_state(bool is_up, const struct error *err, void *user)
 		log_warn("unsubscribed", "text=\"%s\"", err != NULL ? err->text : "");
 	snat_control_on_link(&c->snat, is_up, uv_now(c->loop));
 	send_orders(c);
+	prober_on_link(c->prober, is_up);
 	if (!is_up && c->snat.leases.n > 0)
 		save_soon(c); // when that was
 }
@@ -379,6 +411,19 @@ static int start_socket(struct control *c, uv_loop_t *loop, struct error *err)
 	return local_socket_create(loop, &config, &c->socket, err);
 }
 
+static int start_prober(struct control *c, uv_loop_t *loop, struct error *err)
+{
+	struct prober_config config = {
+		.loop = loop,
+		.host = c->config->node.name,
+		.source = ip_addr_is_v4(&c->config->probe_address) ? ip_addr_to_v4(&c->config->probe_address) : 0,
+		.device = c->config->node.tap,
+		.send = send_to_leader,
+		.user = c,
+	};
+	return prober_create(&config, &c->prober, err);
+}
+
 static void start_handles(struct control *c, uv_loop_t *loop)
 {
 	uv_timer_init(loop, &c->tend);
@@ -401,8 +446,11 @@ int control_create(uv_loop_t *loop, const struct agent_file_config *config, cons
 	snat_control_init(&c->snat, &(struct snat_control_config){ .dp = dp, .send = send_to_leader, .user = c },
 	                  uv_now(loop));
 	start_handles(c, loop);
-	load_last(c);
-	int code = start_link(c, loop, err);
+	int code = start_prober(c, loop, err);
+	if (code == 0) {
+		load_last(c);
+		code = start_link(c, loop, err);
+	}
 	if (code == 0)
 		code = start_socket(c, loop, err);
 	if (code != 0) {
@@ -435,6 +483,8 @@ void control_destroy(struct control *c)
 	save(c);
 	manager_link_destroy(c->link);
 	local_socket_destroy(c->socket);
+	prober_destroy(c->prober);
+	c->prober = NULL;
 	uv_close((uv_handle_t *)&c->tend, on_handle_closed);
 	uv_close((uv_handle_t *)&c->save, on_handle_closed);
 	uv_close((uv_handle_t *)&c->orders, on_handle_closed);

@@ -2,6 +2,7 @@
 //
 //   manager_link --update--> store --> agent_config_create --> data_plane_set_config
 //                              +-----> store_file (for the next process)
+//                              +-----> prober (health of the VMs) --HealthReport--> manager_link
 //   local_socket --command--> host checked and filled in --> manager_link_request --> leader --> reply passed back
 //
 // It serves with the last configuration for as long as no manager is reachable; after a restart with the one from the
@@ -16,7 +17,7 @@
 #include "common/model/store.h"
 #include "hostagent/dpdk/data_plane.h"
 #include "hostagent/io/config.h"
-#include "hostagent/io/state_dir.h"
+#include "common/io/state_dir.h"
 
 struct control;
 

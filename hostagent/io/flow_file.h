@@ -9,7 +9,7 @@
 
 #include "common/base/mono.h"
 #include "hostagent/core/flow_table.h"
-#include "hostagent/io/state_dir.h"
+#include "common/io/state_dir.h"
 
 struct flow_file {
 	void *map; // all that is mapped

@@ -17,6 +17,7 @@ struct client {
 	struct store *state;
 	struct node_list *nodes;
 	struct leases_reply *leases;
+	struct event_list *events;
 };
 
 int client_create(const struct client_config *config, struct client **ret_client, struct error *err)
@@ -110,6 +111,11 @@ static int take_reply(struct client *c, struct message *m, bool *ret_more)
 	if (m->type == MESSAGE_LEASES_REPLY && c->leases != NULL) {
 		*ret_more = m->leases.more;
 		return take_leases(c, &m->leases);
+	}
+	if (m->type == MESSAGE_EVENTS_REPLY && c->events != NULL) {
+		*c->events = m->events;
+		m->events = (struct event_list){ 0 }; // they are the caller's now
+		return 0;
 	}
 	return ERR_MALFORMED;
 }
@@ -259,6 +265,18 @@ void client_leases_fini(struct leases_reply *leases)
 	lease_list_fini(&leases->leases);
 	memory_free(leases->pools);
 	*leases = (struct leases_reply){ 0 };
+}
+
+int client_get_events(struct client *c, uint64_t after_seq, struct event_list *ret_events, struct error *err)
+{
+	struct message m = { .type = MESSAGE_EVENTS_REQUEST, .after_seq = after_seq };
+	struct event_list events = { 0 };
+	c->events = &events;
+	int code = request(c, &m, err);
+	c->events = NULL;
+	if (code == 0)
+		*ret_events = events;
+	return code;
 }
 
 // ---- directly ----

@@ -44,6 +44,9 @@ NODISCARD int client_get_leases(struct client *c, const struct ip_addr *vip, uin
                                 struct leases_reply *ret_leases, struct error *err);
 void client_leases_fini(struct leases_reply *leases);
 
+// The events that are kept after a number (0: all), oldest first; for event_list_fini.
+NODISCARD int client_get_events(struct client *c, uint64_t after_seq, struct event_list *ret_events, struct error *err);
+
 // Asks one server (a manager, or an agent's socket) directly, without looking for the leader. *ret_reply is finished by
 // the caller on success.
 NODISCARD int client_ask(const char *address, uint32_t timeout_ms, const struct message *request,

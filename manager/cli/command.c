@@ -161,8 +161,16 @@ json_t *cli_json_time(uint64_t ms)
 
 // ---- the table ----
 
-static const struct command *const all_commands[] = { vip_commands, snat_commands,    mux_commands,      host_commands,
-	                                                  dip_commands, cluster_commands, settings_commands, NULL };
+static const struct command *const all_commands[] = { vip_commands,      snat_commands,  mux_commands,
+	                                                  host_commands,     dip_commands,   cluster_commands,
+	                                                  settings_commands, event_commands, NULL };
+
+const char *command_name(const struct command *c, char *buf)
+{
+	(void)text_format(buf, COMMAND_NAME_BYTES, "%s%s%s", c->noun, c->verb != NULL ? " " : "",
+	                  c->verb != NULL ? c->verb : "");
+	return buf;
+}
 
 static bool is_noun(const char *noun)
 {
@@ -172,18 +180,19 @@ static bool is_noun(const char *noun)
 	return false;
 }
 
+// Of a noun that is a command alone, whatever word follows.
 static const struct command *find_command(const char *noun, const char *verb)
 {
 	for (const struct command *const *group = all_commands; *group != NULL; group++)
 		for (const struct command *c = *group; c->noun != NULL; c++)
-			if (strcmp(c->noun, noun) == 0 && strcmp(c->verb, verb) == 0)
+			if (strcmp(c->noun, noun) == 0 && (c->verb == NULL || (verb != NULL && strcmp(c->verb, verb) == 0)))
 				return c;
 	return NULL;
 }
 
 static enum status show_help(const char *noun, const char *verb)
 {
-	const struct command *c = noun != NULL && verb != NULL ? find_command(noun, verb) : NULL;
+	const struct command *c = noun != NULL ? find_command(noun, verb) : NULL;
 	if (noun == NULL)
 		help_print_all(all_commands);
 	else if (c != NULL)
@@ -200,14 +209,15 @@ static enum status show_help(const char *noun, const char *verb)
 
 static enum status check_options(const struct command *c, const struct options *o)
 {
+	char name[COMMAND_NAME_BYTES];
+	command_name(c, name);
 	for (unsigned bit = 1; bit < 1u << OPTION_BITS; bit <<= 1) {
 		if ((c->required & bit) != 0 && (o->given & bit) == 0) {
-			cli_complain("%s %s: %s is missing; try `anantactl %s %s --help`", c->noun, c->verb, option_usage(bit),
-			             c->noun, c->verb);
+			cli_complain("%s: %s is missing; try `anantactl %s --help`", name, option_usage(bit), name);
 			return STATUS_USAGE;
 		}
 		if ((o->given & bit) != 0 && ((c->required | c->optional) & bit) == 0) {
-			cli_complain("%s %s: %s does not belong here", c->noun, c->verb, option_usage(bit));
+			cli_complain("%s: %s does not belong here", name, option_usage(bit));
 			return STATUS_USAGE;
 		}
 	}
@@ -216,21 +226,23 @@ static enum status check_options(const struct command *c, const struct options *
 
 static enum status run_command(const struct command *c, const struct options *o)
 {
-	int n_wanted = c->operand != NULL ? 3 : 2;
+	char name[COMMAND_NAME_BYTES];
+	int n_words = c->verb != NULL ? 2 : 1;
+	int n_wanted = n_words + (c->operand != NULL);
 	bool may_lack = c->operand != NULL && c->operand[0] == '[';
 	if (o->n_operands < n_wanted && !may_lack) {
-		cli_complain("%s %s: %s is missing", c->noun, c->verb, c->operand);
+		cli_complain("%s: %s is missing", command_name(c, name), c->operand);
 		return STATUS_USAGE;
 	}
 	if (o->n_operands > n_wanted) {
-		cli_complain("%s %s: \"%.60s\" is one argument too many", c->noun, c->verb, o->operands[n_wanted]);
+		cli_complain("%s: \"%.60s\" is one argument too many", command_name(c, name), o->operands[n_wanted]);
 		return STATUS_USAGE;
 	}
 	enum status status = check_options(c, o);
 	if (status != STATUS_DONE)
 		return status;
 	struct cli cli = { .options = o };
-	status = c->run(&cli, o->n_operands > 2 ? o->operands[2] : NULL);
+	status = c->run(&cli, o->n_operands > n_words ? o->operands[n_words] : NULL);
 	client_destroy(cli.client);
 	return status;
 }
@@ -247,7 +259,7 @@ enum status command_run(const struct options *o)
 		cli_complain("a command is missing; try `anantactl --help`");
 		return STATUS_USAGE;
 	}
-	const struct command *c = verb != NULL ? find_command(noun, verb) : NULL;
+	const struct command *c = find_command(noun, verb);
 	if (c != NULL)
 		return run_command(c, o);
 	if (verb == NULL && is_noun(noun))

@@ -25,7 +25,7 @@ struct cli {
 
 struct command {
 	const char *noun; // "vip"
-	const char *verb; // "apply"
+	const char *verb; // "apply"; NULL: the noun alone is the command
 	const char *operand; // "VIP", or "[VIP]" when it may be left out, or NULL
 	unsigned required; // option bits
 	unsigned optional;
@@ -42,6 +42,11 @@ extern const struct command dip_commands[];
 extern const struct command cluster_commands[];
 extern const struct command settings_commands[];
 extern const struct command snat_commands[];
+extern const struct command event_commands[];
+
+// "vip apply", into COMMAND_NAME_BYTES. Returns buf.
+#define COMMAND_NAME_BYTES 64
+const char *command_name(const struct command *c, char *buf);
 
 // Runs what the options ask for.
 enum status command_run(const struct options *options);

@@ -3,6 +3,7 @@
 
 #include "manager/cli/command.h"
 #include "manager/cli/dip_drain.h"
+#include "manager/cli/dip_health.h"
 #include "manager/cli/table.h"
 
 static const struct node_status *find_node(const struct node_list *nodes, const char *name)
@@ -68,11 +69,13 @@ static json_t *make_dip_json(const struct store *state, const struct dip_view *v
 {
 	char mac[MAC_TEXT_BYTES];
 	const struct dip_info *dip = view->info;
-	return json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o}", "dip", cli_json_addr(&dip->dip), "host",
-	                 dip->host, "vm", dip->vm, "interface", dip->interface, "mac", mac_format(dip->mac, mac), "state",
-	                 view->state, "flows",
-	                 view->status != NULL ? json_integer((json_int_t)view->status->flows) : json_null(), "vips",
-	                 make_vips_json(state, &dip->dip), "drains", make_drains_json(state, &dip->dip));
+	struct dip_health health = dip_health_of_all(state, &dip->dip);
+	json_t *flows = view->status != NULL ? json_integer((json_int_t)view->status->flows) : json_null();
+	return json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s?, s:o, s:o}", "dip", cli_json_addr(&dip->dip),
+	                 "host", dip->host, "vm", dip->vm, "interface", dip->interface, "mac", mac_format(dip->mac, mac),
+	                 "state", view->state, "flows", flows, "vips", make_vips_json(state, &dip->dip), "drains",
+	                 make_drains_json(state, &dip->dip), "health", dip_health_word(&health), "unhealthy",
+	                 dip_health_make_unhealthy(state, &dip->dip), "host_gone", dip_health_make_mark(health.gone));
 }
 
 #define VIPS_TEXT_BYTES 96
@@ -122,13 +125,15 @@ static void add_flows(struct table *t, const struct dip_view *view)
 
 static void print_dips_text(const struct store *state, const struct node_list *hosts)
 {
-	struct table *t = table_create("DIP HOST VM INTERFACE MAC STATE <FLOWS VIPS DRAINED");
+	struct table *t = table_create("DIP HOST VM INTERFACE MAC STATE <FLOWS VIPS DRAINED HEALTH");
 	for (uint32_t i = 0; i < state->dips.n; i++) {
 		const struct dip_info *dip = store_dip(state, i);
 		struct dip_view view = make_view(state, hosts, dip);
 		char text[IP_ADDR_TEXT_BYTES];
 		char mac[MAC_TEXT_BYTES];
 		char list[VIPS_TEXT_BYTES];
+		char health_text[DIP_HEALTH_TEXT_BYTES];
+		struct dip_health health = dip_health_of_all(state, &dip->dip);
 		table_add(t, ip_addr_format(&dip->dip, text));
 		table_add(t, dip->host);
 		table_add(t, dip->vm);
@@ -140,6 +145,7 @@ static void print_dips_text(const struct store *state, const struct node_list *h
 		table_add(t, list);
 		format_drains(state, &dip->dip, list);
 		table_add(t, list);
+		table_add(t, dip_health_format(&health, true, health_text));
 	}
 	table_print(t, stdout);
 	table_destroy(t);
@@ -170,8 +176,9 @@ static enum status list_dips(struct cli *cli, const char *operand)
 }
 
 const struct command dip_commands[] = {
-	{ "dip", "list", NULL, 0, 0, "list the DIPs: where they are attached, their connections, which VIPs hold them",
-	  "dip list", list_dips },
+	{ "dip", "list", NULL, 0, 0,
+	  "list the DIPs: where they are attached, their connections, which VIPs hold them, how they are", "dip list",
+	  list_dips },
 	{ "dip", "drain", "DIP", 0, OPTION_VIP | OPTION_WAIT,
 	  "give a DIP no new connections, of one VIP or of all; with --wait, return when none is left (or --timeout "
 	  "passed)",

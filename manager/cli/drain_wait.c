@@ -74,7 +74,7 @@ static enum status look_up(struct wait *w)
 
 static bool is_reachable(const struct node_status *node)
 {
-	return strcmp(node->state, "unreachable") != 0;
+	return strcmp(node->state, "unreachable") != 0 && strcmp(node->state, "down") != 0;
 }
 
 static void ask_muxes(struct wait *w)

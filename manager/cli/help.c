@@ -27,7 +27,8 @@ static void add_options(char *buf, size_t size, unsigned bits, const char *forma
 // "host attach HOST --name VM --dip ADDRESS ... [--agent-socket PATH]"
 static void format_usage(const struct command *c, char *buf, size_t size)
 {
-	(void)text_format(buf, size, "%s %s%s%s", c->noun, c->verb, c->operand != NULL ? " " : "",
+	char name[COMMAND_NAME_BYTES];
+	(void)text_format(buf, size, "%s%s%s", command_name(c, name), c->operand != NULL ? " " : "",
 	                  c->operand != NULL ? c->operand : "");
 	add_options(buf, size, c->required, " %s");
 	add_options(buf, size, c->optional, " [%s]");

@@ -3,11 +3,13 @@
 
 #include "manager/cli/command.h"
 #include "manager/cli/host_nodes.h"
+#include "manager/cli/mux_drain.h"
 #include "manager/cli/table.h"
+#include "manager/cli/utc.h"
 
 static bool is_unreachable(const struct node_status *node)
 {
-	return strcmp(node->state, "unreachable") == 0;
+	return strcmp(node->state, "unreachable") == 0 || strcmp(node->state, "down") == 0;
 }
 
 static uint64_t find_counter(const struct node_status *node, const char *name)
@@ -40,6 +42,26 @@ static uint32_t count_vms(const struct store *state, const char *host)
 	return n;
 }
 
+// How many versions the node is behind the cluster.
+static uint64_t find_lag(const struct store *state, const struct node_status *node)
+{
+	return state->version > node->version ? state->version - node->version : 0;
+}
+
+static const struct store_mark *find_drain(const struct store *state, const char *mux)
+{
+	struct object_key key = object_key_of_name(OBJECT_MUX_DRAIN, mux);
+	return store_lookup_mark(state, &key);
+}
+
+static void put_mux_facts(json_t *document, const struct store *state, const struct node_status *node)
+{
+	const struct store_mark *drain = find_drain(state, node->name);
+	json_object_set_new(document, "lag",
+	                    is_unreachable(node) ? json_null() : json_integer((json_int_t)find_lag(state, node)));
+	json_object_set_new(document, "drained_since", drain != NULL ? cli_json_time(drain->info.since_ms) : json_null());
+}
+
 static json_t *make_node_json(const struct store *state, const struct node_status *node)
 {
 	const struct node_info *info = find_info(state, node);
@@ -51,7 +73,9 @@ static json_t *make_node_json(const struct store *state, const struct node_statu
 		json_object_set_new(document, "address", cli_json_addr(&info->addr));
 	json_object_set_new(document, "state", json_string(node->state));
 	json_object_set_new(document, "version", json_integer((json_int_t)node->version));
-	if (node->role == ROLE_AGENT)
+	if (node->role == ROLE_MUX)
+		put_mux_facts(document, state, node);
+	else
 		json_object_set_new(document, "vms", json_integer(count_vms(state, node->name)));
 	json_object_set_new(document, "program_version", json_string(node->program_version));
 	json_object_set_new(document, "counters", counters);
@@ -74,7 +98,9 @@ static void add_node(struct table *t, const struct store *state, const struct no
 	table_add(t, info != NULL ? ip_addr_format(&info->addr, text) : "");
 	table_add(t, node->state);
 	add_counter(t, node, node->version);
-	if (node->role == ROLE_AGENT) {
+	if (node->role == ROLE_MUX) {
+		add_counter(t, node, find_lag(state, node));
+	} else {
 		table_add_u64(t, count_vms(state, node->name));
 		add_counter(t, node, find_counter(node, "flows"));
 	}
@@ -92,7 +118,7 @@ static void print_nodes(const struct cli *cli, enum node_role role, const struct
 		cli_print_json(list);
 		return;
 	}
-	struct table *t = table_create(role == ROLE_MUX ? "NAME ADDRESS STATE <VERSION <PACKETS <DROPS"
+	struct table *t = table_create(role == ROLE_MUX ? "NAME ADDRESS STATE <VERSION <LAG <PACKETS <DROPS"
 	                                                : "NAME ADDRESS STATE <VERSION <VMS <FLOWS <PACKETS <DROPS");
 	for (uint32_t i = 0; i < nodes->n; i++)
 		add_node(t, state, &nodes->items[i]);
@@ -103,13 +129,20 @@ static void print_nodes(const struct cli *cli, enum node_role role, const struct
 static void print_node_text(const struct store *state, const struct node_status *node)
 {
 	char text[IP_ADDR_TEXT_BYTES] = "-";
+	char time[UTC_TEXT_BYTES];
 	const struct node_info *info = find_info(state, node);
 	if (info != NULL)
 		ip_addr_format(&info->addr, text);
 	printf("name     %s\naddress  %s\nstate    %s\n", node->name, text, node->state);
+	const struct store_mark *drain = node->role == ROLE_MUX ? find_drain(state, node->name) : NULL;
+	if (drain != NULL)
+		printf("drained  since %s\n", utc_format(drain->info.since_ms, time));
 	if (is_unreachable(node))
 		return;
-	printf("version  %llu\nprogram  %s\n\n", (unsigned long long)node->version, node->program_version);
+	printf("version  %llu\n", (unsigned long long)node->version);
+	if (node->role == ROLE_MUX)
+		printf("lag      %llu\n", (unsigned long long)find_lag(state, node));
+	printf("program  %s\n\n", node->program_version);
 	struct table *t = table_create("COUNTER <VALUE");
 	for (uint32_t i = 0; i < node->n_counters; i++) {
 		table_add(t, node->counters[i].name);
@@ -222,6 +255,11 @@ enum status remove_host(struct cli *cli, const char *operand)
 const struct command mux_commands[] = {
 	{ "mux", "list", NULL, 0, 0, "list the muxes, with their state and packets", "mux list", list_muxes },
 	{ "mux", "show", "NAME", 0, 0, "show a mux with all its counters", "mux show mux1", show_mux },
+	{ "mux", "drain", "NAME", 0, OPTION_WAIT,
+	  "have routers send a mux's traffic to the others, then withdraw it; with --wait, return when no packet comes any "
+	  "more (or --timeout passed)",
+	  "mux drain mux1 --wait", drain_mux },
+	{ "mux", "undrain", "NAME", 0, 0, "have a drained mux announce its routes again", "mux undrain mux1", undrain_mux },
 	{ "mux", "remove", "NAME", 0, 0, "forget a mux that is gone for good", "mux remove mux1", remove_mux },
 	{ 0 },
 };

@@ -7,9 +7,10 @@
 
 enum { DEFAULT_TIMEOUT_MS = 5000, LONG_ONLY = 256 };
 
-static const char *const usages[OPTION_BITS] = { "-f FILE",          "--name VM", "--dip ADDRESS",
-	                                             "--interface NAME", "--mac MAC", "--agent-socket PATH",
-	                                             "--vip ADDRESS",    "--at TIME", "--wait" };
+static const char *const usages[OPTION_BITS] = { "-f FILE",          "--name VM",    "--dip ADDRESS",
+	                                             "--interface NAME", "--mac MAC",    "--agent-socket PATH",
+	                                             "--vip ADDRESS",    "--at TIME",    "--wait",
+	                                             "--follow",         "--object TEXT" };
 
 static unsigned bit_index(unsigned bit)
 {
@@ -48,6 +49,8 @@ static const struct option long_options[] = {
 	{ "vip", required_argument, NULL, ARG_BITS + 6 },
 	{ "at", required_argument, NULL, ARG_BITS + 7 },
 	{ "wait", no_argument, NULL, ARG_BITS + 8 },
+	{ "follow", no_argument, NULL, ARG_BITS + 9 },
+	{ "object", required_argument, NULL, ARG_BITS + 10 },
 	{ 0 },
 };
 

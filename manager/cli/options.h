@@ -18,9 +18,11 @@ enum option_bit {
 	OPTION_VIP = 1 << 6,
 	OPTION_AT = 1 << 7,
 	OPTION_WAIT = 1 << 8, // has no value
+	OPTION_FOLLOW = 1 << 9, // likewise
+	OPTION_OBJECT = 1 << 10,
 };
 
-#define OPTION_BITS 9
+#define OPTION_BITS 11
 
 struct options {
 	const char *managers; // NULL: not given

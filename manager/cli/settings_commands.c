@@ -2,17 +2,26 @@
 #include "manager/cli/command.h"
 #include "manager/cli/settings_json.h"
 
+static void print_number(const char *name, uint32_t value)
+{
+	printf("%-27s %u\n", name, value);
+}
+
 static void print_settings(const struct store *state)
 {
 	const struct cluster_settings *s = &state->settings;
 	char text[IP_PREFIX_TEXT_BYTES];
-	printf("settings                 %s\nsnat.never               ", state->has_settings ? "applied" : "the defaults");
+	printf("%-27s %s\n%-27s ", "settings", state->has_settings ? "applied" : "the defaults", "snat.never");
 	for (uint32_t i = 0; i < s->n_no_snat; i++)
 		printf("%s%s", i == 0 ? "" : ", ", settings_json_format_prefix(&s->no_snat[i], text));
-	printf("%s\nsnat.quarantine_s        %u\nsnat.log_s               %u\nsnat.gone_s              %u\n"
-	       "snat.dip_requests_per_s  %u\n",
-	       s->n_no_snat == 0 ? "-" : "", s->snat_quarantine_s, s->snat_log_s, s->snat_gone_s,
-	       s->snat_dip_requests_per_s);
+	puts(s->n_no_snat == 0 ? "-" : "");
+	print_number("snat.quarantine_s", s->snat_quarantine_s);
+	print_number("snat.log_s", s->snat_log_s);
+	print_number("snat.gone_s", s->snat_gone_s);
+	print_number("snat.dip_requests_per_s", s->snat_dip_requests_per_s);
+	print_number("health.host_gone_ms", s->host_gone_ms);
+	print_number("health.fail_static_percent", s->fail_static_percent);
+	print_number("mux.withdraw_percent", s->mux_withdraw_percent);
 }
 
 static enum status show_settings(struct cli *cli, const char *operand)

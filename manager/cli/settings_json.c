@@ -64,6 +64,31 @@ static int read_snat(struct json_reader *parent, struct cluster_settings *s)
 	return json_reader_finish(&r);
 }
 
+static int read_health(struct json_reader *parent, struct cluster_settings *s)
+{
+	struct json_reader r;
+	char path[JSON_PATH_BYTES];
+	json_t *object = json_reader_object(parent, "health", false);
+	if (object == NULL)
+		return parent->err->code;
+	json_reader_init(&r, object, json_reader_path(parent, "health", -1, path), parent->err);
+	read_u32(&r, "host_gone_ms", &s->host_gone_ms);
+	read_u32(&r, "fail_static_percent", &s->fail_static_percent);
+	return json_reader_finish(&r);
+}
+
+static int read_mux(struct json_reader *parent, struct cluster_settings *s)
+{
+	struct json_reader r;
+	char path[JSON_PATH_BYTES];
+	json_t *object = json_reader_object(parent, "mux", false);
+	if (object == NULL)
+		return parent->err->code;
+	json_reader_init(&r, object, json_reader_path(parent, "mux", -1, path), parent->err);
+	read_u32(&r, "withdraw_percent", &s->mux_withdraw_percent);
+	return json_reader_finish(&r);
+}
+
 static int read_document(json_t *root, struct cluster_settings *ret_settings, struct error *err)
 {
 	struct json_reader r;
@@ -71,6 +96,10 @@ static int read_document(json_t *root, struct cluster_settings *ret_settings, st
 	memset(err, 0, sizeof *err);
 	json_reader_init(&r, root, "", err);
 	int code = read_snat(&r, &s);
+	if (code == 0)
+		code = read_health(&r, &s);
+	if (code == 0)
+		code = read_mux(&r, &s);
 	if (code == 0)
 		code = json_reader_finish(&r);
 	if (code == 0)
@@ -108,7 +137,10 @@ json_t *settings_json_make(const struct cluster_settings *s)
 	json_t *never = json_array();
 	for (uint32_t i = 0; i < s->n_no_snat; i++)
 		json_array_append_new(never, json_string(settings_json_format_prefix(&s->no_snat[i], text)));
-	return json_pack("{s:{s:o, s:I, s:I, s:I, s:I}}", "snat", "never", never, "quarantine_s",
+	return json_pack("{s:{s:o, s:I, s:I, s:I, s:I}, s:{s:I, s:I}, s:{s:I}}", "snat", "never", never, "quarantine_s",
 	                 (json_int_t)s->snat_quarantine_s, "log_s", (json_int_t)s->snat_log_s, "gone_s",
-	                 (json_int_t)s->snat_gone_s, "dip_requests_per_s", (json_int_t)s->snat_dip_requests_per_s);
+	                 (json_int_t)s->snat_gone_s, "dip_requests_per_s", (json_int_t)s->snat_dip_requests_per_s, "health",
+	                 "host_gone_ms", (json_int_t)s->host_gone_ms, "fail_static_percent",
+	                 (json_int_t)s->fail_static_percent, "mux", "withdraw_percent",
+	                 (json_int_t)s->mux_withdraw_percent);
 }

@@ -1,7 +1,9 @@
 // The JSON document of the cluster's settings, and back: what is printed parses back to the same settings.
 //
 //   { "snat": { "never": [ "10.0.0.0/8" ], "quarantine_s": 60, "log_s": 604800, "gone_s": 86400,
-//               "dip_requests_per_s": 20 } }
+//               "dip_requests_per_s": 20 },
+//     "health": { "host_gone_ms": 2000, "fail_static_percent": 50 },
+//     "mux": { "withdraw_percent": 50 } }
 //
 // Any field may be left out and is then the default (cluster_settings_default); `"never": []` is none at all. Unknown fields are
 // refused by name. Fuzz target: tests/fuzz/vip_json.

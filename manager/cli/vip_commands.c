@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "manager/cli/command.h"
+#include "manager/cli/dip_health.h"
 #include "manager/cli/table.h"
 #include "manager/cli/utc.h"
 #include "manager/cli/vip_json.h"
@@ -123,10 +124,18 @@ static void add_drain_cell(struct table *t, const struct store *state, const str
 	table_add(t, drain != NULL ? utc_format(drain->info.since_ms, text) : "");
 }
 
+static void add_health_cell(struct table *t, const struct store *state, const struct ip_addr *vip,
+                            const struct endpoint *e, const struct ip_addr *dip)
+{
+	char text[DIP_HEALTH_TEXT_BYTES];
+	struct dip_health health = dip_health_of_endpoint(state, vip, e, dip);
+	table_add(t, dip_health_format(&health, false, text));
+}
+
 static void print_endpoints(const struct store *state, const struct vip_config *vip)
 {
 	char text[IP_ADDR_TEXT_BYTES];
-	struct table *t = table_create("ENDPOINT PROTOCOL <PORT DIP <DIP-PORT <WEIGHT HOST VM DRAINED");
+	struct table *t = table_create("ENDPOINT PROTOCOL <PORT DIP <DIP-PORT <WEIGHT HOST VM DRAINED HEALTH");
 	for (uint32_t i = 0; i < vip->n_endpoints; i++) {
 		const struct endpoint *e = &vip->endpoints[i];
 		for (uint32_t k = 0; k < e->n_dips; k++) {
@@ -138,6 +147,7 @@ static void print_endpoints(const struct store *state, const struct vip_config *
 			table_add_u64(t, e->dips[k].weight);
 			add_dip_cells(t, state, &e->dips[k].dip);
 			add_drain_cell(t, state, &vip->vip, &e->dips[k].dip);
+			add_health_cell(t, state, &vip->vip, e, &e->dips[k].dip);
 		}
 	}
 	table_print(t, stdout);
@@ -163,9 +173,13 @@ static void print_vip_text(const struct store *state, const struct vip_config *v
 {
 	char text[IP_ADDR_TEXT_BYTES];
 	printf("vip      %s\ntenant   %s\ndrain_s  %u\n", ip_addr_format(&vip->vip, text), vip->tenant, vip->drain_s);
+	if (vip->refuses_when_down)
+		puts("down     new connections are refused when all DIPs of an endpoint are unhealthy");
 	if (vip->n_endpoints > 0) {
 		putchar('\n');
 		print_endpoints(state, vip);
+		vip_status_print_probes(vip);
+		vip_status_print_down(state, vip);
 		vip_status_print_generations(state, vip);
 	}
 	if (vip->n_snat_dips > 0) {

@@ -7,6 +7,7 @@
 #include "common/model/lease.h"
 #include "common/model/limits.h"
 #include "common/packet/headers.h"
+#include "manager/cli/probe_json.h"
 
 static void fail_memory(struct json_reader *r)
 {
@@ -92,6 +93,7 @@ static int read_endpoint(json_t *object, const char *path, struct endpoint *e, s
 	if (err->code == 0 && e->protocol == 0)
 		json_reader_fail(&r, "protocol", "must be \"tcp\", \"udp\" or \"any\", got \"%s\"", protocol);
 	e->port = read_port(&r, e->protocol);
+	probe_json_read(&r, &e->probe);
 	read_endpoint_dips(&r, e);
 	return json_reader_finish(&r);
 }
@@ -173,6 +175,15 @@ static int read_snat(struct json_reader *parent, struct vip_config *vip)
 	return json_reader_finish(&r);
 }
 
+static void read_when_all_down(struct json_reader *r, struct vip_config *vip)
+{
+	char text[16] = "send";
+	json_reader_string_or(r, "when_all_down", text, sizeof text);
+	vip->refuses_when_down = strcmp(text, "refuse") == 0;
+	if (r->err->code == 0 && !vip->refuses_when_down && strcmp(text, "send") != 0)
+		json_reader_fail(r, "when_all_down", "must be \"send\" or \"refuse\", got \"%s\"", text);
+}
+
 static int read_document(json_t *root, struct vip_config *vip, struct error *err)
 {
 	struct json_reader r;
@@ -182,6 +193,7 @@ static int read_document(json_t *root, struct vip_config *vip, struct error *err
 	json_reader_string(&r, "tenant", vip->tenant, sizeof vip->tenant);
 	json_reader_u64_or(&r, "drain_s", 1, LIMIT_DRAIN_S, &drain_s);
 	vip->drain_s = (uint32_t)drain_s;
+	read_when_all_down(&r, vip);
 	(void)json_reader_object(&r, "status", false);
 	read_endpoints(&r, vip);
 	int code = read_snat(&r, vip);
@@ -243,8 +255,11 @@ static json_t *make_endpoint(const struct endpoint *e)
 		json_array_append_new(dips, json_pack("{s:o, s:i, s:i}", "dip", make_addr(&d->dip), "port", (int)d->port,
 		                                      "weight", (int)d->weight));
 	}
-	return json_pack("{s:s, s:s, s:i, s:o}", "name", e->name, "protocol", protocol_name(e->protocol), "port",
-	                 (int)e->port, "dips", dips);
+	json_t *endpoint = json_pack("{s:s, s:s, s:i, s:o}", "name", e->name, "protocol", protocol_name(e->protocol),
+	                             "port", (int)e->port, "dips", dips);
+	if (e->probe.type != PROBE_NONE)
+		json_object_set_new(endpoint, "probe", probe_json_make(&e->probe));
+	return endpoint;
 }
 
 // Takes the reference to the list.
@@ -257,8 +272,8 @@ static json_t *make_snat(const struct snat_policy *p, json_t *dips)
 
 json_t *vip_json_make(const struct vip_config *vip)
 {
-	json_t *document = json_pack("{s:o, s:s, s:I}", "vip", make_addr(&vip->vip), "tenant", vip->tenant, "drain_s",
-	                             (json_int_t)vip->drain_s);
+	json_t *document = json_pack("{s:o, s:s, s:I, s:s}", "vip", make_addr(&vip->vip), "tenant", vip->tenant, "drain_s",
+	                             (json_int_t)vip->drain_s, "when_all_down", vip->refuses_when_down ? "refuse" : "send");
 	json_t *endpoints = json_array();
 	json_t *snat_dips = json_array();
 	for (uint32_t i = 0; i < vip->n_endpoints; i++)

@@ -1,12 +1,15 @@
 // The JSON document of a VIP, and back: what is printed parses back to the same configuration.
 //
-//   { "vip": "203.0.113.10", "tenant": "shop", "drain_s": 3600,
+//   { "vip": "203.0.113.10", "tenant": "shop", "drain_s": 3600, "when_all_down": "send",
 //     "endpoints": [ { "name": "web", "protocol": "tcp", "port": 80,
-//                      "dips": [ { "dip": "10.1.1.11", "port": 8080, "weight": 1 } ] } ],
+//                      "dips": [ { "dip": "10.1.1.11", "port": 8080, "weight": 1 } ],
+//                      "probe": { "type": "http", "path": "/health" } } ],
 //     "snat": { "dips": [ "10.1.1.11" ], "range_size": 8, "first_port": 1024, "prealloc_ports": 160,
 //               "max_ports_per_dip": 16384, "idle_s": 120 } }
 //
-// Of protocol "any" no port is given. `drain_s` may be left out (DRAIN_DEFAULT_S), `weight` (1), `snat` too, and of `snat` all but `dips` (SNAT_POLICY_DEFAULT; prealloc_ports is then less
+// Of protocol "any" no port is given.
+// `drain_s` may be left out (DRAIN_DEFAULT_S), `when_all_down` ("send": to all DIPs all the same; or "refuse" new connections),
+// `weight` (1), `probe` (manager/cli/probe_json.h), `snat` too, and of `snat` all but `dips` (SNAT_POLICY_DEFAULT; prealloc_ports is then less
 // where the other fields leave no room for it); `endpoints` only beside `snat`. Unknown fields are refused by name.
 // A `status` object is ignored: `vip show -o json` prints there what is no configuration (manager/cli/vip_status.h).
 // Fuzz target: tests/fuzz/vip_json.

@@ -2,8 +2,10 @@
 //
 //   REQUEST  a repeated one (the DIP's last seq) changes nothing. Else the DIP gets the ports that it asks for, at least one
 //            range, or, when its last grant was within a second, twice as many as then (at most 64 ranges, unless it asks
-//            for more); from the lowest of its VIPs that has a free range and where it is below max_ports_per_dip, then from
-//            the next. Granted less than that: it is what there was. Granted nothing: refused, and nothing has changed.
+//            for more), but no more than it holds already or, when that is more, a sixteenth of what its pools have left
+//            (quarantined ranges included), so that DIPs that expect much do not empty a pool that others need; from the
+//            lowest of its VIPs that has a free range and where it is below max_ports_per_dip, then from the next. Granted
+//            less than that: it is what there was. Granted nothing: refused, and nothing has changed.
 //   RETURN   ends the lease of the DIP if the epoch is that of the lease
 //   REVOKE   ends the lease that holds a port, or all of a DIP
 //
@@ -29,6 +31,7 @@
 
 #define SNAT_DEMAND_MS 1000 // whoever asks again within this time of its last grant gets twice as many
 #define SNAT_DEMAND_RANGES 64 // up to this many
+#define SNAT_DEMAND_SHARE 16 // a request gets at most this part of what is left, or as much as its DIP holds
 
 // Requests of one life of an agent are numbered from its clock, in microseconds. What is older than the last request by more
 // than this is no repetition, but an agent that has restarted with a clock that was set back.

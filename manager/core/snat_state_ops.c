@@ -23,6 +23,19 @@ static uint32_t max_u32(uint32_t a, uint32_t b)
 	return a > b ? a : b;
 }
 
+// What one request may get: as much as the DIP holds already, or its share of what its pools have left; at least 1.
+static uint32_t most_of(const struct snat_dip *d)
+{
+	uint32_t n_held = 0;
+	uint32_t n_left = 0;
+	for (uint32_t i = 0; i < d->n_claims; i++) {
+		const struct snat_pool *pool = d->claims[i].pool;
+		n_held += d->claims[i].holder->n_ranges * pool->range_size;
+		n_left += (pool->n_unused + pool->n_freed) * pool->range_size;
+	}
+	return max_u32(max_u32(n_held, n_left / SNAT_DEMAND_SHARE), 1);
+}
+
 // Grants from one VIP until `wanted` ports are granted in all, as far as its ranges and the DIP's limit there go.
 static void grant_from(struct snat_state *s, const struct snat_claim *claim, struct snat_now now, uint32_t wanted,
                        struct snat_outcome *out)
@@ -54,7 +67,9 @@ static void request(struct snat_state *s, const struct snat_op *op, const struct
 		out->n_ports = op->seq == d->demand.seq ? d->demand.n_ports : 0; // what older ones got is not known any more
 		return;
 	}
-	uint32_t wanted = predict(&d->demand, op->n_ports, s->clock_ms, d->claims[0].pool->range_size);
+	uint32_t predicted = predict(&d->demand, op->n_ports, s->clock_ms, d->claims[0].pool->range_size);
+	uint32_t most = most_of(d);
+	uint32_t wanted = predicted < most ? predicted : most;
 	struct snat_now now = snat_now_of(s->clock_ms, settings);
 	out->result = SNAT_AT_LIMIT;
 	for (uint32_t i = 0; i < d->n_claims; i++)

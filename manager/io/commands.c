@@ -4,6 +4,7 @@
 
 #include "common/base/memory.h"
 #include "common/wire/changes.h"
+#include "manager/core/rules.h"
 #include "manager/io/server_parts.h"
 
 struct command {
@@ -39,17 +40,14 @@ uint64_t server_clock_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-int server_propose(struct server *s, const struct change_list *changes, const struct snat_op_list *ops,
-                   replica_result_fn on_done, void *user, struct error *err)
+int server_propose(struct server *s, const struct state_command *command, replica_result_fn on_done, void *user,
+                   struct error *err)
 {
 	uint8_t *bytes;
 	size_t n;
-	struct state_command command = { .time_ms = server_clock_ms() };
-	if (changes != NULL)
-		command.changes = *changes;
-	if (ops != NULL)
-		command.ops = *ops;
-	if (command_encode(&command, &bytes, &n) != 0)
+	struct state_command stamped = *command;
+	stamped.time_ms = server_clock_ms();
+	if (command_encode(&stamped, &bytes, &n) != 0)
 		return error_set(err, ERR_NO_MEMORY, "memory is short");
 	int code = replica_propose(s->replica, bytes, n, on_done, user, err);
 	memory_free(bytes);
@@ -66,7 +64,8 @@ int commands_propose(struct peer *p, uint64_t request_id, const struct change_li
 	if (c == NULL)
 		return error_set(err, ERR_NO_MEMORY, "memory is short");
 	*c = (struct command){ .peer = p, .next = p->commands, .request_id = request_id, .on_done = on_done };
-	int code = server_propose(p->server, changes, ops, on_result, c, err);
+	int code =
+		server_propose(p->server, &(struct state_command){ .changes = *changes, .ops = *ops }, on_result, c, err);
 	if (code != 0) {
 		memory_free(c);
 		return code;
@@ -140,6 +139,8 @@ void commands_on_request(struct peer *p, uint64_t request_id, const struct chang
 {
 	struct error err = { 0 };
 	int code = changes->n + ops->n == 0 ? error_set(&err, ERR_INVALID, "the command holds no change") : 0;
+	if (code == 0)
+		code = rules_check_operators(changes, &err);
 	for (uint32_t i = 0; code == 0 && i < changes->n; i++)
 		code = check_change(p->server, &changes->items[i], &err);
 	for (uint32_t i = 0; code == 0 && i < ops->n; i++)

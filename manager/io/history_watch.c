@@ -30,6 +30,6 @@ void history_watch_run(struct server *s)
 	if (s->history.is_proposed || next_expire_ms(s) > now_ms)
 		return;
 	s->history.is_proposed = true;
-	if (server_propose(s, NULL, NULL, on_pruned, s, &err) != 0)
+	if (server_propose(s, &(struct state_command){ 0 }, on_pruned, s, &err) != 0)
 		on_pruned(&err, 0, s);
 }

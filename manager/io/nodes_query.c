@@ -94,7 +94,7 @@ static uint32_t count_nodes(const struct store *store, enum node_role role)
 	return (role != ROLE_AGENT ? store->muxes.n : 0) + (role != ROLE_MUX ? store->hosts.n : 0);
 }
 
-// Lists the nodes that are asked for; until they answer they count as unreachable.
+// Lists the nodes that are asked for; until they answer they count as unreachable, and a mux that is not connected as down.
 static void list_nodes(struct nodes_query *q, const struct store_array *nodes, enum node_role role, const char *name)
 {
 	for (uint32_t i = 0; i < nodes->n; i++) {
@@ -104,8 +104,8 @@ static void list_nodes(struct nodes_query *q, const struct store_array *nodes, e
 		struct node_status *status = &q->items[q->n++];
 		*status = (struct node_status){ .role = role };
 		memcpy(status->name, node->name, sizeof status->name);
-		(void)text_copy(status->state, sizeof status->state, "unreachable");
 		const struct peer *p = roster_lookup(&q->server->roster, role, node->name);
+		(void)text_copy(status->state, sizeof status->state, p == NULL && role == ROLE_MUX ? "down" : "unreachable");
 		if (p != NULL)
 			status->version = p->distribution.acked_version;
 	}

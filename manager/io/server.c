@@ -5,7 +5,6 @@
 #include "common/base/check.h"
 #include "common/base/memory.h"
 #include "common/io/log.h"
-#include "common/wire/changes.h"
 #include "manager/io/server_parts.h"
 
 // ---- what the parts use ----
@@ -34,59 +33,13 @@ void server_send_error(struct peer *p, uint64_t request_id, const struct error *
 	(void)conn_send_error(p->conn, request_id, err);
 }
 
-#define PART_MAX_BYTES (MESSAGE_MAX_BYTES - 256) // what is left for changes and leases beside the envelope
-
-// The next part of what `whole` still holds, taken from its front: at least one change or lease, if there are any.
-static struct update take_part(struct update *whole)
-{
-	struct update part = *whole;
-	size_t n_bytes = 0;
-	uint32_t n = 0;
-	while (n < whole->changes.n) {
-		n_bytes += change_encoded_bytes(&whole->changes.items[n]);
-		if (n > 0 && n_bytes > PART_MAX_BYTES)
-			break;
-		n++;
-	}
-	part.changes.n = n;
-	whole->changes.items += n;
-	whole->changes.n -= n;
-	size_t room = n_bytes < PART_MAX_BYTES ? (PART_MAX_BYTES - n_bytes) / LEASE_ENCODED_BYTES : 0;
-	if (part.leases.n > room)
-		part.leases.n = (uint32_t)room;
-	whole->leases.items += part.leases.n;
-	whole->leases.n -= part.leases.n;
-	part.more = whole->changes.n + whole->leases.n > 0;
-	return part;
-}
-
-void server_send_update(struct peer *p, uint64_t request_id, const struct update *update)
-{
-	struct update rest = *update;
-	bool has_more;
-	int code;
-	do {
-		struct message m = { .type = MESSAGE_UPDATE,
-			                 .request_id = request_id,
-			                 .term = replica_term(p->server->replica) };
-		m.update = take_part(&rest);
-		has_more = m.update.more;
-		code = conn_send(p->conn, &m);
-	} while (code == 0 && has_more);
-	if (code != 0 && code != ERR_UNAVAILABLE) {
-		log_error("update-not-sent", "peer=%s version=%llu error=%s", conn_peer(p->conn),
-		          (unsigned long long)update->to_version, error_code_name((enum error_code)code));
-		server_close_peer(p, NULL);
-	}
-}
-
 void server_close_peer(struct peer *p, const struct error *why)
 {
 	if (p->state == PEER_CLOSING)
 		return;
 	if (why != NULL)
 		server_send_error(p, 0, why);
-	subscriptions_forget_peer(p);
+	subscriptions_forget_peer(p, why != NULL ? why->text : "the leader closed its connection");
 	p->state = PEER_CLOSING;
 	conn_close(p->conn);
 }
@@ -97,54 +50,13 @@ void server_release(struct server *s)
 		return;
 	roster_fini(&s->roster);
 	snat_service_fini(s);
+	health_service_fini(s);
+	event_service_fini(s);
 	machine_fini(&s->machine);
 	memory_free(s);
 }
 
 // ---- requests ----
-
-static void send_state(struct peer *p, uint64_t request_id)
-{
-	const struct cluster_state *state = &p->server->machine.state;
-	struct update u = { .to_version = state->store.version };
-	struct error err = { 0 };
-	if (store_get_all(&state->store, &u.changes) != 0) {
-		error_set(&err, ERR_NO_MEMORY, "memory is short");
-		server_send_error(p, request_id, &err);
-		return;
-	}
-	server_send_update(p, request_id, &u);
-	change_list_fini(&u.changes);
-}
-
-static void put_counters(const struct server *s, struct cluster_reply *c)
-{
-	snat_stats_fill(&s->snat.stats, server_now(), c->counters, &c->n_counters);
-	snat_stats_put(c->counters, &c->n_counters, "snat_waiting", snat_queue_n_waiting(s->snat.queue));
-	snat_stats_put(c->counters, &c->n_counters, "muxes_fenced", mux_watch_n(&s->snat.muxes, MUX_FENCED));
-	snat_stats_put(c->counters, &c->n_counters, "lease_version", s->machine.state.snat.version);
-	snat_stats_put(c->counters, &c->n_counters, "lease_floor", s->snat.muxes.floor);
-}
-
-static void send_cluster(struct peer *p, uint64_t request_id)
-{
-	const struct server *s = p->server;
-	struct message m = { .type = MESSAGE_CLUSTER_REPLY, .request_id = request_id };
-	struct cluster_reply *c = &m.cluster;
-	c->id = s->config.id;
-	c->is_leader = replica_leads(s->replica);
-	c->leader_id = replica_leader_id(s->replica);
-	c->term = replica_term(s->replica);
-	c->applied_index = replica_applied_index(s->replica);
-	c->version = s->machine.state.store.version;
-	c->cluster_id = s->machine.state.store.cluster.cluster_id;
-	c->n_subscribers = s->roster.n;
-	c->n_replicas = s->config.n_replicas;
-	memcpy(c->replicas, s->config.replicas, sizeof c->replicas);
-	(void)text_copy(c->program_version, sizeof c->program_version, ANANTA_VERSION);
-	put_counters(s, c);
-	(void)conn_send(p->conn, &m);
-}
 
 static void refuse_unexpected(struct peer *p, const struct message *m)
 {
@@ -157,7 +69,16 @@ static void refuse_unexpected(struct peer *p, const struct message *m)
 static bool needs_leader(enum message_type type)
 {
 	return type == MESSAGE_COMMAND_REQUEST || type == MESSAGE_STATE_REQUEST || type == MESSAGE_NODES_REQUEST ||
-	       type == MESSAGE_LEASES_REQUEST || type == MESSAGE_SNAT_ASK;
+	       type == MESSAGE_LEASES_REQUEST || type == MESSAGE_SNAT_ASK || type == MESSAGE_HEALTH ||
+	       type == MESSAGE_EVENTS_REQUEST;
+}
+
+// Asked for by nodes_query.c, or by mux_news.c, or told unasked.
+static void on_status(struct peer *p, struct message *m)
+{
+	if (p->state == PEER_SUBSCRIBED && p->subscribe.role == ROLE_MUX)
+		mux_news_on_status(p, &m->status);
+	nodes_query_on_status(p, m->request_id, &m->status);
 }
 
 static void on_message(struct conn *c, struct message *m, void *user)
@@ -172,9 +93,9 @@ static void on_message(struct conn *c, struct message *m, void *user)
 	switch (m->type) {
 	case MESSAGE_SUBSCRIBE: subscriptions_on_request(p, &m->subscribe); return;
 	case MESSAGE_ACK: subscriptions_on_ack(p, m->ack.version, m->ack.lease_version); return;
-	case MESSAGE_STATUS_REPLY: nodes_query_on_status(p, m->request_id, &m->status); return;
+	case MESSAGE_STATUS_REPLY: on_status(p, m); return;
 	case MESSAGE_COMMAND_REQUEST: commands_on_request(p, m->request_id, &m->changes, &m->ops); return;
-	case MESSAGE_STATE_REQUEST: send_state(p, m->request_id); return;
+	case MESSAGE_STATE_REQUEST: replies_send_state(p, m->request_id); return;
 	case MESSAGE_NODES_REQUEST:
 		nodes_query_begin(p, m->request_id, m->nodes_request.role, m->nodes_request.name);
 		return;
@@ -186,7 +107,13 @@ static void on_message(struct conn *c, struct message *m, void *user)
 			break;
 		snat_service_on_ask(p, &m->ops);
 		return;
-	case MESSAGE_CLUSTER_REQUEST: send_cluster(p, m->request_id); return;
+	case MESSAGE_HEALTH:
+		if (p->state != PEER_SUBSCRIBED || p->subscribe.role != ROLE_AGENT)
+			break;
+		health_service_on_report(p, &m->health);
+		return;
+	case MESSAGE_EVENTS_REQUEST: replies_send_events(p, m->request_id, m->after_seq); return;
+	case MESSAGE_CLUSTER_REQUEST: replies_send_cluster(p, m->request_id); return;
 	case MESSAGE_PING:
 	case MESSAGE_ERROR: return;
 	case MESSAGE_REDIRECT:
@@ -198,8 +125,6 @@ static void on_message(struct conn *c, struct message *m, void *user)
 	case MESSAGE_FENCE:
 	case MESSAGE_SNAT_REPLY:
 	case MESSAGE_LEASES_REPLY:
-	case MESSAGE_HEALTH:
-	case MESSAGE_EVENTS_REQUEST:
 	case MESSAGE_EVENTS_REPLY: break;
 	}
 	refuse_unexpected(p, m);
@@ -215,7 +140,8 @@ static void on_close(struct conn *c, const struct error *reason, void *user)
 	struct server *s = p->server;
 	if (p->state == PEER_SUBSCRIBED)
 		log_info("unsubscribed", "name=%s peer=%s reason=\"%s\"", p->subscribe.node.name, conn_peer(c), reason->text);
-	subscriptions_forget_peer(p);
+	p->silent_ms = reason->code == ERR_TIMEOUT ? conn_silent_ms(c) : 0;
+	subscriptions_forget_peer(p, reason->text);
 	commands_forget_peer(p);
 	nodes_query_forget_peer(p);
 	if (p->previous != NULL)
@@ -280,6 +206,17 @@ static void log_applied(const struct change_list *changes, uint64_t version)
 	}
 }
 
+static void note_changes(struct server *s, const struct change_list *changes)
+{
+	for (uint32_t i = 0; i < changes->n; i++) {
+		const struct change *c = &changes->items[i];
+		if (c->key.kind == OBJECT_SETTINGS)
+			subscriptions_on_settings(s);
+		else if (c->key.kind == OBJECT_MUX && c->is_delete)
+			mux_news_forget(s, c->key.name);
+	}
+}
+
 static void on_applied(const struct change_list *changes, const struct apply_result *result, void *user)
 {
 	struct server *s = user;
@@ -290,6 +227,8 @@ static void on_applied(const struct change_list *changes, const struct apply_res
 	if (result->is_changed)
 		log_applied(changes, result->version);
 	snat_service_on_applied(s, changes, result);
+	health_service_on_applied(s, changes);
+	note_changes(s, changes);
 }
 
 static void on_restored(void *user)
@@ -309,7 +248,7 @@ static void make_cluster(struct server *s)
 {
 	const struct store *store = &s->machine.state.store;
 	struct change put = { .key.kind = OBJECT_CLUSTER };
-	struct change_list changes = { .n = 1, .capacity = 1, .items = &put };
+	struct state_command command = { .changes = { .n = 1, .capacity = 1, .items = &put } };
 	struct error err = { 0 };
 	CHECK(uv_random(NULL, NULL, &put.cluster, sizeof put.cluster, 0, NULL) == 0);
 	put.cluster.cluster_id |= 1; // never 0
@@ -317,7 +256,7 @@ static void make_cluster(struct server *s)
 		put.cluster.cluster_id = store->cluster.cluster_id;
 		put.cluster.hash_seed = store->cluster.hash_seed;
 	}
-	if (server_propose(s, &changes, NULL, on_cluster_made, s, &err) != 0)
+	if (server_propose(s, &command, on_cluster_made, s, &err) != 0)
 		on_cluster_made(&err, 0, s);
 }
 
@@ -330,12 +269,17 @@ static void on_leadership(bool leads, void *user)
 		if (!cluster_info_has_pin_key(&s->machine.state.store.cluster)) // or there is no cluster yet
 			make_cluster(s);
 		snat_service_begin(s);
+		health_service_begin(s);
+		event_service_begin(s);
+		mux_news_begin(s);
 		return;
 	}
 	log_warn("lost-leadership", "replica=%llu", (unsigned long long)s->config.id);
 	nodes_query_end_all(s);
 	subscriptions_end_all(s);
 	snat_service_end(s);
+	health_service_end(s);
+	event_service_end(s);
 }
 
 static void on_pump(uv_prepare_t *pump)
@@ -352,6 +296,8 @@ static void on_pump(uv_prepare_t *pump)
 		subscriptions_pump_muxes(s);
 	s->has_changes = false;
 	snat_service_step(s);
+	health_service_step(s);
+	event_service_step(s);
 }
 
 // ---- life ----
@@ -378,6 +324,8 @@ void server_stop(struct server *s)
 	}
 	conn_listener_destroy(s->listener);
 	snat_service_stop(s);
+	health_service_stop(s);
+	event_service_stop(s);
 	uv_close((uv_handle_t *)&s->pump, on_pump_closed);
 }
 
@@ -422,6 +370,7 @@ int server_create(uv_loop_t *loop, const struct manager_config *config, struct s
 		memory_free(s);
 		return error_set(err, ERR_NO_MEMORY, "memory is short");
 	}
+	health_service_init(s);
 	s->loop = loop;
 	s->config = *config;
 	s->next_request_id = 1;
@@ -440,6 +389,8 @@ int server_create(uv_loop_t *loop, const struct manager_config *config, struct s
 	uv_prepare_start(&s->pump, on_pump);
 	s->n_open = 2; // the replica and the pump
 	snat_service_start(s);
+	health_service_start(s);
+	event_service_start(s);
 	code = listen_on_api(s, err);
 	if (code != 0) {
 		server_stop(s);

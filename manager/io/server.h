@@ -6,7 +6,10 @@
 //   SnatAsk        leader, from a subscribed agent: requests and returns of ports of its DIPs (snat_service.c)
 //   Leases         follower: Redirect. Leader: who holds, or held, ranges of ports
 //   State          follower: Redirect. Leader: all objects, in Updates
-//   Nodes          follower: Redirect. Leader: asks every subscribed node and waits STATUS_MS; the others are "unreachable"
+//   Nodes          follower: Redirect. Leader: asks every subscribed node and waits STATUS_MS; the others are "unreachable",
+//                  a mux that is not connected is "down"
+//   Health         leader, from a subscribed agent: what its probes found (health_service.c)
+//   Events         follower: Redirect. Leader: the events that are kept, after a number
 //   Cluster        every replica, for itself
 //
 // A replica serves as leader from when its state holds everything that was acknowledged before (replica_leads) until it

@@ -3,6 +3,8 @@
 
 #include "common/io/conn.h"
 #include "manager/core/distribution.h"
+#include "manager/core/health_view.h"
+#include "manager/core/host_watch.h"
 #include "manager/core/mux_watch.h"
 #include "manager/core/snat_queue.h"
 #include "manager/io/machine.h"
@@ -30,6 +32,9 @@ struct peer {
 	uint32_t n_commands;
 	struct snat_answer *answers; // to its requests, that wait for an Update to go before; oldest first
 	struct snat_answer **answers_end;
+	bool has_acked; // an update
+	bool is_replaced; // by a newer subscription
+	uint64_t silent_ms; // when its connection was closed because it was silent: for so long
 	bool is_noted; // there may be something to send to it
 	struct peer *next_noted;
 };
@@ -58,6 +63,37 @@ struct snat_service {
 	struct snat_stats stats;
 };
 
+// The leader's work on health: what is marked. Everything in it is of one leadership, but for the counters.
+struct health_service {
+	struct host_watch hosts;
+	struct health_view view;
+	bool is_proposed; // a command with marks is under way
+	struct mono_time next; // no command with marks before
+	struct mono_time begun; // this leadership
+	struct mono_time subscribed; // the last agent
+	uv_timer_t wake;
+	uint64_t n_reports; // counters
+	uint64_t n_marks; // proposed: put or taken away
+	uint64_t n_failed; // commands
+};
+
+// What the leader has seen, until it is in the state.
+struct event_service {
+	struct event_list queue; // oldest first
+	bool is_proposed; // a command with events is under way
+	struct mono_time next; // no command with events before
+	uint32_t n_unsaid; // dropped, which no event says yet
+	uint64_t n_dropped; // a counter
+	uv_timer_t wake;
+};
+
+// What was told of a mux.
+struct mux_news {
+	char name[NAME_BYTES];
+	char state[32]; // as it says; "": not known
+	bool is_up;
+};
+
 // When generations expire.
 struct history_watch {
 	bool is_proposed; // a command that drops them is under way
@@ -80,6 +116,11 @@ struct server {
 	struct peer *peers;
 	struct roster roster; // of the subscribed ones
 	struct snat_service snat;
+	struct health_service health;
+	struct event_service events;
+	uint32_t n_mux_news;
+	struct mux_news mux_news[LIMIT_MUXES];
+	struct mono_time muxes_expected_until; // a leadership has begun
 	struct history_watch history;
 	struct nodes_query *queries;
 	uint32_t n_queries;
@@ -97,15 +138,21 @@ const char *server_leader_api(const struct server *s);
 void server_send_redirect(struct peer *p, uint64_t request_id);
 void server_send_error(struct peer *p, uint64_t request_id, const struct error *err);
 
-// Sends what an update holds in as many Updates as it needs.
-void server_send_update(struct peer *p, uint64_t request_id, const struct update *update);
-
 struct mono_time server_now(void);
 
 // Says why, closes; the peer stays until its connection is closed.
 void server_close_peer(struct peer *p, const struct error *why);
 
 void server_release(struct server *s);
+
+// ---- replies.c ----
+
+// Sends what an update holds in as many Updates as it needs.
+void server_send_update(struct peer *p, uint64_t request_id, const struct update *update);
+
+void replies_send_state(struct peer *p, uint64_t request_id);
+void replies_send_events(struct peer *p, uint64_t request_id, uint64_t after_seq);
+void replies_send_cluster(struct peer *p, uint64_t request_id);
 
 // ---- commands.c ----
 
@@ -117,17 +164,18 @@ void commands_on_request(struct peer *p, uint64_t request_id, const struct chang
                          const struct snat_op_list *ops);
 void commands_forget_peer(struct peer *p);
 
-// Proposes a command, stamped with the time, for the server itself; changes or ops may be NULL. As replica_propose.
-NODISCARD int server_propose(struct server *s, const struct change_list *changes, const struct snat_op_list *ops,
-                             replica_result_fn on_done, void *user, struct error *err);
+// Proposes a command, stamped with the time, for the server itself. As replica_propose.
+NODISCARD int server_propose(struct server *s, const struct state_command *command, replica_result_fn on_done,
+                             void *user, struct error *err);
 uint64_t server_clock_ms(void); // milliseconds since 1970, as commands are stamped with
 
 // ---- subscriptions.c ----
 
 void subscriptions_on_request(struct peer *p, const struct subscribe *subscribe);
 void subscriptions_on_ack(struct peer *p, uint64_t version, uint64_t lease_version);
-void subscriptions_forget_peer(struct peer *p);
+void subscriptions_forget_peer(struct peer *p, const char *why);
 void subscriptions_end_all(struct server *s); // leadership was lost
+void subscriptions_on_settings(struct server *s); // they have changed
 void subscriptions_pump(struct server *s); // all of them
 void subscriptions_pump_muxes(struct server *s);
 void subscriptions_send(struct peer *p); // what is due to it
@@ -138,6 +186,41 @@ void nodes_query_begin(struct peer *p, uint64_t request_id, enum node_role role,
 void nodes_query_on_status(struct peer *p, uint64_t request_id, struct node_status *status); // may be moved out
 void nodes_query_forget_peer(struct peer *p);
 void nodes_query_end_all(struct server *s);
+
+// ---- health_service.c ----
+
+void health_service_init(struct server *s);
+void health_service_start(struct server *s); // its handle, which counts in n_open
+void health_service_stop(struct server *s);
+void health_service_fini(struct server *s);
+void health_service_begin(struct server *s); // leadership has begun, or was lost
+void health_service_end(struct server *s);
+void health_service_on_report(struct peer *p, const struct health_report *report);
+void health_service_on_subscribe(struct peer *p); // of agents, as the next two
+void health_service_on_unsubscribe(struct peer *p);
+void health_service_on_ack(struct peer *p);
+void health_service_on_applied(struct server *s, const struct change_list *changes);
+void health_service_step(struct server *s); // proposes what is due
+void health_service_fill(const struct server *s, struct counter *counters, uint32_t *n);
+
+// ---- event_service.c ----
+
+void event_service_start(struct server *s); // its handle, which counts in n_open
+void event_service_stop(struct server *s);
+void event_service_fini(struct server *s);
+void event_service_begin(struct server *s); // leadership has begun, or was lost
+void event_service_end(struct server *s);
+void event_service_add(struct server *s, const struct cluster_event *e); // nothing, unless this replica leads
+void event_service_step(struct server *s); // proposes what is due
+
+// ---- mux_news.c ----
+
+void mux_news_begin(struct server *s); // leadership has begun
+void mux_news_run(struct server *s); // every second, at the leader
+void mux_news_on_subscribe(struct peer *p); // of muxes, as the next two
+void mux_news_on_unsubscribe(struct peer *p, const char *why);
+void mux_news_on_status(struct peer *p, const struct node_status *status);
+void mux_news_forget(struct server *s, const char *mux); // it was removed from the cluster
 
 // ---- snat_service.c ----
 

@@ -152,7 +152,7 @@ static bool propose_batch(struct server *s, struct mono_time now)
 	struct batch *b = take_batch(s, now);
 	if (b == NULL)
 		return false;
-	if (server_propose(s, NULL, &b->ops, on_batch, b, &err) != 0) {
+	if (server_propose(s, &(struct state_command){ .ops = b->ops }, on_batch, b, &err) != 0) {
 		fail_batch(b, &err);
 		memory_free(b);
 		return false;
@@ -175,6 +175,13 @@ static void on_outcome(struct server *s, const struct snat_outcome *o, uint64_t 
 		s->snat.stats.returned++;
 }
 
+static void take_settings(struct server *s)
+{
+	const struct cluster_settings *settings = &s->machine.state.store.settings;
+	snat_queue_set_rate(s->snat.queue, settings->snat_dip_requests_per_s);
+	mux_watch_set_withdraw_percent(&s->snat.muxes, settings->mux_withdraw_percent);
+}
+
 void snat_service_on_applied(struct server *s, const struct change_list *changes, const struct apply_result *result)
 {
 	struct snat_service *snat = &s->snat;
@@ -187,7 +194,7 @@ void snat_service_on_applied(struct server *s, const struct change_list *changes
 		if (c->key.kind == OBJECT_MUX && c->is_delete)
 			mux_watch_forget(&snat->muxes, c->key.name);
 		if (c->key.kind == OBJECT_SETTINGS)
-			snat_queue_set_rate(snat->queue, s->machine.state.store.settings.snat_dip_requests_per_s);
+			take_settings(s);
 	}
 	for (uint32_t i = 0; i < result->outcomes.n; i++)
 		on_outcome(s, &result->outcomes.items[i], result->lease_version);
@@ -264,6 +271,17 @@ static void send_to_noted(struct server *s)
 	}
 }
 
+static void tell_of_fencing(struct server *s, const struct watched_mux *m)
+{
+	struct cluster_event e;
+	if (m->told == MUX_TOLD_FENCED)
+		e = event_make("mux-fenced", m->name, "has not acknowledged leases in %u ms: it has lease version %llu of %llu",
+		               MUX_WATCH_ACK_MS, (unsigned long long)m->acked, (unsigned long long)s->snat.muxes.version);
+	else
+		e = event_make("mux-unfenced", m->name, "has caught up: lease version %llu", (unsigned long long)m->acked);
+	event_service_add(s, &e);
+}
+
 static void tell_muxes(struct server *s, struct mono_time now)
 {
 	const struct watched_mux *m;
@@ -271,13 +289,9 @@ static void tell_muxes(struct server *s, struct mono_time now)
 		struct peer *p = roster_lookup(&s->roster, ROLE_MUX, m->name);
 		struct message fence = { .type = MESSAGE_FENCE, .term = replica_term(s->replica) };
 		fence.is_fenced = m->told == MUX_TOLD_FENCED;
-		if (fence.is_fenced) {
-			s->snat.stats.fences++;
-			log_warn("mux-fenced", "mux=%s acknowledged=%llu version=%llu", m->name, (unsigned long long)m->acked,
-			         (unsigned long long)s->snat.muxes.version);
-		} else if (m->was_fenced) {
-			log_info("mux-unfenced", "mux=%s version=%llu", m->name, (unsigned long long)m->acked);
-		}
+		s->snat.stats.fences += fence.is_fenced;
+		if (fence.is_fenced || m->was_fenced)
+			tell_of_fencing(s, m);
 		if (p != NULL)
 			(void)conn_send(p->conn, &fence);
 	}
@@ -360,6 +374,7 @@ static void on_second(uv_timer_t *timer)
 		return;
 	snat_watch_run(s);
 	history_watch_run(s);
+	mux_news_run(s);
 }
 
 int snat_service_init(struct server *s)
@@ -407,9 +422,9 @@ void snat_service_begin(struct server *s)
 	const struct store *store = &s->machine.state.store;
 	struct mono_time now = server_now();
 	snat_queue_clear(snat->queue);
-	snat_queue_set_rate(snat->queue, store->settings.snat_dip_requests_per_s);
 	snat->noted_floor = 0;
 	mux_watch_begin(&snat->muxes, s->machine.state.snat.version);
+	take_settings(s);
 	for (uint32_t i = 0; i < store->muxes.n; i++)
 		mux_watch_expect(&snat->muxes, store_mux(store, i)->name, now);
 	s->has_news = true;

@@ -5,14 +5,12 @@
 
 #include "common/base/memory.h"
 #include "common/io/log.h"
+#include "manager/core/snat_pool_level.h"
 #include "manager/io/server_parts.h"
-
-// Which event of a pool was logged last; the way back has hysteresis: below 70 % leased, and below 95 % leased or in quarantine.
-enum pool_level { POOL_OK, POOL_80_PERCENT, POOL_EXHAUSTED };
 
 struct snat_pool_watch {
 	struct ip_addr vip;
-	enum pool_level level; // not POOL_OK
+	enum snat_pool_level level; // of which the event was logged; not SNAT_POOL_OK
 };
 
 struct snat_gone_host {
@@ -46,19 +44,21 @@ static struct snat_pool_counts count_pool(const struct server *s, const struct i
 	return counts;
 }
 
-static void set_level(struct server *s, const struct ip_addr *vip, enum pool_level level)
+static void set_level(struct server *s, const struct ip_addr *vip, enum snat_pool_level level)
 {
 	struct snat_service *snat = &s->snat;
 	struct snat_pool_watch *w = find_pool(snat, vip);
-	enum pool_level before = w == NULL ? POOL_OK : w->level;
+	enum snat_pool_level before = w == NULL ? SNAT_POOL_OK : w->level;
 	struct snat_pool_counts counts = count_pool(s, vip);
 	char text[IP_ADDR_TEXT_BYTES];
 	if (level == before)
 		return;
-	if (level > before)
-		log_warn(level == POOL_EXHAUSTED ? "snat-pool-exhausted" : "snat-pool-80-percent",
-		         "vip=%s ports=%u leased=%u quarantined=%u", ip_addr_format(vip, text), counts.n_ports, counts.n_held,
-		         counts.n_quarantined);
+	if (level > before) {
+		struct cluster_event e = event_make(level == SNAT_POOL_EXHAUSTED ? "snat-pool-exhausted" : "snat-pool-80-percent",
+		                                    ip_addr_format(vip, text), "%u ports, %u leased, %u in quarantine",
+		                                    counts.n_ports, counts.n_held, counts.n_quarantined);
+		event_service_add(s, &e);
+	}
 	if (w == NULL) {
 		struct snat_pool_watch *pools = memory_resize(snat->pools, snat->n_pools + 1, sizeof *pools);
 		if (pools == NULL)
@@ -68,34 +68,24 @@ static void set_level(struct server *s, const struct ip_addr *vip, enum pool_lev
 		w->vip = *vip;
 	}
 	w->level = level;
-	if (level == POOL_OK)
+	if (level == SNAT_POOL_OK)
 		*w = snat->pools[--snat->n_pools];
 }
 
 void snat_watch_note_empty(struct server *s, const struct ip_addr *vip)
 {
-	set_level(s, vip, POOL_EXHAUSTED);
+	set_level(s, vip, SNAT_POOL_EXHAUSTED);
 }
 
 static void watch_pool(struct server *s, const struct vip_config *vip)
 {
 	struct snat_pool_watch *w = find_pool(&s->snat, &vip->vip);
-	enum pool_level level = w == NULL ? POOL_OK : w->level;
 	const struct snat_pool *pool = snat_state_lookup_pool(&s->machine.state.snat, &vip->vip);
 	// Nearly all pools are far from full, which is seen without counting.
 	if (pool == NULL || (w == NULL && pool->n_held * 5 < (pool->n_ranges - pool->n_excluded) * 4))
 		return;
 	struct snat_pool_counts counts = count_pool(s, &vip->vip);
-	uint64_t used = counts.n_held + counts.n_quarantined;
-	if (counts.n_held == counts.n_ports)
-		level = POOL_EXHAUSTED;
-	else if (level == POOL_EXHAUSTED && used * 20 < counts.n_ports * 19ULL)
-		level = POOL_80_PERCENT;
-	if (level == POOL_OK && counts.n_held * 5ULL >= counts.n_ports * 4ULL)
-		level = POOL_80_PERCENT;
-	else if (level == POOL_80_PERCENT && counts.n_held * 10ULL < counts.n_ports * 7ULL)
-		level = POOL_OK;
-	set_level(s, &vip->vip, level);
+	set_level(s, &vip->vip, snat_pool_level_next(w == NULL ? SNAT_POOL_OK : w->level, &counts));
 }
 
 static void watch_pools(struct server *s)

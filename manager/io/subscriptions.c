@@ -4,6 +4,8 @@
 #include "common/io/log.h"
 #include "manager/io/server_parts.h"
 
+#define SUBSCRIBER_DEAD_MIN_MS 1000
+
 static const char *role_name(enum node_role role)
 {
 	return role == ROLE_MUX ? "mux" : "host";
@@ -52,6 +54,25 @@ void subscriptions_send(struct peer *p)
 		snat_answers_flush(p);
 }
 
+// A machine that is gone says nothing: its connection must end before its host is due to be gone. A node that has not
+// acknowledged anything yet may be busy with a snapshot.
+static void watch_peer(struct peer *p)
+{
+	uint32_t gone_ms = p->server->machine.state.store.settings.host_gone_ms;
+	uint32_t dead_ms = CONN_SUBSCRIBER_DEAD_MS;
+	if (gone_ms != 0)
+		dead_ms = gone_ms < CONN_DEAD_MS ? gone_ms / 4 * 3 : CONN_DEAD_MS / 4 * 3;
+	if (dead_ms < SUBSCRIBER_DEAD_MIN_MS)
+		dead_ms = SUBSCRIBER_DEAD_MIN_MS;
+	conn_set_liveness(p->conn, CONN_SUBSCRIBER_PING_MS, p->has_acked ? dead_ms : CONN_DEAD_MS);
+}
+
+void subscriptions_on_settings(struct server *s)
+{
+	for (uint32_t i = 0; i < s->roster.n; i++)
+		watch_peer(s->roster.items[i]);
+}
+
 static void replace_older(struct peer *p)
 {
 	struct peer *older = roster_lookup(&p->server->roster, p->subscribe.role, p->subscribe.node.name);
@@ -62,6 +83,7 @@ static void replace_older(struct peer *p)
 	          role_name(p->subscribe.role), p->subscribe.node.name, conn_peer(p->conn));
 	log_warn("subscription-replaced", "role=%s name=%s old=%s new=%s", role_name(p->subscribe.role),
 	         p->subscribe.node.name, conn_peer(older->conn), conn_peer(p->conn));
+	older->is_replaced = true;
 	server_close_peer(older, &err);
 }
 
@@ -77,9 +99,14 @@ static void accept_subscription(struct peer *p)
 		return;
 	}
 	p->state = PEER_SUBSCRIBED;
+	watch_peer(p);
 	distribution_init(&p->distribution, sub->role == ROLE_MUX ? AUDIENCE_MUX : AUDIENCE_AGENT, sub->node.name,
 	                  sub->cluster_id, sub->have_version, sub->have_lease_version, &s->machine.state);
 	snat_service_on_subscribe(p);
+	if (sub->role == ROLE_MUX)
+		mux_news_on_subscribe(p);
+	else
+		health_service_on_subscribe(p);
 	log_info("subscribed", "role=%s name=%s peer=%s have=%llu program=%s", role_name(sub->role), sub->node.name,
 	         conn_peer(p->conn), (unsigned long long)sub->have_version, sub->program_version);
 	subscriptions_send(p);
@@ -150,17 +177,28 @@ void subscriptions_on_ack(struct peer *p, uint64_t version, uint64_t lease_versi
 		refuse(p, &err);
 		return;
 	}
+	if (!p->has_acked) {
+		p->has_acked = true;
+		watch_peer(p);
+	}
 	if (p->subscribe.role == ROLE_MUX) {
 		mux_watch_on_ack(&s->snat.muxes, p->subscribe.node.name, p->distribution.acked_lease_version);
 		s->has_news = true;
+	} else {
+		health_service_on_ack(p);
 	}
 	subscriptions_send(p);
 }
 
-void subscriptions_forget_peer(struct peer *p)
+void subscriptions_forget_peer(struct peer *p, const char *why)
 {
-	if (roster_remove(&p->server->roster, p))
+	bool was_subscribed = roster_remove(&p->server->roster, p);
+	if (was_subscribed)
 		snat_service_on_unsubscribe(p);
+	if (was_subscribed && p->subscribe.role == ROLE_AGENT)
+		health_service_on_unsubscribe(p);
+	else if (was_subscribed && !p->is_replaced)
+		mux_news_on_unsubscribe(p, why);
 	snat_answers_forget_peer(p);
 }
 

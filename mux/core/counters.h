@@ -24,11 +24,13 @@
 	X(pins_evicted) /* went for others */                                              \
 	X(icmp_errors_steered) /* of the forwarded ones: about connections of VIPs */      \
 	X(icmp_echo_replies) /* answered for VIPs */                                       \
-	X(icmp_errors_sent) /* of our own: fragmentation needed, time exceeded */          \
+	X(icmp_errors_sent) /* of our own: fragmentation needed, port unreachable */       \
 	X(fragment_packets) /* of the forwarded ones: went where their first one went */   \
 	X(fragments_held) /* came before their first one */                                \
 	X(fragment_datagrams_evicted) /* forgotten before their time: the table is full */ \
 	X(packets_cut) /* of the forwarded ones: too long, and sent as two */              \
+	X(refused_tcp) /* answered with a RST for endpoints that refuse */                 \
+	X(refused_udp) /* likewise with ICMP port unreachable */                           \
 	X(to_tap_packets) /* the node's own traffic: in */                                 \
 	X(from_tap_packets) /* and out */
 

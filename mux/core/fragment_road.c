@@ -101,6 +101,8 @@ static enum drop_reason choose_by_protocol(struct mux_worker *w, const struct mu
 	const struct vip_entry *e = ip_protocol_is_any(p->protocol) ? vip_lookup(t, p->dst, 0, IP_PROTO_ANY) : NULL;
 	if (e == NULL)
 		return DROP_NO_ENDPOINT;
+	if (vip_entry_is_refusing(e))
+		return DROP_ENDPOINT_REFUSING;
 	choose_endpoint(w, t, p, e, ret_way);
 	return DROP_NONE;
 }
@@ -113,6 +115,8 @@ static enum drop_reason choose_by_ports(struct mux_worker *w, const struct mux_t
 		*ret_way = (struct way){ lessee_of(vip, p->dst_port), vip->slot, WAY_LESSEE };
 		return ret_way->dip != 0 ? DROP_NONE : snat_reason_of(vip, p->dst_port);
 	}
+	if (vip_entry_is_refusing(e) && p->protocol != IP_PROTO_TCP)
+		return DROP_ENDPOINT_REFUSING;
 	choose_endpoint(w, t, p, e, ret_way);
 	return DROP_NONE;
 }

@@ -7,6 +7,7 @@
 #include "mux/core/fragment_road.h"
 #include "mux/core/history_road.h"
 #include "mux/core/own_traffic.h"
+#include "mux/core/refusal.h"
 #include "mux/core/snat_road.h"
 #include "mux/core/vip_icmp.h"
 
@@ -19,6 +20,7 @@ void mux_worker_init(struct mux_worker *w, const struct mux_settings *settings, 
 	w->vips = vips;
 	w->now = now;
 	neighbor_table_init(&w->neighbors, &settings->mac, settings->address);
+	token_bucket_init(&w->refusals, MUX_REFUSAL_RATE_PER_S, MUX_REFUSALS_SAVED, now);
 	token_bucket_init(&w->echo_replies, MUX_ECHO_RATE_PER_S, MUX_ECHO_RATE_PER_S, now);
 	token_bucket_init(&w->icmp_errors, MUX_ERROR_RATE_PER_S, MUX_ERROR_RATE_PER_S, now);
 }
@@ -46,7 +48,8 @@ static void take_vip_packet(struct mux_worker *w, const struct mux_tables *t, st
 	                                   : ip_protocol_is_any(p->protocol) ? vip_lookup(t, p->dst, 0, IP_PROTO_ANY)
 	                                                                     : NULL;
 	if (endpoint != NULL) { // first: no range is leased that contains an endpoint's port
-		take_for_endpoint(w, t, f, p, endpoint);
+		if (!vip_entry_is_refusing(endpoint) || !refusal_take(w, f, p))
+			take_for_endpoint(w, t, f, p, endpoint);
 		return;
 	}
 	const struct vip_entry *vip = vip_lookup(t, p->dst, 0, 0);

@@ -25,7 +25,9 @@
 #include "mux/core/tables.h"
 
 #define MUX_BURST_MAX 64
-#define MUX_HEADROOM_BYTES ICMP_ERROR_BYTES // an outer header or an ICMP error
+#define MUX_HEADROOM_BYTES ICMP_ERROR_BYTES // in front of a frame, more than ENCAP_BYTES
+#define MUX_REFUSAL_RATE_PER_S 10000 // answers for endpoints that refuse, and as many
+#define MUX_REFUSALS_SAVED 1000 // in a burst
 #define MUX_ECHO_RATE_PER_S 1000 // echo replies for all VIPs together, and as a burst
 #define MUX_ERROR_RATE_PER_S 100 // ICMP errors, likewise
 
@@ -66,6 +68,7 @@ struct mux_worker {
 	uint64_t mac48; // settings.mac as the low 48 bits of a word
 	struct neighbor_table neighbors;
 	struct token_bucket echo_replies;
+	struct token_bucket refusals;
 	struct mono_time now; // of this burst
 	uint64_t now_real_us; // likewise: for the stamps of pins
 	struct pins *pins; // the caller's; NULL: every flow goes to the present owner

@@ -108,6 +108,47 @@ uint32_t snat_maps_apply(struct snat_maps *maps, const struct lease_list *leases
 	return n_ignored;
 }
 
+static be32 dip_of(const struct snat_map *m, uint32_t unit)
+{
+	return atomic_load_explicit(&m->dips[unit], memory_order_relaxed);
+}
+
+// Of how many units the largest range is that begins at this one and is one DIP's as a whole.
+static uint32_t range_units(const struct snat_map *m, uint32_t unit)
+{
+	uint32_t n = 1;
+	while (unit % (n * 2) == 0 && n * 2 <= SNAT_RANGE_PORTS_MAX / SNAT_UNIT_PORTS) {
+		for (uint32_t i = n; i < n * 2; i++)
+			if (dip_of(m, unit + i) != dip_of(m, unit))
+				return n;
+		n *= 2;
+	}
+	return n;
+}
+
+static int get_leases_of(const struct snat_map *m, struct lease_list *list)
+{
+	for (uint32_t unit = 0, n; unit < SNAT_UNITS; unit += n) {
+		be32 dip = dip_of(m, unit);
+		n = dip != 0 ? range_units(m, unit) : 1;
+		struct lease lease = { .vip = m->vip,
+			                   .dip = ip_addr_from_v4(dip),
+			                   .first_port = (uint16_t)(unit * SNAT_UNIT_PORTS),
+			                   .n_ports = (uint16_t)(n * SNAT_UNIT_PORTS) };
+		if (dip != 0 && lease_list_append(list, &lease) != 0)
+			return ERR_NO_MEMORY;
+	}
+	return 0;
+}
+
+int snat_maps_get_leases(const struct snat_maps *maps, struct lease_list *list)
+{
+	int code = 0;
+	for (uint32_t i = 0; code == 0 && i < maps->n; i++)
+		code = get_leases_of(maps->items[i], list);
+	return code;
+}
+
 uint64_t snat_maps_leased_ports(const struct snat_maps *maps)
 {
 	uint64_t n = 0;

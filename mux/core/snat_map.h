@@ -56,5 +56,8 @@ struct snat_map *snat_maps_lookup(const struct snat_maps *maps, const struct ip_
 // map, or of a shape that no lease has.
 uint32_t snat_maps_apply(struct snat_maps *maps, const struct lease_list *leases);
 
+// Appends what is leased, as leases of which only VIP, DIP and ports are known: as few as make the same maps. ERR_NO_MEMORY.
+NODISCARD int snat_maps_get_leases(const struct snat_maps *maps, struct lease_list *list);
+
 // Of all maps together.
 uint64_t snat_maps_leased_ports(const struct snat_maps *maps);

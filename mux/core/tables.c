@@ -71,6 +71,22 @@ static struct endpoint_table *add_endpoint(struct mux_tables *t, const struct mu
 	return e;
 }
 
+// Under which key it is found. The port of one that refuses is on no list: its packets need not try the main road.
+static void set_endpoint_key(struct mux_tables *t, const struct mux_tables_sources *from, struct vip_entry *entry,
+                             const struct endpoint *config, const struct ip_addr *vip)
+{
+	be16 port = be16_from(config->port);
+	const struct endpoint_history *h =
+		vip_history_lookup(store_lookup_history(from->store, vip), config->protocol, config->port);
+	entry->key = vip_key(ip_addr_to_v4(vip), port, config->protocol);
+	if (h != NULL && h->is_refusing) {
+		entry->key = vip_refusing_key(entry->key);
+		t->n_refusing++;
+	} else if (config->protocol != IP_PROTO_ANY) {
+		t->endpoint_ports[endpoint_port_bin(port)] = 1;
+	}
+}
+
 static int add_vip(struct mux_tables *t, const struct mux_tables_sources *from, uint32_t store_idx, uint32_t *cursor)
 {
 	const struct vip_config *vip = store_vip(from->store, store_idx);
@@ -84,9 +100,7 @@ static int add_vip(struct mux_tables *t, const struct mux_tables_sources *from, 
 		struct endpoint_table *e = add_endpoint(t, from, vip, i, cursor);
 		if (e == NULL)
 			return ERR_NO_MEMORY;
-		entry.key = vip_key(addr, be16_from(config->port), config->protocol);
-		if (config->protocol != IP_PROTO_ANY)
-			t->endpoint_ports[endpoint_port_bin(be16_from(config->port))] = 1;
+		set_endpoint_key(t, from, &entry, config, &vip->vip);
 		entry.owners = e->owners;
 		entry.templates = e->templates->items;
 		entry.n_buckets = e->n_buckets;

@@ -8,6 +8,8 @@
 // A lookup touches three cache lines beside the packet: the entry's, the bucket's, the owner's template. An endpoint's
 // bucket table is made once for a set of (DIP, weight) and shared by all snapshots that have that set, so that changing one
 // VIP among thousands costs one table and the flat array of entries.
+// An endpoint that refuses (its history says so) has its entry under a key of its own, where the burst does not find it: its packets
+// are taken one by one, and all others are asked nothing.
 // A bucket that had other owners before the present one is flagged (mux/core/endpoint_table.h): its packets ask for a pin first.
 // Memory: 128 to 256 bytes per endpoint and per VIP, 2 bytes per bucket (1,009 to 516,608 buckets, common/model/maglev.h), 12 bytes
 // per DIP, and 20 per DIP and generation. 20,000 endpoints of 10 DIPs: 51 MB; with 3 generations each: 61 MB.
@@ -31,7 +33,7 @@
 #define NOT_A_DIP UINT32_MAX
 
 struct vip_entry {
-	uint64_t key; // vip_key() or vip_own_key(); 0: free
+	uint64_t key; // vip_key(), vip_refusing_key() or vip_own_key(); 0: free
 	const uint16_t *owners; // bucket -> index into templates, and the flag; NULL in the entry of the VIP itself
 	union {
 		const struct encap_template *templates; // of an endpoint: the items of its struct dip_templates
@@ -59,6 +61,7 @@ struct mux_tables {
 	uint32_t n_rebuilt; // bucket tables that had to be made: what the change cost
 	uint32_t n_with_history; // endpoints with flagged buckets
 	uint64_t n_flagged; // buckets
+	uint32_t n_refusing; // endpoints
 	uint64_t cluster_id;
 	uint8_t pin_key[PIN_KEY_BYTES];
 	struct pin_senders *pin_senders;
@@ -104,6 +107,19 @@ static inline uint64_t vip_own_key(be32 vip)
 	return vip | 0x100ull << 32;
 }
 
+#define VIP_KEY_REFUSES (0x200ull << 32)
+
+// The key of an endpoint that refuses: that of no packet either.
+static inline uint64_t vip_refusing_key(uint64_t key)
+{
+	return key | VIP_KEY_REFUSES;
+}
+
+static inline bool vip_entry_is_refusing(const struct vip_entry *e)
+{
+	return (e->key & VIP_KEY_REFUSES) != 0;
+}
+
 // Multiplication spreads every bit of the key into the uppermost ones (Knuth 6.4). The keys are the operator's, so that
 // nobody outside can make them collide.
 static inline uint64_t vip_line_at(uint64_t key, uint32_t line_shift)
@@ -131,10 +147,13 @@ static inline const struct vip_entry *vip_lookup_key(const struct mux_tables *t,
 	}
 }
 
-// The entry of an endpoint, or, with port and protocol 0, of the VIP itself; NULL when there is none.
+// The entry of an endpoint, whether it refuses or not, or, with port and protocol 0, of the VIP itself; NULL when there is none.
 static inline const struct vip_entry *vip_lookup(const struct mux_tables *t, be32 vip, be16 port, uint8_t protocol)
 {
-	return vip_lookup_key(t, protocol == 0 ? vip_own_key(vip) : vip_key(vip, port, protocol));
+	if (protocol == 0)
+		return vip_lookup_key(t, vip_own_key(vip));
+	const struct vip_entry *e = vip_lookup_key(t, vip_key(vip, port, protocol));
+	return e == NULL && t->n_refusing > 0 ? vip_lookup_key(t, vip_refusing_key(vip_key(vip, port, protocol))) : e;
 }
 
 // All templates of an endpoint.

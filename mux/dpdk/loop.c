@@ -26,9 +26,11 @@ static void read_wall_clock(struct loop *l, struct mono_time now)
 }
 
 int loop_init(struct loop *l, const struct mux_settings *settings, const struct dpdk_port *uplink,
-              const struct dpdk_port *tap, struct vip_counters *vips, struct pins *pins, struct error *err)
+              const struct dpdk_port *tap, struct vip_counters *vips, struct pins *pins, uint64_t max_pps,
+              struct error *err)
 {
 	*l = (struct loop){ .uplink = uplink->id, .tap = tap->id, .pool = uplink->pool };
+	l->turns = &l->own_turns;
 	l->tsc_per_us = rte_get_tsc_hz() / 1000000;
 	mux_worker_init(&l->worker, settings, vips, loop_now(l));
 	l->worker.pins = pins;
@@ -36,6 +38,7 @@ int loop_init(struct loop *l, const struct mux_settings *settings, const struct 
 	if (side_buffers_init(&l->side, l->pool, rte_rdtsc() ^ rte_rand()) != 0)
 		return error_set(err, ERR_NO_MEMORY, "out of memory");
 	l->worker.side = &l->side.frames;
+	packet_budget_init(&l->budget, max_pps, l->worker.now);
 	int code = dpdk_poller_init(&l->poller, err);
 	if (code != 0)
 		return code;
@@ -54,9 +57,17 @@ int loop_init(struct loop *l, const struct mux_settings *settings, const struct 
 
 void loop_fini(struct loop *l)
 {
+	rte_pktmbuf_free_bulk(l->own, l->n_own);
+	l->n_own = 0;
 	dpdk_poller_fini(&l->poller);
 	dpdk_rcu_fini(&l->rcu);
 	side_buffers_fini(&l->side);
+}
+
+uint64_t loop_rx_missed(const struct loop *l)
+{
+	struct rte_eth_stats stats;
+	return rte_eth_stats_get(l->uplink, &stats) == 0 ? stats.imissed : 0;
 }
 
 // ---- sending ----
@@ -72,36 +83,39 @@ static uint16_t send_burst(struct loop *l, uint16_t port, struct rte_mbuf **mbuf
 	return n_sent;
 }
 
-static void send_uplink(struct loop *l, struct rte_mbuf **mbufs, uint16_t n)
+// n_bytes[i]: of the first i buffers.
+static void add_up(struct rte_mbuf **mbufs, uint16_t n, uint64_t n_bytes[LOOP_BURST + 1])
 {
-	uint64_t n_bytes[LOOP_BURST + 1];
 	n_bytes[0] = 0;
 	for (uint16_t i = 0; i < n; i++)
-		n_bytes[i + 1] = n_bytes[i] + mbufs[i]->pkt_len; // before they are gone
-	uint16_t n_sent = send_burst(l, l->uplink, mbufs, n);
+		n_bytes[i + 1] = n_bytes[i] + mbufs[i]->pkt_len;
+}
+
+static void count_sent(struct loop *l, uint16_t n_sent, const uint64_t n_bytes[LOOP_BURST + 1])
+{
 	l->worker.counters.tx_packets += n_sent;
 	l->worker.counters.tx_bytes += n_bytes[n_sent];
 }
 
+static void send_uplink(struct loop *l, struct rte_mbuf **mbufs, uint16_t n)
+{
+	uint64_t n_bytes[LOOP_BURST + 1];
+	add_up(mbufs, n, n_bytes); // before they are gone
+	count_sent(l, send_burst(l, l->uplink, mbufs, n), n_bytes);
+}
+
+// The node's own frames: those that the uplink does not take wait, and are the first of the next turn.
+static void send_own(struct loop *l)
+{
+	uint64_t n_bytes[LOOP_BURST + 1];
+	add_up(l->own, l->n_own, n_bytes);
+	uint16_t n_sent = l->n_own == 0 ? 0 : rte_eth_tx_burst(l->uplink, 0, l->own, l->n_own);
+	count_sent(l, n_sent, n_bytes);
+	l->n_own = (uint16_t)(l->n_own - n_sent);
+	memmove(l->own, l->own + n_sent, l->n_own * sizeof *l->own);
+}
+
 // ---- bursts ----
-
-static bool is_own_frame(const struct loop *l, struct rte_mbuf *m)
-{
-	return m->data_len >= ETH_BYTES &&
-	       memcmp(rte_pktmbuf_mtod(m, uint8_t *) + MAC_BYTES, &l->worker.settings.mac, MAC_BYTES) == 0;
-}
-
-static uint16_t drop_own_frames(const struct loop *l, struct rte_mbuf **mbufs, uint16_t n)
-{
-	uint16_t n_kept = 0;
-	for (uint16_t i = 0; i < n; i++) {
-		if (is_own_frame(l, mbufs[i]))
-			rte_pktmbuf_free(mbufs[i]);
-		else
-			mbufs[n_kept++] = mbufs[i];
-	}
-	return n_kept;
-}
 
 // After those of the burst: what waited follows its first fragment, second halves the first ones.
 static void send_side_frames(struct loop *l)
@@ -111,32 +125,59 @@ static void send_side_frames(struct loop *l)
 		send_uplink(l, mbufs, side_buffers_take(&l->side, &l->worker, mbufs, LOOP_BURST));
 }
 
-static uint16_t turn_uplink(struct loop *l, const struct mux_tables *tables)
+// Up to GULP_MAX buffers through the pipeline, burst by burst.
+static void process(struct loop *l, const struct mux_tables *tables, struct rte_mbuf **mbufs, uint32_t n)
 {
-	struct rte_mbuf *mbufs[LOOP_BURST];
 	struct burst_out out;
-	uint16_t n = rte_eth_rx_burst(l->uplink, 0, mbufs, LOOP_BURST);
-	if (l->sees_own_frames)
-		n = drop_own_frames(l, mbufs, n);
+	for (uint32_t i = 0; i < n; i += LOOP_BURST) {
+		uint16_t n_burst = (uint16_t)(n - i < LOOP_BURST ? n - i : LOOP_BURST);
+		out.n_held = 0;
+		burst_process(&l->worker, tables, mbufs + i, n_burst, &out);
+		rte_pktmbuf_free_bulk(out.drop, out.n_drop);
+		(void)send_burst(l, l->tap, out.tap, out.n_tap);
+		send_uplink(l, out.uplink, out.n_uplink);
+		side_buffers_hold(&l->side, &out);
+		send_side_frames(l);
+	}
+}
+
+// Beyond max_pps: gone before anything was looked at.
+static void drop_over(struct loop *l, struct rte_mbuf **mbufs, uint32_t n)
+{
+	struct mux_counters *c = &l->worker.counters;
+	for (uint32_t i = 0; i < n; i++)
+		c->rx_bytes += mbufs[i]->pkt_len;
+	c->rx_packets += n;
+	c->drops[DROP_OVER_MAX_PPS] += n;
+	rte_pktmbuf_free_bulk(mbufs, n);
+}
+
+// The node's own traffic goes first, whatever comes with it.
+static uint32_t turn_uplink(struct loop *l, const struct mux_tables *tables)
+{
+	struct gulp g;
+	uint32_t n = gulp_take(&g, l->uplink, &l->worker.settings, l->sees_own_frames);
 	if (n == 0)
 		return 0;
-	out.n_held = 0;
-	burst_process(&l->worker, tables, mbufs, n, &out);
-	rte_pktmbuf_free_bulk(out.drop, out.n_drop);
-	(void)send_burst(l, l->tap, out.tap, out.n_tap);
-	send_uplink(l, out.uplink, out.n_uplink);
-	side_buffers_hold(&l->side, &out);
-	send_side_frames(l);
+	process(l, tables, g.own, g.n_own);
+	uint32_t n_passing = packet_budget_take(&l->budget, g.n_rest, l->worker.now);
+	process(l, tables, g.rest, n_passing);
+	if (n_passing < g.n_rest)
+		drop_over(l, g.rest + n_passing, g.n_rest - n_passing);
 	return n;
 }
 
-// The node's own packets leave as they are.
-static uint16_t turn_tap(struct loop *l)
+// The node's own packets leave as they are. While some wait, the rest waits in the kernel.
+static uint32_t turn_tap(struct loop *l)
 {
-	struct rte_mbuf *mbufs[LOOP_BURST];
-	uint16_t n = rte_eth_rx_burst(l->tap, 0, mbufs, LOOP_BURST);
-	l->worker.counters.from_tap_packets += n;
-	send_uplink(l, mbufs, n);
+	if (l->n_own == 0) {
+		l->n_own = rte_eth_rx_burst(l->tap, 0, l->own, LOOP_BURST);
+		l->worker.counters.from_tap_packets += l->n_own;
+		for (uint16_t i = 0; l->bfd != NULL && i < l->n_own; i++)
+			bfd_book_note(l->bfd, rte_pktmbuf_mtod(l->own[i], uint8_t *), l->own[i]->data_len);
+	}
+	uint32_t n = l->n_own;
+	send_own(l);
 	return n;
 }
 
@@ -148,13 +189,14 @@ static void tend(struct loop *l, struct mono_time now)
 	read_wall_clock(l, now);
 	side_frames_expire(&l->worker);
 	send_side_frames(l);
-	while (neighbor_table_step(&l->worker.neighbors, now, frame)) {
+	while (l->n_own < LOOP_BURST && neighbor_table_step(&l->worker.neighbors, now, frame)) {
 		struct rte_mbuf *m = rte_pktmbuf_alloc(l->pool);
 		if (m == NULL)
 			break; // the next probe is due in a second
 		memcpy(rte_pktmbuf_append(m, ARP_FRAME_BYTES), frame, ARP_FRAME_BYTES);
-		send_uplink(l, &m, 1);
+		l->own[l->n_own++] = m;
 	}
+	send_own(l);
 }
 
 static uint32_t turn(struct loop *l)
@@ -169,6 +211,12 @@ static uint32_t turn(struct loop *l)
 	return n;
 }
 
+static void count_turn(struct loop *l)
+{
+	uint64_t n = atomic_load_explicit(l->turns, memory_order_relaxed);
+	atomic_store_explicit(l->turns, n + 1, memory_order_relaxed);
+}
+
 static int run(void *arg)
 {
 	struct loop *l = arg;
@@ -176,6 +224,7 @@ static int run(void *arg)
 	dpdk_rcu_online(&l->rcu, LOOP_WORKER);
 	while (!atomic_load_explicit(&l->is_stopping, memory_order_relaxed)) {
 		idle_polls = turn(l) > 0 ? 0 : idle_polls + 1;
+		count_turn(l);
 		dpdk_rcu_quiescent(&l->rcu, LOOP_WORKER);
 		dpdk_poller_wait(&l->poller, &l->rcu, LOOP_WORKER, idle_polls, TEND_US);
 	}

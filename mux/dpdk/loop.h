@@ -1,7 +1,8 @@
 // The worker of a mux: receives from the uplink and the tap, lets the core decide, sends; sleeps when nothing comes.
 //
-// One turn is: the node's own traffic (tap to uplink), then a burst from the uplink, own traffic of it sent first, and some
-// ten times a second the next hops. What a port does not take is dropped and counted (drop_tx_full).
+// One turn is: the node's own traffic from the tap, then a gulp from the uplink, own traffic of it first, and some
+// ten times a second the next hops. What a port does not take is dropped and counted (drop_tx_full), but for the node's own
+// frames to the uplink: those wait, and are the first to find room. VIP traffic beyond max_pps is dropped before any work.
 // Tables are published by the control thread and swapped by RCU: a worker uses one snapshot for a whole turn.
 // Threads: all functions are the control thread's; the worker runs between loop_start and loop_stop.
 #pragma once
@@ -10,16 +11,21 @@
 
 #include "common/dpdk/poller.h"
 #include "common/dpdk/rcu.h"
+#include "mux/core/bfd_farewell.h"
+#include "mux/core/packet_budget.h"
 #include "mux/core/pipeline.h"
+#include "mux/dpdk/gulp.h"
 #include "mux/dpdk/side_buffers.h"
 
-#define LOOP_BURST 32
+#define LOOP_BURST GULP_BURST
 #define LOOP_WORKER 0 // the only one, in `rcu`
 
 struct loop {
 	_Atomic(const struct mux_tables *) tables;
 	atomic_bool is_stopping;
 	bool is_running;
+	_Atomic uint64_t *turns; // counted there, for whoever watches the worker; own_turns unless set before the start
+	_Atomic uint64_t own_turns;
 	unsigned lcore;
 	struct dpdk_poller poller;
 	struct dpdk_rcu rcu;
@@ -27,7 +33,11 @@ struct loop {
 	uint16_t tap;
 	bool sees_own_frames; // AF_PACKET also receives what the kernel itself sends on the interface
 	struct rte_mempool *pool;
+	struct bfd_book *bfd; // where BFD packets of the node are noted; NULL: nowhere. Set before the start
 	// Of the worker:
+	uint16_t n_own; // the node's own frames that wait for room in the uplink's ring
+	struct rte_mbuf *own[LOOP_BURST];
+	struct packet_budget budget;
 	struct mux_worker worker;
 	struct side_buffers side;
 	uint64_t tsc_per_us;
@@ -35,9 +45,10 @@ struct loop {
 	uint64_t real_us_at_tended; // the wall clock then; in between it goes on with the monotonic one
 };
 
-// Before the worker is launched. The ports are open. pins: NULL turns them off.
+// Before the worker is launched. The ports are open. pins: NULL turns them off; max_pps 0: no limit.
 NODISCARD int loop_init(struct loop *l, const struct mux_settings *settings, const struct dpdk_port *uplink,
-                        const struct dpdk_port *tap, struct vip_counters *vips, struct pins *pins, struct error *err);
+                        const struct dpdk_port *tap, struct vip_counters *vips, struct pins *pins, uint64_t max_pps,
+                        struct error *err);
 void loop_fini(struct loop *l);
 
 // Starts the worker on an lcore of the EAL. ERR_IO when it is taken.
@@ -45,6 +56,9 @@ NODISCARD int loop_start(struct loop *l, unsigned lcore, struct error *err);
 
 // Ends it and waits until it has ended. Not started is fine.
 void loop_stop(struct loop *l);
+
+// What the uplink lost because its ring was full, as far as its driver counts that (AF_PACKET's does not).
+uint64_t loop_rx_missed(const struct loop *l);
 
 // Publishes tables and returns the ones before, when the worker no longer uses them.
 const struct mux_tables *loop_publish(struct loop *l, const struct mux_tables *tables);

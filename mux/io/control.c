@@ -5,18 +5,11 @@
 #include "common/base/memory.h"
 #include "common/io/log.h"
 #include "common/io/manager_link.h"
+#include "mux/io/last_state.h"
+#include "mux/io/status.h"
 
 #define RETRY_ROUTES_MS 1000
-#define BASE_COUNTERS_MAX (64 + DROP_REASON_COUNT)
-#define STATUS_VIPS_MAX 4000 // whose counters one message holds; those of further VIPs are left out
-#define VIP_COUNTERS 5 // of one VIP
-
-// What was counted for one slot.
-struct vip_sums {
-	struct vip_traffic endpoints;
-	struct vip_traffic snat;
-	uint64_t icmp_errors_steered;
-};
+#define DRAIN_STEP_MS 100
 
 struct control {
 	struct control_parts parts;
@@ -25,26 +18,87 @@ struct control {
 	struct vip_slots slots;
 	struct vip_sums bases[VIP_SLOTS_MAX]; // what a slot had counted before it was this VIP's
 	struct snat_maps snat; // what the tables refer to
+	uint64_t lease_version;
+	struct last_state *last_state; // NULL: nothing is remembered
 	struct mux_tables *tables; // what the worker uses
-	bool is_withdrawn; // on the way out: nothing is announced any more
-	bool is_fenced; // by a leader: nothing is announced until one says otherwise
+	struct announcement announcement;
+	enum mux_state told_state; // to the log, and to the leader if there was one
+	control_drained_fn on_drained; // once, when it stops
+	void *on_drained_user;
+	uv_loop_t *loop;
 	uv_timer_t retry_routes;
+	uv_timer_t alone;
+	uv_timer_t drain_step;
+	uv_timer_t drain_deadline;
+	uint32_t n_open_handles;
 };
 
-// ---- applying ----
+static struct mono_time now_of_clock(void)
+{
+	return mono_from_us(uv_hrtime() / 1000);
+}
+
+static uint64_t vip_packets(const struct control *c)
+{
+	return mux_counters_vip_packets(&c->parts.loop->worker.counters);
+}
+
+// ---- status ----
+
+static void fill_status(struct node_status *s, void *user)
+{
+	const struct control *c = user;
+	struct status_facts facts = { .state = announcement_state(&c->announcement),
+		                          .loop = c->parts.loop,
+		                          .routes = c->parts.routes,
+		                          .store = &c->store,
+		                          .tables = c->tables,
+		                          .snat = &c->snat,
+		                          .slots = &c->slots,
+		                          .vips = c->parts.vips,
+		                          .bases = c->bases };
+	status_fill(s, &facts);
+}
+
+// Unasked, and without counters.
+static void tell_leader(struct control *c)
+{
+	struct message m = { .type = MESSAGE_STATUS_REPLY, .status = { .role = ROLE_MUX, .version = c->store.version } };
+	(void)text_copy(m.status.name, sizeof m.status.name, c->parts.config->node.name);
+	(void)text_copy(m.status.program_version, sizeof m.status.program_version, ANANTA_VERSION);
+	(void)text_copy(m.status.state, sizeof m.status.state, mux_state_name(announcement_state(&c->announcement)));
+	(void)manager_link_send(c->link, &m); // without a leader: it is told when one is there
+}
+
+static void tell_state(struct control *c)
+{
+	enum mux_state state = announcement_state(&c->announcement);
+	if (state == c->told_state)
+		return;
+	log_info("state", "from=%s to=%s announced=%u", mux_state_name(c->told_state), mux_state_name(state),
+	         c->parts.routes->n_announced);
+	c->told_state = state;
+	tell_leader(c);
+}
+
+// ---- announcing ----
 
 static void on_retry_routes(uv_timer_t *timer);
 
 static bool is_announced(const struct control *c, const struct mux_tables *keep, const struct ip_addr *vip)
 {
-	return !c->is_fenced && (keep == NULL || vip_lookup(keep, ip_addr_to_v4(vip), 0, 0) != NULL);
+	enum mux_state state = announcement_state(&c->announcement);
+	return (state == MUX_ANNOUNCING || state == MUX_DRAINING) &&
+	       (keep == NULL || vip_lookup(keep, ip_addr_to_v4(vip), 0, 0) != NULL);
 }
 
-// Announces the VIPs that `keep` lets through (NULL: all of the store); none while fenced or on the way out.
+// Announces the VIPs that `keep` lets through (NULL: all of the store), as the state wants it.
 static void announce(struct control *c, const struct mux_tables *keep)
 {
-	if (c->is_withdrawn)
-		return;
+	enum mux_state state = announcement_state(&c->announcement);
+	if (state == MUX_WITHDRAWN)
+		return; // the tun is gone
+	uint8_t protocol = state == MUX_DRAINING ? ROUTES_PROTOCOL_DRAINING : ROUTES_PROTOCOL_SERVING;
 	struct error err = { 0 };
 	struct ip_addr *vips = memory_array(c->store.vips.n, sizeof *vips);
 	uint32_t n = 0;
@@ -53,8 +107,8 @@ static void announce(struct control *c, const struct mux_tables *keep)
 		if (is_announced(c, keep, vip))
 			vips[n++] = *vip;
 	}
-	int code =
-		vips == NULL ? error_set(&err, ERR_NO_MEMORY, "out of memory") : routes_set(c->parts.routes, vips, n, &err);
+	int code = vips == NULL ? error_set(&err, ERR_NO_MEMORY, "out of memory")
+	                        : routes_set(c->parts.routes, vips, n, protocol, &err);
 	memory_free(vips);
 	if (code == 0)
 		return;
@@ -67,11 +121,50 @@ static void on_retry_routes(uv_timer_t *timer)
 	announce(timer->data, NULL);
 }
 
-static struct vip_sums sums_of(const struct control *c, uint32_t slot) // one worker
+// ---- draining ----
+
+static void end_drain(struct control *c)
 {
-	const struct vip_counters *vips = c->parts.vips;
-	return (struct vip_sums){ vips->endpoints[slot], vips->snat[slot], vips->icmp_errors_steered[slot] };
+	uv_timer_stop(&c->drain_step);
+	uv_timer_stop(&c->drain_deadline);
+	control_drained_fn on_drained = c->on_drained;
+	c->on_drained = NULL;
+	if (on_drained != NULL)
+		on_drained(c->on_drained_user);
 }
+
+static void on_drain_step(uv_timer_t *timer)
+{
+	struct control *c = timer->data;
+	enum mux_state before = announcement_state(&c->announcement);
+	announcement_step(&c->announcement, vip_packets(c), now_of_clock());
+	if (announcement_state(&c->announcement) != before)
+		announce(c, NULL);
+	tell_state(c);
+	if (c->announcement.is_quiet)
+		end_drain(c);
+}
+
+static void on_drain_deadline(uv_timer_t *timer)
+{
+	struct control *c = timer->data;
+	log_warn("drain-not-quiet", "text=\"packets still come: routers did not send all of them elsewhere\"");
+	end_drain(c);
+}
+
+// The state's drain mark of this mux came or went.
+static void apply_drain_mark(struct control *c)
+{
+	struct object_key key = object_key_of_name(OBJECT_MUX_DRAIN, c->parts.config->node.name);
+	bool is_marked = store_lookup_mark(&c->store, &key) != NULL;
+	announcement_on_config(&c->announcement, is_marked, vip_packets(c), now_of_clock());
+	if (is_marked)
+		uv_timer_start(&c->drain_step, on_drain_step, DRAIN_STEP_MS, DRAIN_STEP_MS);
+	else if (!c->announcement.is_stopping)
+		uv_timer_stop(&c->drain_step);
+}
+
+// ---- applying ----
 
 static int update_slots(struct control *c)
 {
@@ -79,7 +172,7 @@ static int update_slots(struct control *c)
 	int code = vip_slots_update(&c->slots, &c->store, is_new);
 	for (uint32_t i = 0; code == 0 && i < c->slots.n_high; i++)
 		if (is_new[i])
-			c->bases[i] = sums_of(c, i);
+			c->bases[i] = vip_sums_of(c->parts.vips, i);
 	return code;
 }
 
@@ -114,7 +207,9 @@ static int swap_tables(struct control *c, struct snat_maps *snat)
 	snat_maps_fini(&c->snat, snat);
 	c->tables = tables;
 	c->snat = *snat;
+	apply_drain_mark(c);
 	announce(c, NULL);
+	tell_state(c);
 	return 0;
 }
 
@@ -131,9 +226,8 @@ static int apply_objects(struct control *c, const struct update *u)
 	return swap_tables(c, &snat);
 }
 
-static int on_update(struct update *u, void *user)
+static int apply_update(struct control *c, struct update *u)
 {
-	struct control *c = user;
 	bool is_snapshot = update_is_snapshot(u);
 	bool has_objects = is_snapshot || u->changes.n > 0 || u->replaces_leases;
 	uint64_t version = u->to_version;
@@ -155,15 +249,71 @@ static int on_update(struct update *u, void *user)
 	return 0;
 }
 
+// It may be thousands of tables.
+static int on_update(struct update *u, void *user)
+{
+	struct control *c = user;
+	uint64_t lease_version = u->lease_version;
+	watchdog_page_begin_work(c->parts.watchdog);
+	int code = apply_update(c, u);
+	watchdog_page_end_work(c->parts.watchdog);
+	if (code != 0)
+		return code;
+	if (uv_is_active((uv_handle_t *)&c->alone)) { // the first one: what the file says of a fence was another process's
+		last_state_set_fenced(c->last_state, c->announcement.is_fenced);
+		uv_timer_stop(&c->alone);
+	}
+	c->lease_version = lease_version;
+	last_state_on_change(c->last_state);
+	return 0;
+}
+
+// ---- without managers ----
+
+static int use_last_state(struct control *c, struct snat_image *leases, bool is_fenced)
+{
+	struct update u = { .leases = leases->held, .lease_version = leases->version, .replaces_leases = true };
+	c->announcement.is_fenced = is_fenced;
+	c->lease_version = leases->version;
+	watchdog_page_begin_work(c->parts.watchdog);
+	int code = apply_objects(c, &u);
+	watchdog_page_end_work(c->parts.watchdog);
+	return code;
+}
+
+static void on_alone(uv_timer_t *timer)
+{
+	struct control *c = timer->data;
+	struct snat_image leases;
+	bool is_fenced = false;
+	if (!last_state_load(c->last_state, &c->store, &leases, &is_fenced))
+		return;
+	int code = use_last_state(c, &leases, is_fenced);
+	if (code == 0) {
+		log_warn("last-state-used",
+		         "version=%llu vips=%u leases=%u saved_ms=%llu state=%s announced=%u text=\"no manager was reached for "
+		         "%d ms\"",
+		         (unsigned long long)c->store.version, c->store.vips.n, leases.held.n,
+		         (unsigned long long)leases.clock_ms, mux_state_name(announcement_state(&c->announcement)),
+		         c->parts.routes->n_announced, CONTROL_ALONE_MS);
+	} else {
+		log_error("last-state-not-used", "code=%s", error_code_name((enum error_code)code));
+		store_fini(&c->store);
+	}
+	snat_image_fini(&leases);
+}
+
 // ---- the fence ----
 
 static void set_fence(struct control *c, bool is_fenced)
 {
-	if (c->is_fenced == is_fenced)
+	if (c->announcement.is_fenced == is_fenced)
 		return;
-	c->is_fenced = is_fenced;
+	c->announcement.is_fenced = is_fenced;
+	last_state_set_fenced(c->last_state, is_fenced); // first: whatever happens next, it stays so
 	if (c->tables != NULL)
 		announce(c, NULL);
+	tell_state(c);
 	if (is_fenced)
 		log_warn("fenced", "announced=%u text=\"the leader did not get this mux's acknowledgement in time\"",
 		         c->parts.routes->n_announced);
@@ -177,71 +327,15 @@ static void on_notice(const struct message *m, void *user)
 		set_fence(user, m->is_fenced);
 }
 
-// ---- status ----
-
-static void put_counter(struct node_status *s, uint64_t value, const char *format, const char *name)
-{
-	struct counter *counter = &s->counters[s->n_counters++];
-	(void)text_format(counter->name, sizeof counter->name, format, name);
-	counter->value = value;
-}
-
-static void fill_vip_counters(const struct control *c, struct node_status *s)
-{
-	for (uint32_t i = 0; i < c->store.vips.n && i < STATUS_VIPS_MAX; i++) {
-		char vip[IP_ADDR_TEXT_BYTES];
-		uint32_t slot = vip_slots_of(&c->slots, i);
-		const struct vip_sums *base = &c->bases[slot];
-		struct vip_sums now = sums_of(c, slot);
-		ip_addr_format(&store_vip(&c->store, i)->vip, vip);
-		put_counter(s, now.endpoints.packets - base->endpoints.packets, "vip_%s_packets", vip);
-		put_counter(s, now.endpoints.bytes - base->endpoints.bytes, "vip_%s_bytes", vip);
-		put_counter(s, now.icmp_errors_steered - base->icmp_errors_steered, "vip_%s_icmp_errors_steered", vip);
-		if (store_vip(&c->store, i)->n_snat_dips == 0)
-			continue;
-		put_counter(s, now.snat.packets - base->snat.packets, "vip_%s_snat_packets", vip);
-		put_counter(s, now.snat.bytes - base->snat.bytes, "vip_%s_snat_bytes", vip);
-	}
-}
-
-static const char *state_name(const struct control *c)
-{
-	if (c->tables == NULL)
-		return "no-config";
-	if (c->is_withdrawn)
-		return "withdrawn";
-	return c->is_fenced ? "fenced" : "announcing";
-}
-
-static void fill_status(struct node_status *s, void *user)
-{
-	const struct control *c = user;
-	const struct mux_counters *counters = &c->parts.loop->worker.counters;
-	(void)text_copy(s->state, sizeof s->state, state_name(c));
-	s->version = c->store.version;
-	s->counters = memory_array(BASE_COUNTERS_MAX + VIP_COUNTERS * STATUS_VIPS_MAX, sizeof *s->counters);
-	if (s->counters == NULL)
-		return;
-#define X(name) put_counter(s, counters->name, "%s", #name);
-	MUX_COUNTERS(X)
-#undef X
-	put_counter(s, c->parts.routes->n_announced, "%s", "announced_vips");
-	put_counter(s, snat_maps_leased_ports(&c->snat), "%s", "snat_leased_ports");
-	put_counter(s, c->parts.loop->worker.pins != NULL ? c->parts.loop->worker.pins->n_pins : 0, "%s", "pins");
-	put_counter(s, c->tables != NULL ? c->tables->n_with_history : 0, "%s", "endpoints_with_history");
-	put_counter(s, c->tables != NULL ? c->tables->n_flagged : 0, "%s", "buckets_with_history");
-	for (int i = DROP_NONE + 1; i < DROP_REASON_COUNT; i++)
-		put_counter(s, counters->drops[i], "drop_%s", drop_reason_name((enum drop_reason)i));
-	fill_vip_counters(c, s);
-}
-
 static void on_link_state(bool is_up, const struct error *err, void *user)
 {
-	const struct control *c = user;
-	if (is_up)
+	struct control *c = user;
+	if (is_up) {
 		log_info("subscribed", "mux=%s", c->parts.config->node.name);
-	else
+		tell_leader(c);
+	} else {
 		log_warn("unsubscribed", "text=\"%s\"", err != NULL ? err->text : "");
+	}
 }
 
 // ---- life ----
@@ -265,35 +359,74 @@ static int start_link(struct control *c, uv_loop_t *loop, struct error *err)
 	return manager_link_create(loop, &config, &c->link, err);
 }
 
+static void start_timers(struct control *c)
+{
+	uv_timer_t *timers[] = { &c->retry_routes, &c->alone, &c->drain_step, &c->drain_deadline };
+	for (size_t i = 0; i < sizeof timers / sizeof *timers; i++) {
+		uv_timer_init(c->loop, timers[i]);
+		timers[i]->data = c;
+		c->n_open_handles++;
+	}
+}
+
+static int remember(struct control *c, struct error *err)
+{
+	struct last_state_source from = { .store = &c->store, .snat = &c->snat, .lease_version = &c->lease_version };
+	return c->parts.dir == NULL ? 0 : last_state_create(c->loop, c->parts.dir, &from, &c->last_state, err);
+}
+
 int control_create(uv_loop_t *loop, const struct control_parts *parts, struct control **ret_control, struct error *err)
 {
 	struct control *c = memory_array(1, sizeof *c);
 	if (c == NULL)
 		return error_set(err, ERR_NO_MEMORY, "out of memory");
 	c->parts = *parts;
+	c->loop = loop;
 	store_init(&c->store);
 	vip_slots_init(&c->slots);
-	int code = start_link(c, loop, err);
+	int code = remember(c, err);
+	if (code == 0)
+		code = start_link(c, loop, err);
 	if (code != 0) {
+		last_state_destroy(c->last_state);
 		store_fini(&c->store);
 		memory_free(c);
 		return code;
 	}
-	uv_timer_init(loop, &c->retry_routes);
-	c->retry_routes.data = c;
+	start_timers(c);
+	uv_timer_start(&c->alone, on_alone, CONTROL_ALONE_MS, 0);
 	*ret_control = c;
 	return 0;
 }
 
+void control_drain(struct control *c, uint32_t timeout_ms, control_drained_fn on_drained, void *user)
+{
+	announcement_stop(&c->announcement, vip_packets(c), now_of_clock());
+	bool waits = timeout_ms > 0 && c->parts.routes->n_announced > 0;
+	if (!waits)
+		c->announcement.is_quiet = true;
+	if (c->tables != NULL)
+		announce(c, NULL);
+	tell_state(c);
+	c->on_drained = on_drained;
+	c->on_drained_user = user;
+	uv_timer_start(&c->drain_step, on_drain_step, waits ? DRAIN_STEP_MS : 0, DRAIN_STEP_MS);
+	if (waits)
+		uv_timer_start(&c->drain_deadline, on_drain_deadline, timeout_ms, 0);
+}
+
 void control_withdraw(struct control *c)
 {
-	c->is_withdrawn = true;
+	c->announcement.is_withdrawn = true;
 	routes_fini(c->parts.routes);
+	tell_state(c);
 }
 
 static void on_closed(uv_handle_t *handle)
 {
 	struct control *c = handle->data;
+	if (--c->n_open_handles > 0)
+		return;
 	(void)loop_publish(c->parts.loop, NULL);
 	mux_tables_destroy(c->tables);
 	snat_maps_fini(&c->snat, NULL);
@@ -306,5 +439,9 @@ void control_destroy(struct control *c)
 	if (c == NULL)
 		return;
 	manager_link_destroy(c->link);
+	last_state_destroy(c->last_state);
 	uv_close((uv_handle_t *)&c->retry_routes, on_closed);
+	uv_close((uv_handle_t *)&c->alone, on_closed);
+	uv_close((uv_handle_t *)&c->drain_step, on_closed);
+	uv_close((uv_handle_t *)&c->drain_deadline, on_closed);
 }

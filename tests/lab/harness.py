@@ -225,6 +225,9 @@ class Lab:
         for row in eventually(lambda: self.ask("dip", "list"), "an answer"):
             if row["drains"]:
                 self.anantactl("dip", "undrain", row["dip"])
+        for row in self.ask("mux", "list"):
+            if row["state"] in ("draining", "drained"):
+                self.anantactl("mux", "undrain", row["name"])
         eventually(self.is_well, "the lab is whole again")
 
     def forget(self):
@@ -236,12 +239,12 @@ class Lab:
     def is_well(self):
         muxes = {row["name"]: row["state"] for row in self.ask("mux", "list")}
         hosts = {row["name"]: row["state"] for row in self.ask("host", "list")}
-        dips = {row["vm"]: row["state"] for row in self.ask("dip", "list")}
+        dips = {row["vm"]: row["state"] for row in self.ask("dip", "list") if row["health"] != "host-gone"}
         replicas = self.replicas()
         roles = sorted(row["role"] for row in replicas)
         terms = {row.get("term") for row in replicas}  # one: every replica has heard from this leader
         nodes = self.status()
-        return (all(muxes.get(n, "unreachable") != "unreachable" for n in nodes if n.startswith("mux"))
+        return (all(muxes.get(n, "down") != "down" for n in nodes if n.startswith("mux"))
                 and all(hosts.get(n) == "ready" for n in nodes if n.startswith("host"))
                 and all(dips.get(n) == "attached" for n in nodes if n.startswith("vm"))
                 and roles == ["follower"] * (len(roles) - 1) + ["leader"] and len(terms) == 1)

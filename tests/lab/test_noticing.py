@@ -156,7 +156,7 @@ class Muxes(NoticingTest):
         self.lab.anantactl("mux", "drain", "mux1")
         refused = self.lab.anantactl("mux", "drain", "mux2", check=False)
         self.assertEqual(refused.returncode, 1, refused.stderr)
-        self.assertIn("mux1", refused.stderr)
+        self.assertIn("the last one that is not drained", refused.stderr)
 
     def test_stopping_a_mux_loses_nothing(self):
         self.serve_udp()
@@ -234,7 +234,7 @@ class Health(NoticingTest):
 
 class Hosts(NoticingTest):
     def gone(self):
-        return {row["vm"] for row in self.lab.ask("dip", "list") if row["health"] == "host gone"}
+        return {row["vm"] for row in self.lab.ask("dip", "list") if row["health"] == "host-gone"}
 
     def test_a_host_that_is_gone_gets_no_more_connections(self):
         self.apply(endpoint(VMS))

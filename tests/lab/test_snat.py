@@ -389,7 +389,7 @@ class Fencing(SnatTest):
         self.lab.wait_announced(self.vip, ["mux2"])
         outcome = self.tcp(VM, 200, "--rate", 400, "--timeout", 10, "--reset")
         self.assert_all_open(outcome, 200)
-        eventually(lambda: {row["name"]: row["state"] for row in self.lab.ask("mux", "list")}["mux1"] in ("fenced", "unreachable"), "mux1 is fenced")
+        eventually(lambda: {row["name"]: row["state"] for row in self.lab.ask("mux", "list")}["mux1"] in ("fenced", "down"), "mux1 is fenced")
         self.lab.kill("mux1", "CONT")
         self.lab.wait_announced(self.vip)
         eventually(lambda: {row["name"]: row["state"] for row in self.lab.ask("mux", "list")}["mux1"] == "announcing", "mux1 announces again")

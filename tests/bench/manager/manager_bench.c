@@ -4,6 +4,7 @@
 // All programs, also muxes and agents, run on this machine and share its processors; so the figures are lower bounds.
 #include <stdio.h>
 
+#include "tests/bench/manager/idle.h"
 #include "tests/bench/manager/world.h"
 
 #define FAIR_TENANTS 4
@@ -100,7 +101,9 @@ int main(int argc, char **argv)
 {
 	struct bench_options options = bench_options_read(argc, argv);
 	setvbuf(stdout, NULL, _IOLBF, 0);
-	if (options.is_fairness)
+	if (options.n_idle > 0)
+		idle_run(&options);
+	else if (options.is_fairness)
 		run_fairness(&options);
 	else
 		run_throughput(&options);

@@ -12,6 +12,7 @@ static const char help[] =
 	"\n"
 	"  --fairness       four tenants of 10 VMs that ask 150 times a minute each, without and with one that asks\n"
 	"                   without limit (paper, figure 13)\n"
+	"  --idle N         what N agents cost the leader that have nothing to say\n"
 	"  --seconds N      how long in all (10)\n"
 	"  --dir DIR        where the managers' data lie while it runs (/var/tmp)\n"
 	"  --agents N       (16)\n"
@@ -40,6 +41,7 @@ struct bench_options bench_options_read(int argc, char **argv)
 		                       .dir = "/var/tmp" };
 	static const struct option options[] = {
 		{ "fairness", no_argument, NULL, 'f' },
+		{ "idle", required_argument, NULL, 'i' },
 		{ "seconds", required_argument, NULL, 's' },
 		{ "dir", required_argument, NULL, 'd' },
 		{ "agents", required_argument, NULL, 'a' },
@@ -55,6 +57,7 @@ struct bench_options bench_options_read(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "", options, &i)) != -1) {
 		switch (c) {
 		case 'f': o.is_fairness = true; break;
+		case 'i': o.n_idle = number("idle", optarg, 10000); break;
 		case 's': o.seconds = number("seconds", optarg, 600); break;
 		case 'd': o.dir = optarg; break;
 		case 'a': o.n_agents = number("agents", optarg, 200); break;

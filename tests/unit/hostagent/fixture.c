@@ -72,7 +72,10 @@ void fixture_init(struct agent_fixture *f, uint32_t n_flows)
 {
 	memset(f, 0, sizeof *f);
 	fixture_store(&f->store);
-	struct agent_settings settings = { .uplink_mac = TEST_MAC_B, .address = test_ip4("10.0.0.21"), .mss = 1440 };
+	struct agent_settings settings = { .uplink_mac = TEST_MAC_B,
+		                               .address = test_ip4("10.0.0.21"),
+		                               .probe_address = test_ip4(FIXTURE_PROBE_ADDRESS),
+		                               .mss = 1440 };
 	be32 gateway = test_ip4("10.0.0.1");
 	agent_init(&f->agent, &settings, &gateway, 1);
 	f->block = flow_block_create(n_flows);
@@ -120,6 +123,13 @@ struct agent_packet fixture_outbound(struct agent_fixture *f, uint16_t port, str
 {
 	struct agent_packet p = { .frame = test_data(frame), .len = frame->len, .port = port };
 	agent_outbound(&f->agent, &p, 1);
+	return p;
+}
+
+struct agent_packet fixture_from_host(struct agent_fixture *f, struct test_frame *frame)
+{
+	struct agent_packet p = { .frame = test_data(frame), .len = frame->len };
+	agent_from_host(&f->agent, &p, 1);
 	return p;
 }
 

@@ -58,9 +58,12 @@ struct change fixture_two_histories(const char *vip, const char *const *web, con
 // Applies a change to the store and gives the agent the configuration that follows.
 void fixture_change(struct agent_fixture *f, struct change c);
 
+#define FIXTURE_PROBE_ADDRESS "169.254.1.1"
+
 // One frame through the agent, in place; the packet points into the frame's buffer.
 struct agent_packet fixture_inbound(struct agent_fixture *f, struct test_frame *frame);
 struct agent_packet fixture_outbound(struct agent_fixture *f, uint16_t port, struct test_frame *frame);
+struct agent_packet fixture_from_host(struct agent_fixture *f, struct test_frame *frame);
 
 // What came of it: "drop encap_source", "vm0 FRAME", "uplink FRAME", "tap FRAME" (FRAME as test_format has it).
 const char *fixture_text(const struct agent_packet *p, char *buf, size_t size);

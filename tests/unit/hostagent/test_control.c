@@ -7,7 +7,7 @@
 
 #include "common/io/log.h"
 #include "hostagent/io/control.h"
-#include "hostagent/io/store_file.h"
+#include "common/io/store_file.h"
 #include "tests/support/suite.h"
 #include "tests/support/vip_builder.h"
 #include "tests/unit/hostagent/fake_data_plane.h"
@@ -31,6 +31,9 @@ struct world {
 	uint64_t acked_leases;
 	struct lease_list leases; // that the manager holds for this host
 	struct snat_op_list asked; // all that the agent asked for
+	struct health_report health; // the last, which was whole
+	uint32_t n_health; // how many came, all in all
+	bool has_probe; // an endpoint of the VIP
 	struct conn *client; // of the local socket
 	bool client_is_open;
 	struct message reply;
@@ -69,11 +72,26 @@ static void send_update(uint64_t from, uint64_t to, struct change_list *changes)
 	change_list_fini(changes);
 }
 
+// To udp 53 of the VIP, which 10.1.1.11 serves.
+static void add_probe(struct store *s)
+{
+	struct ip_addr addr = test_addr("203.0.113.10");
+	struct vip_config *v = vip_config_clone(store_lookup_vip(s, &addr));
+	struct endpoint *e = (struct endpoint *)vip_config_lookup_endpoint(v, 17, 53);
+	e->probe =
+		(struct probe){ .type = PROBE_TCP, .port = 9, .interval_ms = 1000, .timeout_ms = 500, .up = 2, .down = 2 };
+	struct change c = test_put_vip(v);
+	ck_assert_int_eq(store_apply(s, &c), 0);
+	change_fini(&c);
+}
+
 static void send_snapshot(void)
 {
 	struct store s;
 	struct change_list all = { 0 };
 	fixture_store(&s);
+	if (w.has_probe)
+		add_probe(&s);
 	ck_assert_int_eq(store_get_all(&s, &all), 0);
 	store_fini(&s);
 	struct message m = { .type = MESSAGE_UPDATE,
@@ -102,6 +120,16 @@ static void grant(uint16_t first_port, uint32_t epoch)
 	ck_assert_int_eq(lease_list_append(&w.leases, &l), 0);
 }
 
+static void note_health(struct message *m)
+{
+	w.n_health++;
+	if (!m->health.is_whole)
+		return;
+	health_report_fini(&w.health);
+	w.health = m->health;
+	m->health = (struct health_report){ 0 };
+}
+
 static void manager_message(struct conn *c, struct message *m, void *user)
 {
 	w.agent = c;
@@ -111,6 +139,8 @@ static void manager_message(struct conn *c, struct message *m, void *user)
 		w.acked = m->ack.version;
 		w.acked_leases = m->ack.lease_version;
 	}
+	if (m->type == MESSAGE_HEALTH)
+		note_health(m);
 	for (uint32_t i = 0; m->type == MESSAGE_SNAT_ASK && i < m->ops.n; i++)
 		ck_assert_int_eq(snat_op_list_append(&w.asked, &m->ops.items[i]), 0);
 	if (m->type == MESSAGE_COMMAND_REQUEST) {
@@ -251,6 +281,7 @@ static void tear_down(void)
 	fake_data_plane_fini(&w.dp);
 	lease_list_fini(&w.leases);
 	snat_op_list_fini(&w.asked);
+	health_report_fini(&w.health);
 	message_fini(&w.command);
 	message_fini(&w.reply);
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
@@ -593,6 +624,47 @@ START_TEST(vm_ports_wait_until_the_worker_has_taken_all_leases)
 }
 END_TEST
 
+// ---- Health ----
+
+START_TEST(without_probes_the_leader_learns_at_once_that_the_host_is_whole)
+{
+	set_up();
+	start_manager();
+	start_control();
+	RUN_UNTIL(w.n_health == 1);
+	ck_assert_uint_eq(w.acked, CONFIG_VERSION); // not before the configuration is in use
+	ck_assert_uint_eq(w.health.n, 0);
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_missing_interface_is_told_and_told_again_to_the_next_leader)
+{
+	set_up();
+	w.dp.state = VM_PORT_MISSING;
+	w.has_probe = true;
+	start_manager();
+	start_control();
+	for (uint32_t leader = 0; leader < 2; leader++) {
+		RUN_UNTIL(w.health.n == 1);
+		ck_assert_uint_eq(w.n_health, leader + 1);
+		ck_assert_uint_eq(w.health.items[0].port, 53);
+		ck_assert(!w.health.items[0].is_healthy);
+		ck_assert_str_eq(w.health.items[0].cause, "interface missing");
+		health_report_fini(&w.health);
+		conn_close(w.agent);
+	}
+	ask(&(struct message){ .type = MESSAGE_STATUS_REQUEST, .request_id = 5 });
+	RUN_UNTIL(w.reply.type != 0);
+	uint64_t n_unhealthy = 0;
+	for (uint32_t i = 0; i < w.reply.status.n_counters; i++)
+		if (strcmp(w.reply.status.counters[i].name, "dips_unhealthy") == 0)
+			n_unhealthy = w.reply.status.counters[i].value;
+	ck_assert_uint_eq(n_unhealthy, 1);
+	tear_down();
+}
+END_TEST
+
 START_TEST(a_client_that_leaves_with_a_command_under_way_does_no_harm)
 {
 	set_up();
@@ -623,4 +695,6 @@ SUITE_MAIN("agent control", an_update_becomes_the_data_planes_configuration_and_
            after_a_reconnect_what_was_not_answered_is_asked_again, leases_are_there_after_a_restart_without_any_manager,
            a_saved_file_that_is_none_is_set_aside_and_the_managers_are_asked,
            vm_ports_wait_until_the_worker_has_taken_all_leases,
+           without_probes_the_leader_learns_at_once_that_the_host_is_whole,
+           a_missing_interface_is_told_and_told_again_to_the_next_leader,
            a_client_that_leaves_with_a_command_under_way_does_no_harm)

@@ -1,5 +1,6 @@
 // The agent's data plane with DPDK, between two VMs and a gateway that the test plays on veth pairs in a private network
-// namespace: a packet waits for its ports, and goes on, is refused, is given up, or goes with its VM.
+// namespace: a packet waits for its ports, and goes on, is refused, is given up, or goes with its VM; and a
+// probe of the host's kernel reaches a VM.
 #include <check.h>
 #include <poll.h>
 #include <stdio.h>
@@ -10,6 +11,7 @@
 #include "common/base/memory.h"
 #include "hostagent/core/agent.h"
 #include "hostagent/dpdk/data_plane.h"
+#include "hostagent/io/probe_socket.h"
 #include "tests/support/packet_builder.h"
 #include "tests/support/vip_builder.h"
 #include "tests/unit/dpdk/netns.h"
@@ -21,6 +23,7 @@
 #define SERVER "198.51.100.7"
 #define FIRST_PORT 1024
 #define TEXT_BYTES 256
+#define PROBE_ADDRESS "169.254.1.1"
 
 // libxdp 1.3 keeps a little of every AF_XDP socket for ever.
 const char *__lsan_default_suppressions(void);
@@ -251,7 +254,9 @@ static void start(void)
 {
 	struct error err = { 0 };
 	struct snat_limits limits = snat_limits_default(N_FLOWS);
-	struct data_plane_config config = { .node = &node, .vm_driver = "af_packet", .max_vms = 2, .mss = 1440 };
+	struct data_plane_config config = {
+		.node = &node, .vm_driver = "af_packet", .max_vms = 2, .mss = 1440, .probe_address = test_ip4(PROBE_ADDRESS)
+	};
 	node.address = (struct ip_prefix){ .addr = test_addr("10.0.0.101"), .bits = 24 };
 	node.gateways[0] = test_addr("10.0.0.1");
 	block = flow_block_create(N_FLOWS);
@@ -324,7 +329,7 @@ START_TEST(what_is_refused_is_told_to_the_vm_that_sent_it)
 }
 END_TEST
 
-START_TEST(more_than_64_frames_push_out_the_oldest)
+START_TEST(more_frames_than_a_dip_may_hold_push_out_the_oldest)
 {
 	attach(1);
 	uint64_t before = counter("drop_snat_hold_full");
@@ -362,14 +367,87 @@ START_TEST(who_has_waited_for_3_s_is_told)
 }
 END_TEST
 
+// ---- Probes ----
+
+static char probe_cause[128];
+static int n_results;
+static bool is_closed;
+
+static void on_probe_result(struct probe_socket *s, enum probe_outcome outcome, const char *cause)
+{
+	n_results++;
+	text_format(probe_cause, sizeof probe_cause, "%s", outcome == PROBE_SUCCEEDED ? "well" : cause);
+}
+
+static void on_probe_closed(struct probe_socket *s)
+{
+	is_closed = true;
+}
+
+// The VM accepts the connection whose SYN is `text`, by test_format.
+static void vm_accepts(const char *text)
+{
+	unsigned port;
+	unsigned seq;
+	ck_assert_int_eq(sscanf(strstr(text, PROBE_ADDRESS ":"), PROBE_ADDRESS ":%u", &port), 1);
+	ck_assert_int_eq(sscanf(strstr(text, " seq "), " seq %u", &seq), 1);
+	struct test_tuple t = tuple_of(0, 8080, PROBE_ADDRESS);
+	t.dst_port = (uint16_t)port;
+	struct test_frame f = test_tcp(&t, TCP_SYN | TCP_ACK, NULL, 0);
+	((struct tcp_header *)(test_data(&f) + ETH_BYTES + IP4_BYTES))->ack = be32_from(seq + 1);
+	test_fix_checksums(&f);
+	send_frame(vm_fds[0], f);
+}
+
+static bool gateway_saw_the_probe_address(void)
+{
+	uint8_t frame[2048];
+	be32 address = test_ip4(PROBE_ADDRESS);
+	for (ssize_t n; (n = recv(gateway_fd, frame, sizeof frame, 0)) > 0;) {
+		for (ssize_t i = ETH_BYTES; i + 4 <= n; i++)
+			if (memcmp(frame + i, &address, 4) == 0)
+				return true;
+	}
+	return false;
+}
+
+// The kernel has no route to the DIP but by the gateway.
+START_TEST(a_probe_reaches_the_vm_by_the_kernel_and_the_gateway_sees_nothing)
+{
+	uv_loop_t loop;
+	struct error err = { 0 };
+	struct probe_socket s;
+	struct probe_socket_config config = { .loop = &loop,
+		                                  .source = test_ip4(PROBE_ADDRESS),
+		                                  .device = node.tap,
+		                                  .on_result = on_probe_result,
+		                                  .on_closed = on_probe_closed };
+	struct probe_what what = { .dip = test_addr(dips[0]), .type = PROBE_TCP, .port = 8080 };
+	(void)gateway_saw_the_probe_address();
+	uv_loop_init(&loop);
+	ck_assert_msg(probe_socket_begin(&s, &config, &what, WAIT_MS, &err) == 0, "%s", err.text);
+	const char *text = receive(vm_fds[0], PROBE_ADDRESS ":", "10.1.1.11:8080 tcp S");
+	ck_assert_ptr_nonnull(text);
+	vm_accepts(text);
+	uv_run(&loop, UV_RUN_DEFAULT);
+	ck_assert_str_eq(probe_cause, "well");
+	ck_assert_int_eq(n_results, 1);
+	ck_assert(is_closed);
+	ck_assert_int_eq(uv_loop_close(&loop), 0);
+	ck_assert(!gateway_saw_the_probe_address());
+}
+END_TEST
+
 static int run(void)
 {
 	const TTest *const tests[] = { a_first_packet_waits_for_its_ports_and_goes_on,
 		                           what_is_refused_is_told_to_the_vm_that_sent_it,
-		                           more_than_64_frames_push_out_the_oldest, frames_of_a_vm_that_goes_go_with_it,
-		                           who_has_waited_for_3_s_is_told };
+		                           more_frames_than_a_dip_may_hold_push_out_the_oldest,
+		                           frames_of_a_vm_that_goes_go_with_it,
+		                           who_has_waited_for_3_s_is_told,
+		                           a_probe_reaches_the_vm_by_the_kernel_and_the_gateway_sees_nothing };
 	Suite *suite = suite_create("agent data plane");
-	TCase *tc = tcase_create("SNAT");
+	TCase *tc = tcase_create("ways");
 	tcase_set_timeout(tc, 60);
 	for (size_t i = 0; i < sizeof tests / sizeof *tests; i++)
 		tcase_add_test(tc, tests[i]);

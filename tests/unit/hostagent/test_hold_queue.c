@@ -54,25 +54,31 @@ START_TEST(the_oldest_of_a_full_queue_gives_way)
 	ck_assert_int_eq(hold_queue_init(&q, 2, 4096), 0);
 	for (uintptr_t i = 1; i <= SNAT_HOLD_PACKETS; i++)
 		ck_assert_ptr_null(put(&q, 0, i, 1));
-	ck_assert_ptr_eq(put(&q, 0, 65, 1), frame_number(1));
-	ck_assert_ptr_eq(put(&q, 0, 66, 1), frame_number(2));
+	ck_assert_ptr_eq(put(&q, 0, SNAT_HOLD_PACKETS + 1, 1), frame_number(1));
+	ck_assert_ptr_eq(put(&q, 0, SNAT_HOLD_PACKETS + 2, 1), frame_number(2));
 	ck_assert_uint_eq(hold_queue_count(&q, 0), SNAT_HOLD_PACKETS);
 	ck_assert_uint_eq(take(&q, 0), 3);
 	hold_queue_fini(&q);
 }
 END_TEST
 
-START_TEST(without_places_left_nobody_elses_frame_gives_way)
+START_TEST(who_holds_much_leaves_half_of_the_places_and_nobody_elses_frame_gives_way)
 {
 	struct hold_queue q;
-	ck_assert_int_eq(hold_queue_init(&q, 3, 4), 0);
-	for (uintptr_t i = 1; i <= 3; i++)
+	ck_assert_int_eq(hold_queue_init(&q, 4, 8), 0);
+	for (uintptr_t i = 1; i <= 4; i++)
 		ck_assert_ptr_null(put(&q, 0, i, 1));
-	ck_assert_ptr_null(put(&q, 1, 4, 1));
-	ck_assert_ptr_eq(put(&q, 1, 5, 1), frame_number(4)); // its own
-	ck_assert_ptr_eq(put(&q, 2, 6, 1), frame_number(6)); // itself
-	ck_assert_uint_eq(hold_queue_count(&q, 0), 3);
-	ck_assert_uint_eq(take(&q, 1), 5);
+	ck_assert_ptr_eq(put(&q, 0, 5, 1), frame_number(1)); // as many as are free
+	ck_assert_ptr_null(put(&q, 1, 6, 1));
+	ck_assert_ptr_null(put(&q, 1, 7, 1));
+	ck_assert_ptr_eq(put(&q, 1, 8, 1), frame_number(6)); // its own
+	ck_assert_ptr_null(put(&q, 2, 9, 1));
+	ck_assert_ptr_null(put(&q, 3, 10, 1));
+	ck_assert_ptr_eq(put(&q, 3, 11, 1), frame_number(10));
+	ck_assert_uint_eq(take(&q, 2), 9);
+	ck_assert_ptr_eq(put(&q, 0, 12, 1), frame_number(2)); // more than are free now, and no more
+	ck_assert_uint_eq(hold_queue_count(&q, 0), 4);
+	ck_assert_uint_eq(take(&q, 1), 7);
 	hold_queue_fini(&q);
 }
 END_TEST
@@ -108,10 +114,13 @@ END_TEST
 // ---- Random operations against a model: an array of arrays ----
 
 #define SLOTS 5
-#define PLACES 150
+#define PLACES 3000
 #define STEPS 200000
+#define PHASE_STEPS 8000
 
 struct model {
+	uint32_t n_at_most; // how often a DIP's limit was met,
+	uint32_t n_at_share; // and that of the free places
 	uint32_t n[SLOTS];
 	uintptr_t frames[SLOTS][SNAT_HOLD_PACKETS + 1];
 };
@@ -131,7 +140,9 @@ static uintptr_t model_put(struct model *m, uint32_t slot, uintptr_t frame)
 	uintptr_t gone = 0;
 	for (uint32_t i = 0; i < SLOTS; i++)
 		n += m->n[i];
-	if (m->n[slot] == SNAT_HOLD_PACKETS || n == PLACES) {
+	if (m->n[slot] >= SNAT_HOLD_PACKETS || m->n[slot] >= PLACES - n) {
+		m->n_at_most += m->n[slot] >= SNAT_HOLD_PACKETS;
+		m->n_at_share += m->n[slot] < SNAT_HOLD_PACKETS;
 		gone = model_take(m, slot);
 		if (gone == 0)
 			return frame;
@@ -148,14 +159,17 @@ START_TEST(random_operations_agree_with_a_model)
 	printf("seed %llu\n", (unsigned long long)seed);
 	ck_assert_int_eq(hold_queue_init(&q, SLOTS, PLACES), 0);
 	for (uintptr_t i = 1; i <= STEPS; i++) {
-		uint16_t slot = (uint16_t)random_below(&seed, SLOTS);
-		bool is_filling = i / 500 % 2 == 0; // to the brim, and down again
+		bool is_busy_one = i / (2 * PHASE_STEPS) % 2 == 0 && random_below(&seed, 4) > 0;
+		uint16_t slot = is_busy_one ? 0 : (uint16_t)random_below(&seed, SLOTS);
+		bool is_filling = i / PHASE_STEPS % 2 == 0; // to the brim, and down again
 		if (random_below(&seed, 100) < (is_filling ? 70u : 30u))
 			ck_assert_uint_eq((uintptr_t)put(&q, slot, i, 1), model_put(&m, slot, i));
 		else
 			ck_assert_uint_eq(take(&q, slot), model_take(&m, slot));
 		ck_assert_uint_eq(hold_queue_count(&q, slot), m.n[slot]);
 	}
+	ck_assert_uint_gt(m.n_at_most, 0);
+	ck_assert_uint_gt(m.n_at_share, 0);
 	hold_queue_fini(&q);
 }
 END_TEST
@@ -172,5 +186,6 @@ START_TEST(without_memory_it_is_not_made)
 END_TEST
 
 SUITE_MAIN("agent hold queue", frames_come_back_in_order_and_by_slot, the_oldest_of_a_full_queue_gives_way,
-           without_places_left_nobody_elses_frame_gives_way, who_has_waited_too_long_is_found_in_every_slot,
-           random_operations_agree_with_a_model, without_memory_it_is_not_made)
+           who_holds_much_leaves_half_of_the_places_and_nobody_elses_frame_gives_way,
+           who_has_waited_too_long_is_found_in_every_slot, random_operations_agree_with_a_model,
+           without_memory_it_is_not_made)

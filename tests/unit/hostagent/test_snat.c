@@ -310,13 +310,61 @@ START_TEST(more_is_asked_for_before_all_is_used)
 	fixture_add_snat(&f, NULL);
 	fixture_lease(&f, VIP, VM2, 1024, 64, 1);
 	struct snat_report r;
-	for (uint16_t i = 0; i < 32; i++)
+	for (uint16_t i = 0; i < 32; i++) {
 		ck_assert_int_eq(vm2_connects(&f, (uint16_t)(50000 + i)).verdict, AGENT_TO_UPLINK);
+		fixture_pass(&f, i % 8 == 7); // no burst
+	}
 	ck_assert(!reported(&f, SNAT_REPORT_WANTED, &r));
 	ck_assert_int_eq(vm2_connects(&f, 50032).verdict, AGENT_TO_UPLINK);
 	ck_assert(reported(&f, SNAT_REPORT_WANTED, &r));
 	ck_assert_uint_eq(r.n_wanted, 64);
 	ck_assert_uint_eq(r.n_ports, 64);
+	fixture_fini(&f);
+}
+END_TEST
+
+START_TEST(a_burst_asks_early_and_once_for_what_came_in_the_turn_and_what_waits)
+{
+	struct agent_fixture f;
+	fixture_init(&f, 600);
+	fixture_add_snat(&f, NULL);
+	fixture_lease(&f, VIP, VM2, 1024, 128, 1);
+	fixture_lease(&f, VIP, VM2, 2048, 32, 2);
+	struct snat_report r;
+	for (uint16_t i = 0; i < 40; i++)
+		ck_assert_int_eq(vm2_connects(&f, (uint16_t)(50000 + i)).verdict, AGENT_TO_UPLINK);
+	ck_assert(reported(&f, SNAT_REPORT_WANTED, &r));
+	ck_assert_uint_eq(r.n_wanted, 40 + SNAT_AHEAD_PORTS - 160);
+	for (uint16_t i = 40; i < 160; i++)
+		ck_assert_int_eq(vm2_connects(&f, (uint16_t)(50000 + i)).verdict, AGENT_TO_UPLINK);
+	for (uint16_t i = 160; i < 260; i++)
+		ck_assert_int_eq(vm2_connects(&f, (uint16_t)(50000 + i)).verdict, AGENT_HOLD);
+	ck_assert_uint_eq(count_reports(&f, SNAT_REPORT_WANTED), 0); // one at a time
+	fixture_lease(&f, VIP, VM2, 4096, 32, 3); // far less than wanted
+	fixture_answer(&f, VM2, r.seq, 0);
+	uint16_t slot;
+	ck_assert(agent_snat_next_ready(&f.agent, &slot));
+	for (uint16_t i = 160; i < 260; i++)
+		ck_assert_int_eq(vm2_connects(&f, (uint16_t)(50000 + i)).verdict, i < 192 ? AGENT_TO_UPLINK : AGENT_HOLD);
+	ck_assert(reported(&f, SNAT_REPORT_WANTED, &r)); // at once
+	ck_assert_uint_eq(r.n_wanted, 192 + 68 + SNAT_AHEAD_PORTS - 192);
+	fixture_fini(&f);
+}
+END_TEST
+
+START_TEST(mappings_that_are_made_in_a_burst_are_asked_for_likewise)
+{
+	struct agent_fixture f;
+	fixture_init(&f, 600);
+	fixture_add_snat(&f, NULL);
+	fixture_lease(&f, VIP, VM2, 1024, 128, 1);
+	struct snat_report r;
+	for (uint16_t i = 0; i < 19; i++)
+		vm2_sends(&f, IP_PROTO_UDP, (uint16_t)(5000 + i), 53, 0);
+	ck_assert_uint_eq(count_reports(&f, SNAT_REPORT_WANTED), 0);
+	vm2_sends(&f, IP_PROTO_UDP, 5019, 53, 0);
+	ck_assert(reported(&f, SNAT_REPORT_WANTED, &r));
+	ck_assert_uint_eq(r.n_wanted, 20 + SNAT_AHEAD_PORTS - 128);
 	fixture_fini(&f);
 }
 END_TEST
@@ -454,6 +502,39 @@ START_TEST(a_lease_that_ended_serves_its_flows_and_no_new_ones)
 }
 END_TEST
 
+// Flows on a lease that ended are nobody's use of the ports that are leased now.
+START_TEST(a_destination_that_is_full_is_known_at_once_beside_leases_that_ended)
+{
+	struct agent_fixture f;
+	fixture_init(&f, 256);
+	struct snat_policy policy = small;
+	policy.max_ports_per_dip = 72; // more than are tried for one packet
+	fixture_add_snat(&f, &policy);
+	fixture_lease(&f, VIP, VM2, 1024, 64, 1);
+	for (uint16_t i = 0; i < 60; i++)
+		vm2_sends(&f, IP_PROTO_TCP, (uint16_t)(50000 + i), 444, TCP_SYN);
+	for (uint16_t i = 0; i < 4; i++)
+		vm2_connects(&f, (uint16_t)(50000 + i));
+	fixture_end(&f, VIP, VM2, 1024, 1);
+	fixture_lease(&f, VIP, VM2, 2048, 64, 2);
+	fixture_lease(&f, VIP, VM2, 4096, 8, 3);
+	for (uint16_t i = 0; i < 72; i++)
+		ck_assert_int_eq(vm2_connects(&f, (uint16_t)(40000 + i)).verdict, AGENT_TO_UPLINK);
+	ck_assert_int_eq(vm2_connects(&f, 41000).verdict, AGENT_TO_VM);
+	struct snat_dip_status st = status_of(&f, VM2);
+	ck_assert_uint_eq(st.flows, 136);
+	ck_assert_uint_eq(st.n_busiest, 1);
+	ck_assert_uint_eq(st.busiest[0].n_ports, 72);
+	fixture_end(&f, VIP, VM2, 2048, 2);
+	fixture_pass(&f, 1); // without a new flow
+	ck_assert_uint_eq(status_of(&f, VM2).busiest[0].n_ports, 8);
+	fixture_pass(&f, 300);
+	ck_assert_uint_eq(f.agent.snat->n_destinations, 0);
+	ck_assert_uint_eq(status_of(&f, VM2).flows, 0);
+	fixture_fini(&f);
+}
+END_TEST
+
 START_TEST(ports_of_another_dips_last_flows_are_not_mapped_again)
 {
 	struct agent_fixture f;
@@ -569,6 +650,28 @@ START_TEST(flows_of_the_process_before_are_counted_once)
 }
 END_TEST
 
+START_TEST(flows_that_are_counted_at_the_start_are_no_burst)
+{
+	struct agent_fixture f;
+	fixture_init(&f, 256);
+	fixture_add_snat(&f, NULL);
+	fixture_lease(&f, VIP, VM2, 1024, 128, 1);
+	for (uint16_t i = 0; i < 50; i++)
+		vm2_connects(&f, (uint16_t)(50000 + i));
+	ck_assert_uint_eq(count_reports(&f, SNAT_REPORT_WANTED), 1); // but these are
+	snat_destroy(f.agent.snat);
+	struct snat_limits limits = { .n_dips = 8, .n_blocks = 64, .n_destinations = 512, .n_mappings = 512 };
+	ck_assert_int_eq(snat_create(&limits, 99, 1000, f.agent.now, &f.agent.snat, NULL), 0);
+	fixture_lease(&f, VIP, VM2, 1024, 128, 1);
+	struct snat_order rebuild = { .kind = SNAT_ORDER_REBUILD };
+	agent_snat_order(&f.agent, &rebuild);
+	vm2_connects(&f, 40000);
+	ck_assert_uint_eq(status_of(&f, VM2).busiest[0].n_ports, 51);
+	ck_assert_uint_eq(count_reports(&f, SNAT_REPORT_WANTED), 0);
+	fixture_fini(&f);
+}
+END_TEST
+
 START_TEST(full_tables_of_destinations_and_mappings_have_their_answers)
 {
 	struct agent_fixture f;
@@ -632,10 +735,13 @@ SUITE_MAIN("agent snat", a_packet_without_a_port_is_held_until_the_lease_comes, 
            leases_are_not_used_when_they_may_be_somebody_elses_by_now, a_port_serves_many_destinations_and_each_once,
            consecutive_ports_to_one_destination_are_not_consecutive_numbers,
            a_udp_port_keeps_its_mapping_towards_all_and_shares_it_with_nobody, more_is_asked_for_before_all_is_used,
-           near_its_limit_a_dip_is_reported_once, what_is_idle_goes_back_once_and_what_is_kept_stays,
-           a_dip_whose_packets_waited_in_vain_returns_what_is_idle,
+           a_burst_asks_early_and_once_for_what_came_in_the_turn_and_what_waits,
+           mappings_that_are_made_in_a_burst_are_asked_for_likewise, near_its_limit_a_dip_is_reported_once,
+           what_is_idle_goes_back_once_and_what_is_kept_stays, a_dip_whose_packets_waited_in_vain_returns_what_is_idle,
            a_search_that_found_nothing_goes_on_where_it_stopped, a_lease_that_ended_serves_its_flows_and_no_new_ones,
+           a_destination_that_is_full_is_known_at_once_beside_leases_that_ended,
            ports_of_another_dips_last_flows_are_not_mapped_again, the_same_range_again_takes_its_flows_over,
            a_lease_that_finds_no_room_is_given_back, a_dip_uses_the_leases_of_several_vips,
-           flows_of_the_process_before_are_counted_once, full_tables_of_destinations_and_mappings_have_their_answers,
+           flows_of_the_process_before_are_counted_once, flows_that_are_counted_at_the_start_are_no_burst,
+           full_tables_of_destinations_and_mappings_have_their_answers,
            a_dip_without_a_slot_is_refused_and_its_leases_go_back, a_dip_that_left_leaves_its_slot)

@@ -48,6 +48,7 @@ struct model {
 	uint32_t n_left;
 	uint32_t n_returned;
 	uint32_t n_refused;
+	uint32_t n_apart; // flows that were seen on leases that had ended
 };
 
 // ---- What the model knows ----
@@ -83,6 +84,24 @@ static uint32_t flows_on(const struct model *m, const struct model_lease *l)
 		const struct flow_entry *e = &m->f.agent.flows.entries[i];
 		n += is_snat(e) && e->dip == dip_addr[l->dip] && e->vip == vip_addr[l->vip] &&
 		     be16_to(e->vip_port) / 8 * 8 == l->first_port;
+	}
+	return n;
+}
+
+// Is the flow on a port that its DIP has leased now?
+static bool is_on_lease(struct model *m, const struct flow_entry *e)
+{
+	const struct model_lease *l = lease_of(m, e->vip, be16_to(e->vip_port));
+	return l != NULL && !l->is_returned && dip_addr[l->dip] == e->dip;
+}
+
+static uint32_t uses_of(struct model *m, be32 dip, be32 remote, be16 remote_port)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < N_FLOWS; i++) {
+		const struct flow_entry *e = &m->f.agent.flows.entries[i];
+		n += is_snat(e) && e->protocol == IP_PROTO_TCP && e->dip == dip && e->remote == remote &&
+		     e->remote_port == remote_port && is_on_lease(m, e);
 	}
 	return n;
 }
@@ -132,33 +151,41 @@ static void check_dip(struct model *m, uint32_t dip)
 	ck_assert_uint_eq(st.flows, n_flows);
 	ck_assert_uint_eq(st.leased_ports, ports_of(m, dip, -1));
 	ck_assert_uint_eq(st.used_ports, count_ports(m, dip));
+	for (uint32_t i = 0; i < st.n_busiest; i++)
+		ck_assert_uint_eq(st.busiest[i].n_ports, uses_of(m, st.dip, st.busiest[i].remote, st.busiest[i].remote_port));
 }
 
-static void check_destinations(const struct model *m)
+// What is used of the leases of now is known exactly, towards each destination.
+static void check_destinations(struct model *m)
 {
 	const struct snat *s = m->f.agent.snat;
 	uint32_t n = 0;
+	uint32_t n_all_uses = 0;
+	uint32_t n_all_flows = 0;
 	for (uint32_t i = 0; i <= s->destination_mask; i++) {
 		const struct snat_destination *d = &s->destinations[i];
 		if (d->n_used == 0)
 			continue;
-		uint32_t n_used = 0;
-		for (uint32_t k = 0; k < N_FLOWS; k++) {
-			const struct flow_entry *e = &m->f.agent.flows.entries[k];
-			n_used += is_snat(e) && e->protocol == IP_PROTO_TCP && e->remote == d->remote &&
-			          e->remote_port == d->remote_port && e->dip == s->dips[d->slot].dip;
-		}
-		ck_assert_uint_eq(d->n_used, n_used);
+		ck_assert_uint_eq(d->n_used, uses_of(m, s->dips[d->slot].dip, d->remote, d->remote_port));
+		n_all_uses += d->n_used;
 		ck_assert_ptr_eq(snat_destination_lookup(s, d->slot, d->remote, d->remote_port), d);
 		n++;
 	}
 	ck_assert_uint_eq(n, s->n_destinations);
+	for (uint32_t i = 0; i < N_FLOWS; i++) {
+		const struct flow_entry *e = &m->f.agent.flows.entries[i];
+		bool is_tcp = is_snat(e) && e->protocol == IP_PROTO_TCP;
+		n_all_flows += is_tcp && is_on_lease(m, e);
+		m->n_apart += is_tcp && !is_on_lease(m, e);
+	}
+	ck_assert_uint_eq(n_all_uses, n_all_flows);
 }
 
 static void check_all(struct model *m)
 {
 	static const struct flow_entry *flows[N_FLOWS];
 	uint32_t n = 0;
+	snat_settle(m->f.agent.snat, &m->f.agent.flows); // as with the next flow, or the next tend
 	for (uint32_t i = 0; i < N_FLOWS; i++)
 		if (is_snat(&m->f.agent.flows.entries[i]))
 			flows[n++] = &m->f.agent.flows.entries[i];
@@ -399,6 +426,8 @@ static void take_reports(struct model *m)
 			on_returned(m, &r);
 		} else if (r.kind == SNAT_REPORT_WANTED) {
 			ck_assert_uint_ge(r.n_wanted, 1);
+			if (m->asked_seq[dip] != r.seq)
+				ck_assert_uint_le(r.n_ports + r.n_wanted, (dip == 0 ? 2 : 1) * policy.max_ports_per_dip);
 			ck_assert_msg(m->asked_seq[dip] == 0 || m->asked_seq[dip] == r.seq, "two requests at once");
 			ck_assert(m->asked_seq[dip] == r.seq || r.seq > m->last_seq);
 			m->last_seq = r.seq > m->last_seq ? r.seq : m->last_seq;
@@ -516,6 +545,7 @@ static void run(uint64_t seed)
 	printf(" left %u refused %u returned %u\n", m.n_left, m.n_refused, m.n_returned);
 	ck_assert_uint_gt(m.n_left, 1000);
 	ck_assert_uint_gt(m.n_returned, 0);
+	ck_assert_uint_gt(m.n_apart, 1000);
 	fixture_fini(&m.f);
 }
 

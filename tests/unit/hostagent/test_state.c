@@ -8,7 +8,7 @@
 #include "hostagent/io/config.h"
 #include "hostagent/io/flow_file.h"
 #include "hostagent/io/local_socket.h"
-#include "hostagent/io/store_file.h"
+#include "common/io/store_file.h"
 #include "tests/support/suite.h"
 #include "tests/unit/hostagent/fixture.h"
 #include "tests/unit/hostagent/flow_block.h"
@@ -333,6 +333,8 @@ START_TEST(a_config_file_is_read_with_its_defaults)
 	ck_assert_uint_eq(c.max_vms, 16);
 	ck_assert_uint_eq(c.mss, 1440);
 	ck_assert(!c.proxy_arp);
+	struct ip_addr probe_address = test_addr("169.254.1.1");
+	ck_assert(ip_addr_equal(&c.probe_address, &probe_address));
 }
 END_TEST
 
@@ -351,6 +353,9 @@ START_TEST(a_wrong_config_file_is_refused_by_field)
 		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"mss\": 100 }", "mss" },
 		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"maxflows\": 5000 }", "maxflows" },
 		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"proxy_arp\": 1 }", "proxy_arp" },
+		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"probe_address\": \"fe80::1\" }", "probe_address" },
+		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"probe_address\": \"0.0.0.0\" }", "probe_address" },
+		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"probe_address\": \"10.0.0.21\" }", "probe_address" },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		char text[1024];

@@ -373,15 +373,113 @@ static void throw_at_listener(const uint8_t *bytes, size_t n, const char *want)
 	close(fd);
 }
 
-START_TEST(garbage_and_huge_frames_close_only_their_own_connection)
+// A plain socket that says `n` bytes, once the listener has accepted it.
+static int connect_quietly(const uint8_t *bytes, size_t n)
 {
-	set_up();
+	struct sockaddr_in where;
+	uint32_t n_before = managers[0].n_accepted;
+	uv_ip4_addr("127.0.0.1", atoi(strchr(managers[0].address, ':') + 1), &where);
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+	ck_assert_int_eq(connect(fd, (struct sockaddr *)&where, sizeof where), 0);
+	RUN_UNTIL(managers[0].n_accepted > n_before);
+	ck_assert_int_eq(write(fd, bytes, n), (ssize_t)n);
+	return fd;
+}
+
+static void listen_and_note(void)
+{
 	struct conn_listener_config config = { .address = managers[0].address,
 		                                   .max_conns = 4,
 		                                   .handler = &noting_handler,
 		                                   .on_accept = manager_accept,
 		                                   .user = &managers[0] };
+	n_closed = 0;
 	ck_assert_int_eq(conn_listener_create(&loop, &config, &managers[0].listener, NULL), 0);
+}
+
+static const uint8_t ping_frame[] = { 0, 0, 0, 2, 0x52, 0 };
+
+START_TEST(a_connection_pings_and_closes_when_the_peer_is_silent)
+{
+	uint8_t frame[sizeof ping_frame];
+	set_up();
+	listen_and_note();
+	int fd = connect_quietly(ping_frame, sizeof ping_frame);
+	uint64_t begin_ms = uv_hrtime() / 1000000;
+	conn_set_liveness(managers[0].conn, 50, 200);
+	RUN_UNTIL(n_closed == 1);
+	ck_assert_int_eq(close_reason.code, ERR_TIMEOUT);
+	ck_assert_str_eq(close_reason.text, "the peer is silent");
+	ck_assert_uint_ge(uv_hrtime() / 1000000 - begin_ms, 190);
+	for (int i = 0; i < 3; i++) { // at 50, 100, 150 ms
+		ck_assert_int_eq(read(fd, frame, sizeof frame), (ssize_t)sizeof frame);
+		ck_assert_mem_eq(frame, ping_frame, sizeof frame);
+	}
+	close(fd);
+	managers[0].conn = NULL;
+	tear_down();
+}
+END_TEST
+
+// As if this program had not run for so long.
+static void stall(uint64_t ms)
+{
+	uint64_t end_ns = uv_hrtime() + ms * 1000000;
+	while (uv_hrtime() < end_ns)
+		;
+}
+
+START_TEST(time_in_which_the_program_stood_still_is_no_silence_of_the_peer)
+{
+	set_up();
+	listen_and_note();
+	int fd = connect_quietly(ping_frame, sizeof ping_frame);
+	conn_set_liveness(managers[0].conn, 100000, 100);
+	for (int i = 0; i < 3; i++) {
+		stall(150);
+		ck_assert_int_eq(write(fd, ping_frame, sizeof ping_frame), (ssize_t)sizeof ping_frame);
+		for (int turn = 0; turn < 4; turn++)
+			uv_run(&loop, UV_RUN_NOWAIT);
+		ck_assert_uint_eq(n_closed, 0);
+	}
+	RUN_UNTIL(n_closed == 1);
+	close(fd);
+	managers[0].conn = NULL;
+	tear_down();
+}
+END_TEST
+
+static void lead_silently(struct fake_manager *m, struct conn *c, struct message *msg)
+{
+	conn_set_liveness(c, 1000000, 1000000);
+	lead(m, c, msg);
+}
+
+START_TEST(a_subscriber_leaves_a_leader_that_falls_silent_for_another_manager)
+{
+	set_up();
+	start_manager(&managers[1]);
+	managers[1].on_message = lead_silently;
+	create_link(true); // the first manager does not live yet
+	RUN_UNTIL(managers[1].acked == 5);
+	start_manager(&managers[0]);
+	managers[0].on_message = lead_silently;
+	uint64_t begin_ms = uv_hrtime() / 1000000;
+	RUN_UNTIL(managers[0].acked == 5 || managers[1].n_accepted > 1);
+	uint64_t passed_ms = uv_hrtime() / 1000000 - begin_ms;
+	ck_assert_msg(passed_ms >= CONN_SUBSCRIBER_DEAD_MS - 100, "%llu ms", (unsigned long long)passed_ms);
+	ck_assert_uint_eq(managers[0].acked, 5);
+	// Again, now that the turn of the one that fell silent would come.
+	RUN_UNTIL(managers[1].n_accepted > 1 || managers[0].n_accepted > 1);
+	ck_assert_uint_eq(managers[0].n_accepted, 1);
+	tear_down();
+}
+END_TEST
+
+START_TEST(garbage_and_huge_frames_close_only_their_own_connection)
+{
+	set_up();
+	listen_and_note();
 	throw_at_listener((const uint8_t *)"\xff\xff\xff\xff", 4, "more than 1 MiB");
 	throw_at_listener((const uint8_t *)"GET / HTTP/1.1\r\n", 16, "more than 1 MiB");
 	throw_at_listener((const uint8_t *)"\0\0\0\2\xff\xff", 6, "cannot be read");
@@ -446,5 +544,8 @@ SUITE_MAIN("link", a_subscriber_follows_the_redirect_and_takes_a_snapshot_in_par
            a_subscriber_comes_back_with_what_it_has, the_leader_can_ask_for_status,
            a_request_goes_to_the_leader_whoever_is_asked_first, a_request_without_any_manager_says_so_at_its_deadline,
            a_command_whose_connection_broke_is_not_sent_twice, pending_requests_fail_when_the_link_is_destroyed,
+           a_connection_pings_and_closes_when_the_peer_is_silent,
+           time_in_which_the_program_stood_still_is_no_silence_of_the_peer,
+           a_subscriber_leaves_a_leader_that_falls_silent_for_another_manager,
            garbage_and_huge_frames_close_only_their_own_connection, connections_beyond_the_limit_are_closed_at_once,
            a_unix_socket_left_by_a_dead_process_is_replaced_and_a_live_one_is_not)

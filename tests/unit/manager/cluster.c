@@ -245,7 +245,7 @@ static int on_update(struct update *u, void *user)
 static void on_status_request(struct node_status *status, void *user)
 {
 	struct test_node *n = user;
-	(void)text_copy(status->state, sizeof status->state, "ready");
+	(void)text_copy(status->state, sizeof status->state, n->state != NULL ? n->state : "ready");
 	status->version = n->store.version;
 	status->counters = memory_array(1, sizeof *status->counters);
 	status->n_counters = 1;
@@ -253,10 +253,19 @@ static void on_status_request(struct node_status *status, void *user)
 	status->counters[0].value = 42;
 }
 
+static void send_health(struct test_node *n, const struct health_report *report, bool is_whole)
+{
+	struct message m = { .type = MESSAGE_HEALTH, .health = *report };
+	m.health.is_whole = is_whole;
+	(void)manager_link_send(n->link, &m);
+}
+
 static void on_state(bool is_up, const struct error *err, void *user)
 {
 	struct test_node *n = user;
 	n->n_ups += is_up;
+	if (is_up && n->reports)
+		send_health(n, &n->health, true);
 	if (!is_up && err != NULL)
 		n->down_reason = *err;
 }
@@ -293,6 +302,37 @@ void test_node_end(struct test_node *n)
 	uv_run(n->loop, UV_RUN_NOWAIT);
 	store_fini(&n->store);
 	lease_list_fini(&n->leases);
+	health_report_fini(&n->health);
+}
+
+void test_node_probed(struct test_node *n, const char *dip, const char *endpoint, const char *cause)
+{
+	struct probe_result r = { .dip = addr_of(dip), .is_healthy = cause[0] == '\0' };
+	uint32_t i = 0;
+	CHECK(endpoint_key_parse(endpoint, &r.vip, &r.protocol, &r.port) == 0);
+	(void)text_copy(r.cause, sizeof r.cause, cause);
+	struct object_key key = probe_result_key(&r);
+	for (; i < n->health.n; i++) {
+		struct object_key other = probe_result_key(&n->health.items[i]);
+		if (object_key_equal(&key, &other))
+			break;
+	}
+	if (i < n->health.n)
+		n->health.items[i] = r;
+	else
+		CHECK(health_report_append(&n->health, &r) == 0);
+	n->reports = true;
+	if (manager_link_is_up(n->link))
+		send_health(n, &(struct health_report){ .n = 1, .items = &r }, false);
+}
+
+void test_node_tell_state(struct test_node *n, const char *state)
+{
+	struct message m = { .type = MESSAGE_STATUS_REPLY, .status = { .role = ROLE_MUX } };
+	n->state = state;
+	(void)text_copy(m.status.name, sizeof m.status.name, n->name);
+	(void)text_copy(m.status.state, sizeof m.status.state, state);
+	(void)manager_link_send(n->link, &m);
 }
 
 static bool send_op(struct test_node *n, struct snat_op *op)

@@ -65,6 +65,9 @@ struct test_node {
 	uint32_t n_lease_snapshots;
 	uint32_t n_fences; // that it was told
 	bool is_fenced;
+	bool reports; // sends what follows as a whole report whenever its link is up
+	struct health_report health;
+	const char *state; // that it tells; NULL: "ready"
 	uint32_t n_replies; // ever
 	struct test_reply replies[TEST_REPLIES_MAX]; // the i-th at i % TEST_REPLIES_MAX
 };
@@ -72,6 +75,12 @@ struct test_node {
 // Sends a request for ports; false while there is no leader.
 bool test_node_ask(struct test_node *n, const char *dip, uint64_t seq, uint32_t n_ports);
 bool test_node_return(struct test_node *n, const struct lease *lease);
+
+// What its probe of an endpoint ("203.0.113.10 tcp 80") at a DIP found; cause "" for healthy. Said at once when the link is up.
+void test_node_probed(struct test_node *n, const char *dip, const char *endpoint, const char *cause);
+
+// Tells a new state unasked.
+void test_node_tell_state(struct test_node *n, const char *state);
 
 const struct test_reply *test_node_last_reply(const struct test_node *n);
 uint32_t test_node_ports(const struct test_node *n, const char *dip); // that it holds

@@ -37,7 +37,7 @@ START_TEST(a_vip_is_applied_listed_shown_and_deleted)
 	CHECK_RUN("ctl vip list", 0, "203.0.113.10  shop    tcp/80        1     0\n");
 	CHECK_RUN("ctl vip list -o json", 0, "\"vip\": \"203.0.113.10\"");
 	CHECK_RUN("ctl vip show 203.0.113.10", 0, "tenant   shop\ndrain_s  3600\n",
-	          "web       tcp         80  10.1.1.11      8080       1  -     -   -\n");
+	          "web       tcp         80  10.1.1.11      8080       1  -     -   -        -\n");
 	CHECK_RUN("ctl vip show 203.0.113.10 -o json | ctl vip apply -o json -f -", 0, "\"result\": \"applied\"",
 	          "\"version\": 2");
 	CHECK_RUN("ctl vip delete 203.0.113.10", 0, "vip 203.0.113.10 deleted (version 3)");
@@ -74,11 +74,12 @@ START_TEST(a_vm_is_attached_and_detached)
 	          "dip 10.1.1.11 attached on host host1 (version ");
 	CHECK_RUN("ctl host attach host2 --name vm1 --dip 10.1.1.11 --interface if1 --mac 02:00:00:00:00:01", 1,
 	          "dip: 10.1.1.11 is attached on host \"host1\"");
-	CHECK_RUN("ctl dip list", 0,
-	          "10.1.1.11  host1  vm1  if1        02:00:00:00:00:01  host-unreachable      -  203.0.113.10  -\n");
+	CHECK_RUN(
+		"ctl dip list", 0,
+		"10.1.1.11  host1  vm1  if1        02:00:00:00:00:01  host-unreachable      -  203.0.113.10  -        -\n");
 	CHECK_RUN("ctl dip list -o json", 0, "\"state\": \"host-unreachable\"", "\"vips\": [\n      \"203.0.113.10\"");
 	CHECK_RUN("ctl host list", 0, "host1  10.0.0.21  unreachable        -    1      -        -      -\n");
-	CHECK_RUN("ctl vip show 203.0.113.10", 0, "host1  vm1  -\n");
+	CHECK_RUN("ctl vip show 203.0.113.10", 0, "host1  vm1  -        -\n");
 	CHECK_RUN("ctl host remove host1", 1, "host: \"host1\" has DIP 10.1.1.11 attached");
 	CHECK_RUN("ctl host detach host2 --dip 10.1.1.11", 1,
 	          "dip: 10.1.1.11 is attached on host \"host1\", not on \"host2\"");
@@ -93,10 +94,11 @@ START_TEST(nodes_are_listed_shown_and_removed)
 {
 	begin();
 	cluster_must(&cluster, "mux mux1 10.0.0.31");
-	CHECK_RUN("ctl mux list", 0, "NAME  ADDRESS    STATE        VERSION  PACKETS  DROPS\n",
-	          "mux1  10.0.0.31  unreachable        -        -      -\n");
-	CHECK_RUN("ctl mux list -o json", 0, "\"name\": \"mux1\"", "\"counters\": {}");
-	CHECK_RUN("ctl mux show mux1", 0, "name     mux1\naddress  10.0.0.31\nstate    unreachable\n");
+	CHECK_RUN("ctl mux list", 0, "NAME  ADDRESS    STATE  VERSION  LAG  PACKETS  DROPS\n",
+	          "mux1  10.0.0.31  down         -    -        -      -\n");
+	CHECK_RUN("ctl mux list -o json", 0, "\"name\": \"mux1\"", "\"state\": \"down\"", "\"lag\": null",
+	          "\"drained_since\": null", "\"counters\": {}");
+	CHECK_RUN("ctl mux show mux1", 0, "name     mux1\naddress  10.0.0.31\nstate    down\n");
 	CHECK_RUN("ctl mux show mux7", 1, "mux: no mux \"mux7\" is known");
 	CHECK_RUN("ctl host show host7", 1, "host: no host \"host7\" is known");
 	CHECK_RUN("ctl mux remove mux1", 0, "mux mux1 removed (version 3)");
@@ -273,6 +275,7 @@ START_TEST(the_examples_are_accepted)
 	begin();
 	CHECK_RUN("ctl vip apply -f " EXAMPLES "/shop.json", 0, "vip 203.0.113.10 applied");
 	CHECK_RUN("ctl vip apply -f " EXAMPLES "/egress.json", 0, "vip 203.0.113.20 applied");
+	CHECK_RUN("ctl vip apply -f " EXAMPLES "/probed.json", 0, "vip 203.0.113.30 applied");
 	CHECK_RUN("ctl vip show 203.0.113.20", 0, "range_size 8, first_port 1024, prealloc_ports 160,");
 	CHECK_RUN("ctl settings apply -f " EXAMPLES "/settings.json", 0, "settings applied");
 	cluster_end(&cluster);
@@ -282,22 +285,24 @@ END_TEST
 START_TEST(settings_are_shown_applied_and_reset)
 {
 	begin();
-	CHECK_RUN("ctl settings show", 0, "settings                 the defaults\n",
-	          "snat.never               10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16\n",
-	          "snat.quarantine_s        60\n", "snat.log_s               604800\n", "snat.gone_s              86400\n",
-	          "snat.dip_requests_per_s  20\n");
+	CHECK_RUN("ctl settings show", 0, "settings                    the defaults\n",
+	          "snat.never                  10.0.0.0/8, 100.64.0.0/10, 169.254.0.0/16, 172.16.0.0/12, 192.168.0.0/16\n",
+	          "snat.quarantine_s           60\n", "snat.log_s                  604800\n",
+	          "snat.gone_s                 86400\n", "snat.dip_requests_per_s     20\n",
+	          "health.host_gone_ms         2000\n", "health.fail_static_percent  50\n",
+	          "mux.withdraw_percent        50\n");
 	CHECK_RUN("echo '{\"snat\":{\"never\":[],\"quarantine_s\":90}}' | ctl settings apply -f -", 0,
 	          "settings applied (version 2)\n");
-	CHECK_RUN("ctl settings show", 0, "settings                 applied\n", "snat.never               -\n",
-	          "snat.quarantine_s        90\n", "snat.log_s               604800\n");
+	CHECK_RUN("ctl settings show", 0, "settings                    applied\n", "snat.never                  -\n",
+	          "snat.quarantine_s           90\n", "snat.log_s                  604800\n");
 	CHECK_RUN("ctl settings show -o json", 0, "\"never\": [],\n", "\"quarantine_s\": 90,");
 	CHECK_RUN("ctl settings show -o json | sed 's/90/30/' | ctl settings apply -o json -f -", 0,
 	          "\"result\": \"applied\"", "\"version\": 3");
 	CHECK_RUN("echo '{\"snat\":{\"never\":[\"10.0.0.1/8\"]}}' | ctl settings apply -f -", 2,
 	          "anantactl: standard input: snat.never[0]: 10.0.0.1/8 has bits beyond its length\n");
-	CHECK_RUN("ctl settings show", 0, "snat.quarantine_s        30\n");
+	CHECK_RUN("ctl settings show", 0, "snat.quarantine_s           30\n");
 	CHECK_RUN("ctl settings reset", 0, "settings reset to the defaults (version 4)\n");
-	CHECK_RUN("ctl settings show", 0, "settings                 the defaults\n", "snat.quarantine_s        60\n");
+	CHECK_RUN("ctl settings show", 0, "settings                    the defaults\n", "snat.quarantine_s           60\n");
 	cluster_end(&cluster);
 }
 END_TEST

@@ -184,7 +184,7 @@ START_TEST(a_dip_is_drained_and_undrained)
 	BEGIN_LEFT(12);
 	CHECK_RUN("ctl dip drain 10.1.1.11", 0, "dip 10.1.1.11 drained (version 6)\n");
 	CHECK_RUN("ctl dip list", 0, "10.1.1.11  host1  vm1  if1        02:00:00:00:00:01  draining              12  ",
-	          "203.0.113.10,203.0.113.11               all\n");
+	          "203.0.113.10,203.0.113.11               all      -\n");
 	CHECK_RUN("ctl dip undrain 10.1.1.11", 0, "dip 10.1.1.11 undrained (version 7)\n");
 	CHECK_RUN("ctl dip undrain 10.1.1.11", 1, "anantactl: dip: 10.1.1.11 is not drained\n");
 	CHECK_RUN("ctl dip drain 10.1.1.11 -o json", 0,
@@ -198,11 +198,11 @@ START_TEST(a_dip_is_drained_of_one_vip)
 {
 	BEGIN_LEFT(12);
 	CHECK_RUN("ctl dip drain 10.1.1.11 --vip 203.0.113.11", 0, "dip 10.1.1.11 drained of 203.0.113.11 (version 6)\n");
-	CHECK_RUN("ctl dip list", 0, "draining              12  203.0.113.10,203.0.113.11               203.0.113.11\n");
+	CHECK_RUN("ctl dip list", 0, "draining              12  203.0.113.10,203.0.113.11               203.0.113.11  -\n");
 	CHECK_RUN("ctl dip undrain 10.1.1.11 --vip 203.0.113.10", 1,
 	          "anantactl: dip: 10.1.1.11 is not drained of 203.0.113.10\n");
 	CHECK_RUN("ctl dip undrain 10.1.1.11 --vip 203.0.113.11 -o json", 0, "\"vip\": \"203.0.113.11\",\n");
-	CHECK_RUN("ctl dip list", 0, "attached              12  203.0.113.10,203.0.113.11               -\n");
+	CHECK_RUN("ctl dip list", 0, "attached              12  203.0.113.10,203.0.113.11               -        -\n");
 	played_end();
 }
 END_TEST
@@ -241,9 +241,10 @@ START_TEST(the_states_of_a_host_stand_before_draining)
 	add_drain("10.1.1.13", "203.0.113.10");
 	add_drain("10.1.1.13", "203.0.113.11");
 	BEGIN_LEFT(-1);
-	CHECK_RUN("ctl dip list", 0, "host-unreachable       -  203.0.113.10,203.0.113.11               all\n",
-	          "missing-interface      7  203.0.113.10                            203.0.113.10\n",
-	          "pending                -  203.0.113.10,203.0.113.11,203.0.113.12  203.0.113.10,203.0.113.11\n");
+	CHECK_RUN("ctl dip list", 0,
+	          "host-unreachable       -  203.0.113.10,203.0.113.11               all                        -\n",
+	          "missing-interface      7  203.0.113.10                            203.0.113.10               -\n",
+	          "pending                -  203.0.113.10,203.0.113.11,203.0.113.12  203.0.113.10,203.0.113.11  -\n");
 	CHECK_RUN("ctl dip list -o json", 0, "\"state\": \"host-unreachable\",\n    \"flows\": null,", "\"flows\": 7,",
 	          "\"drains\": [\n      {\n        \"vip\": null,\n        \"since\": \"20",
 	          "\"drains\": [\n      {\n        \"vip\": \"203.0.113.10\",\n");
@@ -338,13 +339,14 @@ START_TEST(a_vip_shows_its_drained_dips_and_its_generations)
 	has_history = true;
 	played_begin(on_message);
 	CHECK_RUN("ctl vip show 203.0.113.10", 0, "vip      203.0.113.10\ntenant   shop\ndrain_s  3600\n\n",
-	          "WEIGHT  HOST   VM   DRAINED\n",
-	          "web       tcp         80  10.1.1.11      8080       1  host1  vm1  2026-11-24T10:00:00.000Z\n"
-	          "web       tcp         80  10.1.1.12      8080       1  host2  vm2  -\n",
-	          "dns       udp         53  10.1.1.13        53       1  host2  vm3  2026-11-24T10:00:00.000Z\n",
+	          "WEIGHT  HOST   VM   DRAINED                   HEALTH\n",
+	          "web       tcp         80  10.1.1.11      8080       1  host1  vm1  2026-11-24T10:00:00.000Z  -\n"
+	          "web       tcp         80  10.1.1.12      8080       1  host2  vm2  -                         -\n",
+	          "dns       udp         53  10.1.1.13        53       1  host2  vm3  2026-11-24T10:00:00.000Z  -\n",
 	          "\n\nENDPOINT  GENERATIONS  SINCE                     DIPS  EARLIER  OLDEST-GOES\n"
 	          "web                 3  2026-11-24T10:02:00.000Z     2        1  2026-11-24T11:01:00.000Z\n");
-	CHECK_RUN("ctl vip show 203.0.113.11", 0, "tcp         80  10.1.1.11      8081       1  host1  vm1  -\n");
+	CHECK_RUN("ctl vip show 203.0.113.11", 0,
+	          "tcp         80  10.1.1.11      8081       1  host1  vm1  -                         -\n");
 	ck_assert_ptr_null(strstr(ctl_output, "GENERATIONS"));
 	played_end();
 }

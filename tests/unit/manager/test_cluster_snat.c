@@ -52,6 +52,17 @@ static void ask(struct test_node *n, const char *dip, uint64_t seq, uint32_t n_p
 	ck_assert_uint_eq(test_node_last_reply(n)->seq, seq);
 }
 
+// As many as that, by as many requests as it takes; returns the number of the next one.
+static uint64_t ask_for_all(struct test_node *n, const char *dip, uint64_t seq, uint32_t n_ports)
+{
+	for (uint32_t n_got = 0; n_got < n_ports; seq++) {
+		ask(n, dip, seq, n_ports - n_got < 65536 ? n_ports - n_got : 65536);
+		ck_assert_uint_gt(test_node_last_reply(n)->n_ports, 0);
+		n_got += test_node_last_reply(n)->n_ports;
+	}
+	return seq;
+}
+
 // ---- what the leader says of the leases ----
 
 struct leases_answer {
@@ -290,8 +301,7 @@ START_TEST(leases_that_do_not_fit_into_one_message_come_in_parts)
 	begin_agent(&agent, "host1");
 	cluster_must(&cluster, "vip 203.0.113.10 shop snat prealloc=0 max=65536 10.1.1.11");
 	cluster_must(&cluster, "vip 203.0.113.11 shop snat prealloc=0 max=65536 10.1.1.11");
-	ask(&agent, "10.1.1.11", SEQ, 65536);
-	ask(&agent, "10.1.1.11", SEQ + 1, 65536);
+	(void)ask_for_all(&agent, "10.1.1.11", SEQ, 2 * (65536 - 1024));
 	ck_assert_uint_eq(test_node_ports(&agent, "10.1.1.11"), 2 * (65536 - 1024));
 	struct leases_answer all = get_leases(&agent, "", 0, 0);
 	assert_equal_leases(&all.leases, &agent.leases);
@@ -337,6 +347,80 @@ START_TEST(the_leader_counts_what_it_does)
 	ck_assert_int_eq(kill(cluster.managers[0].pid, SIGTERM), 0);
 	int status = cluster_wait_exit(&cluster, 0);
 	ck_assert(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+	test_node_end(&agent);
+	end();
+}
+END_TEST
+
+// How often the log of a manager that leads has an event of a VIP.
+static uint32_t count_events(uint32_t manager, const char *event, const char *vip)
+{
+	char path[128], line[512], want[128];
+	uint32_t n = 0;
+	(void)text_format(path, sizeof path, "%s/log%u", cluster.dir, manager + 1);
+	(void)text_format(want, sizeof want, "event=event what=%s object=\"%s\" ", event, vip);
+	FILE *file = fopen(path, "r");
+	ck_assert_ptr_nonnull(file);
+	while (fgets(line, sizeof line, file) != NULL)
+		n += strstr(line, want) != NULL;
+	fclose(file);
+	return n;
+}
+
+// Of the 10 ranges of the pool of 203.0.113.11 the DIP has n then.
+static void hold_ranges(struct test_node *n, uint32_t n_ranges)
+{
+	static uint64_t seq = SEQ;
+	char command[128];
+	struct ip_addr addr = addr_of("10.1.1.13");
+	(void)text_format(command, sizeof command,
+	                  "vip 203.0.113.11 shop snat size=1024 first=55296 prealloc=0 max=%u 10.1.1.13", 1024 * n_ranges);
+	cluster_must(&cluster, command);
+	uint32_t n_held = test_node_ports(n, "10.1.1.13") / 1024;
+	if (n_held < n_ranges)
+		seq = ask_for_all(n, "10.1.1.13", seq, 1024 * (n_ranges - n_held));
+	for (uint32_t i = 0; n_held > n_ranges; i++) {
+		ck_assert_uint_lt(i, n->leases.n);
+		if (ip_addr_equal(&n->leases.items[i].dip, &addr) && test_node_return(n, &n->leases.items[i]))
+			n_held--;
+	}
+	RUN_UNTIL(&loop, test_node_ports(n, "10.1.1.13") == 1024 * n_ranges);
+}
+
+// Pools are looked at in the order of their VIPs: when the event of a later one has come, the earlier ones were seen, too.
+static void look_at_pools(struct test_node *n, const char *vip)
+{
+	static uint64_t seq = SEQ;
+	char command[128];
+	(void)text_format(command, sizeof command, "vip %s shop snat size=1024 first=64512 prealloc=0 10.1.1.14", vip);
+	cluster_must(&cluster, command);
+	ask(n, "10.1.1.14", seq++, 8);
+	RUN_UNTIL(&loop, count_events(0, "snat-pool-exhausted", vip) == 1);
+}
+
+START_TEST(a_pool_that_fills_up_is_logged_once_and_again_after_it_was_below_70_percent)
+{
+	struct test_node agent;
+	begin(1);
+	begin_agent(&agent, "host1");
+	cluster_must(&cluster, "dip 10.1.1.13 host1 vm5 if5 02:00:00:00:00:05");
+	cluster_must(&cluster, "dip 10.1.1.14 host1 vm6 if6 02:00:00:00:00:06");
+	hold_ranges(&agent, 7);
+	look_at_pools(&agent, "203.0.113.20");
+	ck_assert_uint_eq(count_events(0, "snat-pool-80-percent", "203.0.113.11"), 0);
+	hold_ranges(&agent, 8);
+	RUN_UNTIL(&loop, count_events(0, "snat-pool-80-percent", "203.0.113.11") == 1);
+	hold_ranges(&agent, 7);
+	look_at_pools(&agent, "203.0.113.21");
+	hold_ranges(&agent, 8);
+	look_at_pools(&agent, "203.0.113.22");
+	ck_assert_uint_eq(count_events(0, "snat-pool-80-percent", "203.0.113.11"), 1);
+	hold_ranges(&agent, 6);
+	look_at_pools(&agent, "203.0.113.23");
+	hold_ranges(&agent, 8);
+	RUN_UNTIL(&loop, count_events(0, "snat-pool-80-percent", "203.0.113.11") == 2);
+	hold_ranges(&agent, 10);
+	RUN_UNTIL(&loop, count_events(0, "snat-pool-exhausted", "203.0.113.11") == 1);
 	test_node_end(&agent);
 	end();
 }
@@ -490,8 +574,7 @@ static void assert_sound(struct storm *st, struct test_node *muxes)
 	cluster_must(&cluster, "dip 10.1.1.13 host1 vm9 if9 02:00:00:00:00:09");
 	cluster_must(&cluster, "vip 203.0.113.20 shop snat prealloc=0 max=65536 10.1.1.13");
 	RUN_UNTIL(&loop, muxes[0].leases.n == 0);
-	ask(&st->agents[0], "10.1.1.13", SEQ, 65536);
-	ck_assert_uint_eq(test_node_last_reply(&st->agents[0])->n_ports, n_free + all.pool.n_held);
+	(void)ask_for_all(&st->agents[0], "10.1.1.13", SEQ, n_free + all.pool.n_held);
 	lease_list_fini(&all.leases);
 }
 
@@ -533,5 +616,6 @@ SUITE_MAIN("cluster-snat", an_agent_has_its_leases_when_the_answer_comes_and_mux
            a_node_that_subscribes_anew_gets_all_of_its_leases,
            what_is_returned_or_revoked_ends_everywhere_and_the_log_knows_it,
            leases_that_do_not_fit_into_one_message_come_in_parts, the_leader_counts_what_it_does,
+           a_pool_that_fills_up_is_logged_once_and_again_after_it_was_below_70_percent,
            a_host_that_is_gone_for_long_loses_its_leases,
            when_leaders_are_killed_in_a_storm_of_requests_no_range_is_held_twice_or_lost)

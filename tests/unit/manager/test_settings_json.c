@@ -41,6 +41,15 @@ START_TEST(a_bad_document_is_refused_in_one_sentence_that_names_the_field)
 		{ SNAT("\"gone_s\":99999999"), "snat.gone_s: must be 0 to 31622400, got 99999999" },
 		{ SNAT("\"dip_requests_per_s\":0"), "snat.dip_requests_per_s: must be 1 to 10000, got 0" },
 		{ SNAT("\"dip_requests_per_s\":10001"), "snat.dip_requests_per_s: must be 1 to 10000, got 10001" },
+		{ "{\"health\":7}", "health: must be an object" },
+		{ "{\"health\":{\"gone\":7}}", "health.gone: is not a field that is known here" },
+		{ "{\"health\":{\"host_gone_ms\":499}}", "health.host_gone_ms: must be 500 to 3600000, got 499" },
+		{ "{\"health\":{\"host_gone_ms\":3600001}}", "health.host_gone_ms: must be 500 to 3600000, got 3600001" },
+		{ "{\"health\":{\"fail_static_percent\":0}}", "health.fail_static_percent: must be 1 to 100, got 0" },
+		{ "{\"health\":{\"fail_static_percent\":101}}", "health.fail_static_percent: must be 1 to 100, got 101" },
+		{ "{\"mux\":[]}", "mux: must be an object" },
+		{ "{\"mux\":{\"withdraw_percent\":101}}", "mux.withdraw_percent: must be 0 to 100, got 101" },
+		{ "{\"mux\":{\"withdraw_percent\":\"50\"}}", "mux.withdraw_percent: must be a whole number" },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct cluster_settings s;
@@ -54,7 +63,12 @@ END_TEST
 
 START_TEST(what_is_left_out_is_the_default)
 {
-	static const char *const rows[] = { "{}", "{\"snat\":{}}", SNAT("\"quarantine_s\":60"), SNAT("\"gone_s\":86400") };
+	static const char *const rows[] = { "{}",
+		                                "{\"snat\":{}}",
+		                                "{\"health\":{},\"mux\":{}}",
+		                                "{\"health\":{\"host_gone_ms\":2000}}",
+		                                SNAT("\"quarantine_s\":60"),
+		                                SNAT("\"gone_s\":86400") };
 	struct cluster_settings standard = cluster_settings_default();
 	struct cluster_settings s;
 	struct error err;

@@ -83,6 +83,20 @@ static const char *return_of(const struct lease *lease, uint32_t epoch)
 	return text;
 }
 
+// All that the DIP gets, by as many requests as it takes.
+static void must_get(const char *dip, uint64_t time_ms, uint32_t n_ports)
+{
+	char op[64];
+	uint32_t n_got = 0;
+	for (uint32_t seq = 1000; n_got < n_ports; seq++) {
+		(void)text_format(op, sizeof op, "request %s %u %u", dip, seq, n_ports - n_got);
+		(void)must_apply_at(&state, time_ms, op, &out);
+		ck_assert_msg(out.result == SNAT_DONE, "%s: result %d after %u ports", op, (int)out.result, n_got);
+		n_got += out.n_ports;
+	}
+	ck_assert_uint_eq(n_got, n_ports);
+}
+
 // ---- requests ----
 
 START_TEST(a_request_is_granted_whole_ranges_and_a_repeated_one_nothing_more)
@@ -132,6 +146,27 @@ START_TEST(whoever_asks_again_soon_gets_twice_as_many)
 		(void)text_format(op, sizeof op, "request 10.1.1.11 %u %u", i + 1, rows[i].n_asked);
 		must_do(now_ms, op, SNAT_DONE, rows[i].n_granted);
 	}
+	end();
+}
+END_TEST
+
+START_TEST(nobody_gets_more_than_it_holds_or_a_sixteenth_of_what_is_left)
+{
+	static const struct {
+		const char *op;
+		uint32_t n_granted;
+	} rows[] = {
+		{ "request 10.1.1.11 1 9999", 1024 }, // of 16384
+		{ "request 10.1.1.11 2 9999", 1024 }, // as many as it has
+		{ "request 10.1.1.11 3 9999", 2048 }, { "request 10.1.1.11 4 9999", 4096 },
+		{ "request 10.1.1.12 5 9999", 512 }, // of 8192
+		{ "request 10.1.1.11 6 9999", 7680 }, // what is left
+	};
+	begin();
+	must_apply(&state, "vip 203.0.113.10 shop snat first=49152 prealloc=0 max=65536 10.1.1.11 10.1.1.12");
+	for (unsigned i = 0; i < sizeof rows / sizeof *rows; i++)
+		must_do(T + i * 5000, rows[i].op, SNAT_DONE, rows[i].n_granted);
+	must_do(T + 50000, "request 10.1.1.12 7 8", SNAT_POOL_EMPTY, 0);
 	end();
 }
 END_TEST
@@ -281,7 +316,7 @@ START_TEST(what_is_short_is_given_out_evenly)
 {
 	begin();
 	must_apply(&state, "vip 203.0.113.10 shop snat size=512 first=62464 prealloc=0 10.1.1.11 10.1.1.12 10.1.1.13");
-	must_do(T, "request 10.1.1.11 1 2048", SNAT_DONE, 2048); // of 6 ranges 2 are left
+	must_get("10.1.1.11", T, 2048); // of 6 ranges 2 are left
 	must_apply(&state, "vip 203.0.113.10 shop snat size=512 first=62464 prealloc=3072 10.1.1.11 10.1.1.12 10.1.1.13");
 	ck_assert_uint_eq(ports_of("10.1.1.11"), 2048);
 	ck_assert_uint_eq(ports_of("10.1.1.12"), 512);
@@ -326,7 +361,8 @@ START_TEST(a_vip_that_comes_back_finds_its_ports_quarantined)
 	replace_by_snapshot(&state);
 	(void)must_apply_at(&state, T + 20,
 	                    "vip 203.0.113.10 bank snat size=256 first=63488 prealloc=0 max=65536 10.1.1.11", NULL);
-	must_do(T + 30, "request 10.1.1.11 5 2048", SNAT_DONE, 1024);
+	must_get("10.1.1.11", T + 30, 1024);
+	must_do(T + 30, "request 10.1.1.11 9999 8", SNAT_POOL_EMPTY, 0);
 	(void)must_apply_at(&state, T + 40, "-vip 203.0.113.10", NULL);
 	ck_assert_uint_eq(state.snat.n_pools, 1);
 	(void)must_apply_at(&state, T + 60040, "mux mux9 10.0.0.99", NULL); // the quarantine is over: it is forgotten
@@ -341,14 +377,15 @@ START_TEST(no_range_with_the_port_of_an_endpoint_is_leased)
 	begin();
 	must_apply(&state, "vip 203.0.113.10 shop web tcp 65000 10.1.1.11:80 , dns udp 65100 10.1.1.11:53 , "
 	                   "snat size=64 first=64512 prealloc=0 max=65536 10.1.1.11");
-	must_do(T, "request 10.1.1.11 1 9999", SNAT_DONE, 1024 - 128);
+	must_get("10.1.1.11", T, 1024 - 128);
+	must_do(T, "request 10.1.1.11 9999 8", SNAT_POOL_EMPTY, 0);
 	struct lease_list list = leases_of("10.1.1.11");
 	for (uint32_t i = 0; i < list.n; i++)
 		ck_assert(!lease_has_port(&list.items[i], 65000) && !lease_has_port(&list.items[i], 65100));
 	lease_list_fini(&list);
 	must_apply(&state, "vip 203.0.113.10 shop dns udp 65100 10.1.1.11:53 , "
 	                   "snat size=64 first=64512 prealloc=0 max=65536 10.1.1.11");
-	must_do(T, "request 10.1.1.11 2 9999", SNAT_DONE, 64);
+	must_do(T, "request 10.1.1.11 10000 9999", SNAT_DONE, 64);
 	(void)text_format(command, sizeof command, "%s",
 	                  "vip 203.0.113.10 shop web tcp 65000 10.1.1.11:80 , "
 	                  "snat size=64 first=64512 prealloc=0 max=65536 10.1.1.11");
@@ -490,6 +527,7 @@ END_TEST
 
 SUITE_MAIN("snat_state", a_request_is_granted_whole_ranges_and_a_repeated_one_nothing_more,
            an_agent_whose_clock_was_set_back_is_served, whoever_asks_again_soon_gets_twice_as_many,
+           nobody_gets_more_than_it_holds_or_a_sixteenth_of_what_is_left,
            a_dip_that_is_in_no_list_or_not_attached_is_not_configured, a_request_spills_over_to_the_next_vip,
            an_empty_pool_refuses_until_a_quarantine_is_over, only_its_holder_returns_a_lease_and_only_by_its_epoch,
            a_port_or_all_of_a_dip_is_revoked, attached_dips_are_leased_ports_before_they_ask,

@@ -14,6 +14,8 @@
 #define HEAD "\"vip\":\"203.0.113.10\",\"tenant\":\"shop\""
 #define SNAT(fields) "{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.1\"]," fields "}}"
 #define ENDPOINT(fields) "{" HEAD ",\"endpoints\":[{" fields "}]}"
+#define PROBE(fields) \
+	ENDPOINT("\"name\":\"web\",\"protocol\":\"tcp\",\"port\":80,\"dips\":[" DIP "],\"probe\":{" fields "}")
 #define DIPS(list) ENDPOINT("\"name\":\"web\",\"protocol\":\"tcp\",\"port\":80,\"dips\":" list)
 
 static int parse(const char *text, struct vip_config **ret_vip, struct error *err)
@@ -121,6 +123,31 @@ START_TEST(a_bad_document_is_refused_in_one_sentence_that_names_the_field)
 		{ SNAT("\"prealloc_ports\":16,\"first_port\":65528"), "snat.prealloc_ports: must be at most 8 (" },
 		{ SNAT("\"idle_s\":0"), "snat.idle_s: must be 1 to 86400, got 0" },
 		{ SNAT("\"idle_s\":-1"), "snat.idle_s: must be 1 to 86400, got -1" },
+		{ "{" HEAD ",\"when_all_down\":\"drop\",\"endpoints\":[" WEB "]}",
+		  "when_all_down: must be \"send\" or \"refuse\", got \"drop\"" },
+		{ ENDPOINT("\"name\":\"web\",\"protocol\":\"tcp\",\"port\":80,\"probe\":7,\"dips\":[" DIP "]"),
+		  "endpoints[0].probe: must be an object" },
+		{ PROBE(""), "endpoints[0].probe.type: is missing" },
+		{ PROBE("\"type\":\"icmp\""), "endpoints[0].probe.type: must be \"tcp\" or \"http\", got \"icmp\"" },
+		{ PROBE("\"type\":\"tcp\",\"path\":\"/\""), "endpoints[0].probe.path: belongs to probes of type \"http\"" },
+		{ PROBE("\"type\":\"tcp\",\"expect\":\"200\""), "endpoints[0].probe.expect: belongs to probes of" },
+		{ PROBE("\"type\":\"tcp\",\"port\":0"), "endpoints[0].probe.port: must be 1 to 65535, got 0" },
+		{ PROBE("\"type\":\"tcp\",\"every\":1"), "endpoints[0].probe.every: is not a field" },
+		{ PROBE("\"type\":\"http\",\"path\":\"health\""), "endpoints[0].probe.path: must begin with \"/\"" },
+		{ PROBE("\"type\":\"http\",\"path\":\"/a b\""), "endpoints[0].probe.path: character 3 is none of a URL's" },
+		{ PROBE("\"type\":\"http\",\"expect\":200"), "endpoints[0].probe.expect: must be a string" },
+		{ PROBE("\"type\":\"http\",\"expect\":\"\""), "endpoints[0].probe.expect: must be a status, or a range" },
+		{ PROBE("\"type\":\"http\",\"expect\":\"200-\""), "endpoints[0].probe.expect: must be a status" },
+		{ PROBE("\"type\":\"http\",\"expect\":\"299-200\""), "endpoints[0].probe.expect: must be a status" },
+		{ PROBE("\"type\":\"http\",\"expect\":\"200-600\""), "endpoints[0].probe.expect: must be a status" },
+		{ PROBE("\"type\":\"tcp\",\"interval_ms\":99"), "probe.interval_ms: must be 100 to 3600000, got 99" },
+		{ PROBE("\"type\":\"tcp\",\"timeout_ms\":2001"),
+		  "probe.timeout_ms: must be 1 to 2000 (interval_ms), got 2001" },
+		{ PROBE("\"type\":\"tcp\",\"timeout_ms\":0"), "probe.timeout_ms: must be 1 to 3600000, got 0" },
+		{ PROBE("\"type\":\"tcp\",\"up\":0"), "endpoints[0].probe.up: must be 1 to 100, got 0" },
+		{ PROBE("\"type\":\"tcp\",\"down\":101"), "endpoints[0].probe.down: must be 1 to 100, got 101" },
+		{ ENDPOINT("\"name\":\"d\",\"protocol\":\"udp\",\"port\":53,\"dips\":[" DIP "],\"probe\":{\"type\":\"tcp\"}"),
+		  "endpoints[0].probe.port: must be given for an endpoint that is not TCP" },
 		{ "{" HEAD ",\"endpoints\":[],\"snat\":{\"dips\":[\"10.1.1.1\"]}}",
 		  "endpoints: must hold at least one endpoint" },
 	};
@@ -197,6 +224,48 @@ START_TEST(of_a_snat_policy_each_field_stands_for_itself)
 }
 END_TEST
 
+START_TEST(of_a_probe_each_field_stands_for_itself)
+{
+	static const struct {
+		const char *text;
+		struct probe want;
+	} rows[] = {
+		{ PROBE("\"type\":\"tcp\""), { PROBE_TCP, 0, "", 0, 0, 2000, 1000, 2, 2 } },
+		{ PROBE("\"type\":\"tcp\",\"port\":8081,\"up\":3,\"down\":5"),
+		  { PROBE_TCP, 8081, "", 0, 0, 2000, 1000, 3, 5 } },
+		{ PROBE("\"type\":\"http\""), { PROBE_HTTP, 0, "/", 200, 399, 2000, 1000, 2, 2 } },
+		{ PROBE("\"type\":\"http\",\"path\":\"/x\",\"expect\":\"204\""),
+		  { PROBE_HTTP, 0, "/x", 204, 204, 2000, 1000, 2, 2 } },
+		{ PROBE("\"type\":\"http\",\"expect\":\"100-599\",\"timeout_ms\":7"),
+		  { PROBE_HTTP, 0, "/", 100, 599, 2000, 7, 2, 2 } },
+		// Nobody wrote timeout_ms, so it makes room.
+		{ PROBE("\"type\":\"tcp\",\"interval_ms\":300"), { PROBE_TCP, 0, "", 0, 0, 300, 300, 2, 2 } },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct vip_config *vip;
+		struct error err;
+		ck_assert_msg(parse(rows[i].text, &vip, &err) == 0, "%s: %s", rows[i].text, err.text);
+		ck_assert_msg(probe_equal(&vip->endpoints[0].probe, &rows[i].want), "%s", rows[i].text);
+		vip_config_destroy(vip);
+	}
+}
+END_TEST
+
+START_TEST(what_happens_when_all_are_down_is_read)
+{
+	static const char *const words[] = { "send", "refuse" };
+	for (int i = 0; i < 2; i++) {
+		char text[512];
+		struct vip_config *vip;
+		struct error err;
+		snprintf(text, sizeof text, "{" HEAD ",\"when_all_down\":\"%s\",\"endpoints\":[" WEB "]}", words[i]);
+		ck_assert_msg(parse(text, &vip, &err) == 0, "%s", err.text);
+		ck_assert_int_eq(vip->refuses_when_down, i == 1);
+		vip_config_destroy(vip);
+	}
+}
+END_TEST
+
 START_TEST(the_drain_time_is_read_and_the_status_ignored)
 {
 	struct vip_config *vip;
@@ -217,6 +286,9 @@ START_TEST(what_is_printed_parses_back)
 		"{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.2\",\"10.1.1.1\"]}}",
 		SNAT("\"range_size\":1024,\"first_port\":2048,\"prealloc_ports\":0,\"max_ports_per_dip\":2048,\"idle_s\":30"),
 		SNAT("\"max_ports_per_dip\":8"),
+		PROBE("\"type\":\"tcp\",\"port\":7,\"interval_ms\":100,\"timeout_ms\":50,\"up\":100,\"down\":1"),
+		PROBE("\"type\":\"http\",\"path\":\"/a?b=c\",\"expect\":\"200-204\""),
+		"{" HEAD ",\"when_all_down\":\"refuse\",\"endpoints\":[" WEB "]}",
 		"{" HEAD ",\"endpoints\":[{\"name\":\"b\",\"protocol\":\"udp\",\"port\":53,\"dips\":[{\"dip\":\"10.1.2.2\","
 		"\"port\":5353,"
 		"\"weight\":1000}," DIP "]}," WEB "],\"snat\":{\"dips\":[\"10.1.1.11\"]}}",
@@ -300,6 +372,7 @@ END_TEST
 
 SUITE_MAIN("vip_json", a_bad_document_is_refused_in_one_sentence_that_names_the_field,
            an_endpoint_of_any_protocol_has_no_ports_and_is_printed_as_it_is_read, what_may_be_left_out_may_be_left_out,
-           of_a_snat_policy_each_field_stands_for_itself, the_drain_time_is_read_and_the_status_ignored,
+           of_a_snat_policy_each_field_stands_for_itself, of_a_probe_each_field_stands_for_itself,
+           what_happens_when_all_are_down_is_read, the_drain_time_is_read_and_the_status_ignored,
            what_is_printed_parses_back, ten_thousand_dips_are_refused_by_the_limit, a_file_of_100_MB_is_refused_at_once,
            short_memory_is_reported)

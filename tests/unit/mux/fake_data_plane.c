@@ -30,7 +30,12 @@ const struct mux_tables *loop_publish(struct loop *l, const struct mux_tables *t
 	return before;
 }
 
-int routes_set(struct routes *r, const struct ip_addr *vips, uint32_t n_vips, struct error *err)
+uint64_t loop_rx_missed(const struct loop *l)
+{
+	return fake.rx_missed;
+}
+
+int routes_set(struct routes *r, const struct ip_addr *vips, uint32_t n_vips, uint8_t protocol, struct error *err)
 {
 	if (fake.routes_fail)
 		return error_set(err, ERR_IO, "the kernel does not want to");
@@ -40,7 +45,8 @@ int routes_set(struct routes *r, const struct ip_addr *vips, uint32_t n_vips, st
 	for (uint32_t i = 0; i < n_vips; i++)
 		if (ip_addr_to_v4(&vips[i]) == fake.watched_vip)
 			fake.lessee_when_announced = fake_lessee(fake.watched_vip, fake.watched_port);
-	fake_note("announce %u, ", n_vips);
+	fake.protocol = protocol;
+	fake_note(protocol == ROUTES_PROTOCOL_SERVING ? "announce %u, " : "drain %u, ", n_vips);
 	return 0;
 }
 

@@ -181,6 +181,8 @@ static void fill_random_endpoint(struct endpoint_history *h, const struct endpoi
 	uint32_t n_generations = 1 + (uint32_t)rand_r(seed) % 4;
 	h->port = e->port;
 	h->protocol = e->protocol;
+	// With earlier owners the pins of a burst would count for its own packets here, and from the next burst on one by one.
+	h->is_refusing = n_generations == 1 && rand_r(seed) % 2 == 0;
 	h->generations = memory_array(n_generations, sizeof *h->generations);
 	while (h->n_generations < n_generations) {
 		struct generation *g = &h->generations[h->n_generations++];

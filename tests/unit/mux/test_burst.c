@@ -18,7 +18,8 @@ enum {
 	N_FEW = 6,
 	FEW_PORT = 40000,
 	N_PINS = 600,
-	BURST_US = 20000
+	BURST_US = 20000,
+	N_REFUSALS = 300
 };
 
 static unsigned pick(unsigned *seed, unsigned n)
@@ -102,7 +103,7 @@ static struct test_frame random_frame(unsigned *seed)
 			forbid_fragments(&f);
 		return f;
 	}
-	default: return test_tcp(&t, (uint8_t)pick(seed, 64), NULL, n);
+	default: return test_tcp(&t, pick(seed, 3) == 0 ? TCP_SYN : (uint8_t)pick(seed, 64), NULL, n);
 	}
 }
 
@@ -239,6 +240,13 @@ static void run_burst(struct fixture *staged, struct fixture *scalar, unsigned *
 	compare_side_frames(staged, scalar, burst_seed);
 }
 
+// As many as anybody wants, or none: in a burst endpoints that refuse are served after others, so that who is the last one to be
+// told so may differ.
+static void set_refusals(struct fixture *f, bool are_there)
+{
+	f->worker.refusals.tokens_us = are_there ? MUX_REFUSALS_SAVED * 1000000ull / MUX_REFUSAL_RATE_PER_S : 0;
+}
+
 START_TEST(a_burst_equals_its_frames_one_by_one)
 {
 	unsigned seed = (unsigned)time(NULL);
@@ -251,6 +259,8 @@ START_TEST(a_burst_equals_its_frames_one_by_one)
 			fixture_resolve(scalar, "10.0.0.2", &MUX_MAC);
 		}
 		unsigned s = burst_seed;
+		set_refusals(staged, i < N_BURSTS / 2);
+		set_refusals(scalar, i < N_BURSTS / 2);
 		if (i % 50 == 0)
 			change_leases(staged, scalar, &s);
 		if (i % 500 == 499) {
@@ -267,6 +277,9 @@ START_TEST(a_burst_equals_its_frames_one_by_one)
 	ck_assert_uint_gt(c->icmp_errors_steered, 100);
 	ck_assert_uint_gt(c->history_packets, N_BURSTS / 3);
 	ck_assert_uint_gt(c->pin_hits, 100);
+	ck_assert_uint_gt(c->refused_tcp, 0);
+	ck_assert_uint_gt(c->refused_udp, 0);
+	ck_assert_uint_gt(c->drops[DROP_ENDPOINT_REFUSING], 0);
 	ck_assert_uint_gt(c->pins_taken, N_BURSTS / 3);
 	ck_assert_uint_gt(n_mixed, N_BURSTS / 30);
 	ck_assert_uint_gt(n_alike, N_BURSTS / 30);

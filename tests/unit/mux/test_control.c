@@ -8,7 +8,9 @@
 #include "common/base/memory.h"
 #include "common/io/conn.h"
 #include "common/io/log.h"
+#include "common/io/store_file.h"
 #include "mux/io/control.h"
+#include "mux/io/status.h"
 #include "tests/support/packet_builder.h"
 #include "tests/support/suite.h"
 #include "tests/support/vip_builder.h"
@@ -32,7 +34,11 @@ struct world {
 	uint32_t n_subscribed;
 	uint64_t acked;
 	uint64_t acked_leases;
-	struct message status;
+	struct message status; // the last one that was asked for
+	char told_state[32]; // the last one that came unasked
+	uint32_t n_drained;
+	struct state_dir dir; // of the second life of a mux; lock_fd < 0: none
+	char dir_path[32];
 };
 
 static struct world w;
@@ -58,6 +64,10 @@ static void manager_message(struct conn *c, struct message *m, void *user)
 		w.acked = m->ack.version;
 		w.acked_leases = m->ack.lease_version;
 		fake_note("ack %llu/%llu, ", (unsigned long long)w.acked, (unsigned long long)w.acked_leases);
+	} else if (m->type == MESSAGE_STATUS_REPLY && m->request_id == 0) {
+		ck_assert_str_eq(m->status.name, "mux1");
+		ck_assert_int_eq(m->status.role, ROLE_MUX);
+		memcpy(w.told_state, m->status.state, sizeof w.told_state);
 	} else if (m->type == MESSAGE_STATUS_REPLY) {
 		message_fini(&w.status);
 		w.status = *m;
@@ -200,12 +210,15 @@ static void start_control(void)
 {
 	struct error err = { 0 };
 	struct control_parts parts = { .config = &w.config, .routes = &w.routes, .loop = &w.worker, .vips = w.vips };
+	if (w.dir.lock_fd >= 0)
+		parts.dir = &w.dir;
 	ck_assert_msg(control_create(&w.loop, &parts, &w.control, &err) == 0, "%s", err.text);
 }
 
-static void set_up(void)
+static void set_up_world(void)
 {
 	memset(&w, 0, sizeof w);
+	w.dir.lock_fd = -1;
 	memset(&fake, 0, sizeof fake);
 	fake.watched_vip = test_ip4(VIP);
 	fake.watched_port = 1024;
@@ -220,6 +233,11 @@ static void set_up(void)
 	choose_port(w.config.node.managers[0], sizeof w.config.node.managers[0]);
 	w.config.node.manager_list[0] = w.config.node.managers[0];
 	w.vips = memory_aligned(64, sizeof *w.vips);
+}
+
+static void set_up(void)
+{
+	set_up_world();
 	start_manager();
 	start_control();
 	RUN_UNTIL(w.n_subscribed == 1);
@@ -421,8 +439,10 @@ START_TEST(status_counts_snat_for_the_mux_and_for_vips_that_have_it)
 	w.vips->snat[e->slot] = (struct vip_traffic){ .packets = 3, .bytes = 300 };
 	w.vips->icmp_errors_steered[e->slot] = 2;
 	w.worker.worker.counters.snat_packets = 3;
+	fake.rx_missed = 4711;
 	const struct node_status *s = ask_status();
 	ck_assert_uint_eq(counter_of(s, "snat_packets"), 3);
+	ck_assert_uint_eq(counter_of(s, "rx_missed"), 4711);
 	ck_assert_uint_eq(counter_of(s, "snat_leased_ports"), 8);
 	ck_assert_uint_eq(counter_of(s, "vip_" VIP "_snat_packets"), 3);
 	ck_assert_uint_eq(counter_of(s, "vip_" VIP "_snat_bytes"), 300);
@@ -476,7 +496,374 @@ START_TEST(a_history_and_hosts_make_new_tables_and_status_says_how_much_there_is
 }
 END_TEST
 
-SUITE_MAIN("mux control", a_history_and_hosts_make_new_tables_and_status_says_how_much_there_is,
+// ---- draining ----
+
+static void send_mark(const char *mux, bool is_delete, uint64_t version)
+{
+	struct message m;
+	begin_update(&m, version - 1, version, 5);
+	struct change c = { .key = object_key_of_name(OBJECT_MUX_DRAIN, mux), .is_delete = is_delete };
+	c.mark.since_ms = 1;
+	add_change(&m, c);
+	send_update(&m);
+}
+
+static void await_told(const char *state)
+{
+	RUN_UNTIL(strcmp(w.told_state, state) == 0);
+}
+
+START_TEST(the_leader_is_told_of_each_change_of_state_without_asking)
+{
+	set_up();
+	send_snapshot();
+	await_told("announcing");
+	send_fence(true);
+	await_told("fenced");
+	send_fence(false);
+	await_told("announcing");
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_new_leader_is_told_the_state)
+{
+	set_up();
+	send_snapshot();
+	send_fence(true);
+	await_told("fenced");
+	stop_manager();
+	memset(w.told_state, 0, sizeof w.told_state);
+	start_manager();
+	RUN_UNTIL(w.n_subscribed == 2);
+	struct message m;
+	begin_update(&m, 10, 11, 5);
+	add_vip(&m, "203.0.113.12", false);
+	send_update(&m);
+	await_told("fenced");
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_drained_mux_asks_for_no_traffic_serves_on_and_withdraws_when_none_comes)
+{
+	set_up();
+	send_snapshot();
+	send_mark("mux1", false, 11);
+	ck_assert_str_eq(fake.events, "announce 2, publish, drain 2, ack 11/5, ");
+	await_told("draining");
+	for (int i = 0; i < 30; i++) { // packets come, for longer than it waits for quiet
+		w.worker.worker.counters.forwarded_packets++;
+		uv_run(&w.loop, UV_RUN_ONCE);
+	}
+	ck_assert_uint_eq(fake.n_vips, 2);
+	ck_assert_str_eq(ask_status()->state, "draining");
+	await_told("drained");
+	ck_assert_uint_eq(fake.n_vips, 0);
+	ck_assert_ptr_nonnull(fake.tables); // what still comes is served
+	send_mark("mux1", true, 12);
+	ck_assert_uint_eq(fake.n_vips, 2);
+	ck_assert_uint_eq(fake.protocol, ROUTES_PROTOCOL_SERVING);
+	await_told("announcing");
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_drain_that_is_called_off_announces_as_before)
+{
+	set_up();
+	send_snapshot();
+	send_mark("mux1", false, 11);
+	await_told("draining");
+	send_mark("mux1", true, 12);
+	ck_assert_uint_eq(fake.n_vips, 2);
+	ck_assert_uint_eq(fake.protocol, ROUTES_PROTOCOL_SERVING);
+	await_told("announcing");
+	tear_down();
+}
+END_TEST
+
+START_TEST(the_drain_of_another_mux_is_none_of_its_business)
+{
+	set_up();
+	send_snapshot();
+	send_mark("mux2", false, 11);
+	ck_assert_uint_eq(fake.protocol, ROUTES_PROTOCOL_SERVING);
+	ck_assert_str_eq(ask_status()->state, "announcing");
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_mux_that_starts_drained_announces_nothing)
+{
+	set_up();
+	struct message m;
+	begin_update(&m, 0, 10, 5);
+	add_cluster(&m);
+	add_vip(&m, VIP, false);
+	struct change c = { .key = object_key_of_name(OBJECT_MUX_DRAIN, "mux1") };
+	add_change(&m, c);
+	send_update(&m);
+	ck_assert_str_eq(fake.events, "publish, announce 0, ack 10/5, ");
+	await_told("drained");
+	tear_down();
+}
+END_TEST
+
+static void on_drained(void *user)
+{
+	w.n_drained++;
+}
+
+START_TEST(a_stop_drains_first_and_says_once_when_it_is_quiet)
+{
+	set_up();
+	send_snapshot();
+	memset(fake.events, 0, sizeof fake.events);
+	control_drain(w.control, 60000, on_drained, NULL);
+	ck_assert_str_eq(fake.events, "drain 2, ");
+	await_told("draining");
+	ck_assert_uint_eq(w.n_drained, 0);
+	RUN_UNTIL(w.n_drained > 0);
+	await_told("drained");
+	control_withdraw(w.control);
+	ck_assert_uint_eq(w.n_drained, 1);
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_stop_waits_no_longer_than_it_was_told_to)
+{
+	set_up();
+	log_set_level(LOG_ERROR + 1);
+	send_snapshot();
+	control_drain(w.control, 300, on_drained, NULL);
+	while (w.n_drained == 0) {
+		w.worker.worker.counters.forwarded_packets++;
+		uv_run(&w.loop, UV_RUN_ONCE);
+	}
+	ck_assert_str_eq(ask_status()->state, "draining");
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_stop_with_nothing_announced_waits_for_nothing)
+{
+	set_up();
+	control_drain(w.control, WATCHDOG_MS * 10, on_drained, NULL);
+	RUN_UNTIL(w.n_drained == 1);
+	tear_down();
+}
+END_TEST
+
+START_TEST(a_stop_that_may_not_wait_withdraws_at_once)
+{
+	set_up();
+	send_snapshot();
+	control_drain(w.control, 0, on_drained, NULL);
+	ck_assert_uint_eq(fake.n_vips, 0);
+	RUN_UNTIL(w.n_drained == 1);
+	tear_down();
+}
+END_TEST
+
+// ---- what is remembered ----
+
+static void set_up_with_dir(void)
+{
+	struct error err = { 0 };
+	set_up_world();
+	strcpy(w.dir_path, "/tmp/mux-state.XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(w.dir_path));
+	ck_assert_msg(state_dir_open(&w.dir, w.dir_path, &err) == 0, "%s", err.text);
+	start_manager();
+	start_control();
+	RUN_UNTIL(w.n_subscribed == 1);
+}
+
+static void on_handle(uv_handle_t *handle, void *data)
+{
+	*(uint32_t *)data += handle != (uv_handle_t *)&w.watchdog;
+}
+
+// The mux ends, however, and a new one begins; without managers.
+static void start_again(void)
+{
+	control_destroy(w.control);
+	w.control = NULL;
+	stop_manager();
+	for (uint32_t n = 1; n > 0;) { // until nothing of it is left
+		n = 0;
+		uv_walk(&w.loop, on_handle, &n);
+		if (n > 0 || uv_loop_alive(&w.loop))
+			uv_run(&w.loop, UV_RUN_ONCE);
+	}
+	memset(&fake, 0, sizeof fake);
+	fake.watched_vip = test_ip4(VIP);
+	fake.watched_port = 1024;
+	start_control();
+}
+
+static void tear_down_with_dir(void)
+{
+	static const char *const names[] = { "config", "config.damaged", "fenced", "lock" };
+	char path[STATE_PATH_BYTES];
+	tear_down();
+	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+		unlink(state_dir_path(&w.dir, names[i], path));
+	state_dir_close(&w.dir);
+	ck_assert_int_eq(rmdir(w.dir_path), 0);
+}
+
+START_TEST(a_mux_that_starts_without_managers_serves_as_it_did)
+{
+	set_up_with_dir();
+	send_snapshot();
+	struct message m;
+	begin_update(&m, 10, 10, 6);
+	add_lease(&m, VIP, "10.1.1.12", 2048, 0);
+	send_update(&m);
+	start_again();
+	ck_assert_ptr_null(fake.tables);
+	RUN_UNTIL(fake.n_vips == 2);
+	ck_assert_str_eq(fake.events, "publish, announce 2, ");
+	ck_assert_uint_eq(fake.protocol, ROUTES_PROTOCOL_SERVING);
+	ck_assert_uint_eq(fake.lessee_when_announced, test_ip4("10.1.1.11"));
+	ck_assert_uint_eq(fake_lessee(test_ip4(VIP), 2055), test_ip4("10.1.1.12"));
+	ck_assert_uint_eq(fake_lessee(test_ip4(VIP), 2056), 0);
+	start_manager(); // and follows the leader when there is one
+	RUN_UNTIL(w.n_subscribed == 2);
+	ck_assert_uint_eq(w.subscribe.have_version, 0);
+	begin_update(&m, 0, 12, 9);
+	m.update.replaces_leases = true;
+	add_cluster(&m);
+	add_vip(&m, OTHER_VIP, true);
+	send_update(&m);
+	ck_assert_uint_eq(fake.n_vips, 1);
+	tear_down_with_dir();
+}
+END_TEST
+
+START_TEST(a_mux_that_was_fenced_stays_so_and_one_that_no_longer_is_does_not)
+{
+	set_up_with_dir();
+	send_snapshot();
+	send_fence(true);
+	RUN_UNTIL(fake.n_vips == 0);
+	start_again();
+	RUN_UNTIL(fake.tables != NULL);
+	ck_assert_uint_eq(fake.n_vips, 0);
+	start_manager();
+	RUN_UNTIL(w.n_subscribed == 2);
+	send_snapshot();
+	ck_assert_str_eq(ask_status()->state, "fenced");
+	send_fence(false);
+	RUN_UNTIL(fake.n_vips == 2);
+	start_again();
+	RUN_UNTIL(fake.tables != NULL);
+	ck_assert_uint_eq(fake.n_vips, 2);
+	tear_down_with_dir();
+}
+END_TEST
+
+START_TEST(a_fence_of_before_is_none_where_a_leader_says_nothing_of_it)
+{
+	set_up_with_dir();
+	send_snapshot();
+	send_fence(true);
+	RUN_UNTIL(fake.n_vips == 0);
+	start_again();
+	start_manager();
+	RUN_UNTIL(w.n_subscribed == 2);
+	send_snapshot();
+	ck_assert_uint_eq(fake.n_vips, 2);
+	start_again();
+	RUN_UNTIL(fake.tables != NULL);
+	ck_assert_uint_eq(fake.n_vips, 2);
+	tear_down_with_dir();
+}
+END_TEST
+
+START_TEST(a_mux_that_was_drained_stays_so)
+{
+	set_up_with_dir();
+	send_snapshot();
+	send_mark("mux1", false, 11);
+	start_again();
+	RUN_UNTIL(fake.tables != NULL);
+	ck_assert_str_eq(fake.events, "publish, announce 0, ");
+	tear_down_with_dir();
+}
+END_TEST
+
+START_TEST(without_anything_saved_nothing_is_announced)
+{
+	set_up_with_dir();
+	start_again();
+	log_set_level(LOG_ERROR + 1);
+	uint64_t until = uv_now(&w.loop) + CONTROL_ALONE_MS + 200;
+	while (uv_now(&w.loop) < until)
+		uv_run(&w.loop, UV_RUN_ONCE); // it looks for managers
+	ck_assert_str_eq(fake.events, "");
+	ck_assert_ptr_null(fake.tables);
+	tear_down_with_dir();
+}
+END_TEST
+
+START_TEST(what_is_damaged_is_not_used)
+{
+	char path[STATE_PATH_BYTES];
+	set_up_with_dir();
+	send_snapshot();
+	start_again();
+	log_set_level(LOG_ERROR + 1);
+	ck_assert_int_eq(truncate(state_dir_path(&w.dir, "config", path), 20), 0);
+	state_dir_path(&w.dir, "config.damaged", path);
+	while (access(path, F_OK) != 0)
+		uv_run(&w.loop, UV_RUN_ONCE);
+	ck_assert_str_eq(fake.events, "");
+	start_manager();
+	RUN_UNTIL(w.n_subscribed == 2);
+	send_snapshot();
+	ck_assert_uint_eq(fake.n_vips, 2);
+	tear_down_with_dir();
+}
+END_TEST
+
+// Not only at the end: the process may be killed.
+START_TEST(changes_are_on_disk_soon)
+{
+	char path[STATE_PATH_BYTES];
+	set_up_with_dir();
+	send_snapshot();
+	state_dir_path(&w.dir, "config", path);
+	while (access(path, F_OK) != 0)
+		uv_run(&w.loop, UV_RUN_ONCE);
+	struct store store;
+	struct snat_image leases;
+	store_init(&store);
+	ck_assert_int_eq(store_file_load(&w.dir, &store, &leases, NULL), 0);
+	ck_assert_uint_eq(store.version, 10);
+	ck_assert_uint_eq(leases.version, 5);
+	ck_assert_uint_eq(leases.held.n, 1);
+	ck_assert_uint_eq(leases.held.items[0].first_port, 1024);
+	snat_image_fini(&leases);
+	store_fini(&store);
+	tear_down_with_dir();
+}
+END_TEST
+
+SUITE_MAIN("mux control", a_mux_that_starts_without_managers_serves_as_it_did,
+           a_mux_that_was_fenced_stays_so_and_one_that_no_longer_is_does_not,
+           a_fence_of_before_is_none_where_a_leader_says_nothing_of_it, a_mux_that_was_drained_stays_so,
+           without_anything_saved_nothing_is_announced, what_is_damaged_is_not_used, changes_are_on_disk_soon,
+           the_leader_is_told_of_each_change_of_state_without_asking, a_new_leader_is_told_the_state,
+           a_drained_mux_asks_for_no_traffic_serves_on_and_withdraws_when_none_comes,
+           a_drain_that_is_called_off_announces_as_before, the_drain_of_another_mux_is_none_of_its_business,
+           a_mux_that_starts_drained_announces_nothing, a_stop_drains_first_and_says_once_when_it_is_quiet,
+           a_stop_waits_no_longer_than_it_was_told_to, a_stop_with_nothing_announced_waits_for_nothing,
+           a_stop_that_may_not_wait_withdraws_at_once,
+           a_history_and_hosts_make_new_tables_and_status_says_how_much_there_is,
            leases_are_there_before_the_routes_and_both_before_the_acknowledgement,
            leases_alone_change_the_maps_in_place, leases_of_a_new_vip_come_with_it_and_others_keep_theirs,
            a_vip_without_snat_any_more_has_no_map_and_a_deleted_one_no_entry,

@@ -258,8 +258,76 @@ START_TEST(more_than_a_million_and_a_half_leased_ports_take_less_than_ten_megaby
 }
 END_TEST
 
-SUITE_MAIN("snat map", maps_agree_with_a_naive_model_through_random_changes,
-           what_ends_is_cleared_only_where_it_is_still_that_dips,
+// A lease of any valid shape, held or ended.
+static struct lease lease_of_any_shape(unsigned *seed)
+{
+	uint16_t n_ports = (uint16_t)(SNAT_UNIT_PORTS << pick(seed, 8));
+	return (struct lease){ .vip = vip_of(pick(seed, 2)),
+		                   .dip = dip_of(pick(seed, 2)),
+		                   .first_port = (uint16_t)(pick(seed, 65536u / n_ports) * n_ports),
+		                   .n_ports = n_ports,
+		                   .ended_ms = pick(seed, 4) == 0 };
+}
+
+static void apply_one(struct snat_maps *maps, struct lease lease)
+{
+	struct lease_list one = { .n = 1, .items = &lease };
+	ck_assert_uint_eq(snat_maps_apply(maps, &one), 0);
+}
+
+static bool are_equal(const struct snat_maps *a, const struct snat_maps *b)
+{
+	for (uint32_t i = 0; i < a->n; i++)
+		for (uint32_t port = 0; port < PORTS; port += SNAT_UNIT_PORTS)
+			if (snat_map_lookup(a->items[i], (uint16_t)port) != snat_map_lookup(b->items[i], (uint16_t)port))
+				return false;
+	return a->n == b->n;
+}
+
+START_TEST(the_leases_of_maps_make_the_same_maps)
+{
+	unsigned seed = (unsigned)time(NULL);
+	struct fixture *f = fixture_create(MUX_ADDRESS);
+	put_vip(f, 0, true);
+	put_vip(f, 1, true);
+	for (int round = 0; round < 50; round++) {
+		struct snat_maps maps, again;
+		struct lease_list leases = { 0 };
+		ck_assert_int_eq(snat_maps_create(&f->store, NULL, &maps), 0);
+		ck_assert_int_eq(snat_maps_create(&f->store, NULL, &again), 0);
+		for (uint32_t i = pick(&seed, 400); i > 0; i--)
+			apply_one(&maps, lease_of_any_shape(&seed));
+		ck_assert_int_eq(snat_maps_get_leases(&maps, &leases), 0);
+		ck_assert_uint_eq(snat_maps_apply(&again, &leases), 0); // all are valid
+		ck_assert_msg(are_equal(&maps, &again), "seed %u", seed);
+		ck_assert_uint_eq(snat_maps_leased_ports(&maps), snat_maps_leased_ports(&again));
+		lease_list_fini(&leases);
+		snat_maps_fini(&maps, NULL);
+		snat_maps_fini(&again, NULL);
+	}
+	fixture_destroy(f);
+}
+END_TEST
+
+START_TEST(a_whole_range_of_one_dip_is_one_lease)
+{
+	struct lease_list leases = { 0 };
+	struct fixture *f = fixture_create(MUX_ADDRESS);
+	put_vip(f, 0, true);
+	for (uint32_t i = 0; i < 128; i++)
+		apply_one(
+			&f->snat,
+			(struct lease){ .vip = vip_of(0), .dip = dip_of(0), .first_port = (uint16_t)(1024 + 8 * i), .n_ports = 8 });
+	ck_assert_int_eq(snat_maps_get_leases(&f->snat, &leases), 0);
+	ck_assert_uint_eq(leases.n, 1);
+	ck_assert_uint_eq(leases.items[0].n_ports, 1024);
+	lease_list_fini(&leases);
+	fixture_destroy(f);
+}
+END_TEST
+
+SUITE_MAIN("snat map", the_leases_of_maps_make_the_same_maps, a_whole_range_of_one_dip_is_one_lease,
+           maps_agree_with_a_naive_model_through_random_changes, what_ends_is_cleared_only_where_it_is_still_that_dips,
            a_range_that_moves_within_one_update_belongs_to_the_new_dip,
            a_lease_that_begins_and_ends_within_one_update_is_nobodys, leases_that_fit_no_map_are_ignored_and_counted,
            every_failed_allocation_leaves_the_old_maps,

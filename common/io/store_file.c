@@ -1,4 +1,4 @@
-#include "hostagent/io/store_file.h"
+#include "common/io/store_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -33,15 +33,21 @@ static int write_file(const char *path, const uint8_t *bytes, size_t n, struct e
 int store_file_save(const struct state_dir *dir, const struct store *store, const struct snat_image *leases,
                     struct error *err)
 {
-	char path[STATE_PATH_BYTES];
-	char new_path[STATE_PATH_BYTES];
 	struct state_snapshot all = { .version = store->version, .snat = *leases }; // borrowed
-	uint8_t *bytes;
-	size_t n;
 	if (store_get_all(store, &all.objects) != 0)
 		return error_set(err, ERR_NO_MEMORY, "no memory to save the configuration");
-	int code = snapshot_encode(&all, &bytes, &n);
+	int code = store_file_write(dir, &all, err);
 	change_list_fini(&all.objects);
+	return code;
+}
+
+int store_file_write(const struct state_dir *dir, const struct state_snapshot *all, struct error *err)
+{
+	char path[STATE_PATH_BYTES];
+	char new_path[STATE_PATH_BYTES];
+	uint8_t *bytes;
+	size_t n;
+	int code = snapshot_encode(all, &bytes, &n);
 	if (code != 0)
 		return error_set(err, (enum error_code)code, "no memory to save the configuration");
 	code = write_file(state_dir_path(dir, "config.new", new_path), bytes, n, err);

@@ -1,4 +1,4 @@
-#include "hostagent/io/state_dir.h"
+#include "common/io/state_dir.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +18,7 @@
 
 static int make_directories(const char *path, struct error *err)
 {
-	char part[AGENT_PATH_BYTES];
+	char part[STATE_DIR_BYTES];
 	snprintf(part, sizeof part, "%s", path);
 	for (char *slash = strchr(part + 1, '/');; slash = strchr(slash + 1, '/')) {
 		if (slash != NULL)
@@ -31,14 +31,14 @@ static int make_directories(const char *path, struct error *err)
 	}
 }
 
-static void warn_of_disks(const char *path)
+void state_dir_warn_of_disk(const struct state_dir *d)
 {
 	struct statfs fs;
-	if (statfs(path, &fs) != 0)
+	if (statfs(d->path, &fs) != 0)
 		return;
 	unsigned long type = (unsigned long)fs.f_type & 0xffffffffu;
 	if (type != TMPFS_MAGIC_NUMBER && type != RAMFS_MAGIC_NUMBER)
-		log_warn("state-dir-on-disk", "path=%s text=\"not a tmpfs: packets may wait for the disk\"", path);
+		log_warn("state-dir-on-disk", "path=%s text=\"not a tmpfs: packets may wait for the disk\"", d->path);
 }
 
 static int lock(struct state_dir *d, struct error *err)
@@ -53,7 +53,7 @@ static int lock(struct state_dir *d, struct error *err)
 		nanosleep(&(struct timespec){ .tv_nsec = 20000000 }, NULL);
 	}
 	state_dir_close(d);
-	return error_set(err, ERR_CONFLICT, "state_dir: another ananta-agent is using %s", d->path);
+	return error_set(err, ERR_CONFLICT, "state_dir: another process is using %s", d->path);
 }
 
 int state_dir_open(struct state_dir *d, const char *path, struct error *err)
@@ -63,7 +63,6 @@ int state_dir_open(struct state_dir *d, const char *path, struct error *err)
 	int code = make_directories(d->path, err);
 	if (code != 0)
 		return code;
-	warn_of_disks(d->path);
 	return lock(d, err);
 }
 
