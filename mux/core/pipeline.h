@@ -10,7 +10,8 @@
 // Fragments, which have no ports but in the first one, go where that goes (fragment_road.h); what is too long for the way to its
 // DIP is answered or cut (oversized.h).
 // A frame has at least MUX_HEADROOM_BYTES of writable headroom in front of `data`.
-// Nothing is remembered of a packet but counters, the rate of echo replies, and pins, without which all would still be right.
+// Nothing is remembered of a packet but counters, the rates of answers, where the first fragment of a datagram went, and pins,
+// without which all would still be right.
 // Threads: a mux_worker belongs to one worker; tables are read only. Nothing allocates, locks or waits.
 #pragma once
 

@@ -244,6 +244,7 @@ static void run_burst(struct fixture *staged, struct fixture *scalar, unsigned *
 // told so may differ.
 static void set_refusals(struct fixture *f, bool are_there)
 {
+	f->worker.refusals.filled = f->worker.now;
 	f->worker.refusals.tokens_us = are_there ? MUX_REFUSALS_SAVED * 1000000ull / MUX_REFUSAL_RATE_PER_S : 0;
 }
 
