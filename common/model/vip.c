@@ -7,7 +7,7 @@
 #include "common/model/lease.h"
 #include "common/model/limits.h"
 
-enum { PROTOCOL_TCP = 6, PROTOCOL_UDP = 17 };
+enum { PROTOCOL_TCP = 6, PROTOCOL_UDP = 17, PROTOCOL_ANY = 255 };
 
 void vip_config_destroy(struct vip_config *vip)
 {
@@ -48,6 +48,7 @@ const char *protocol_name(uint8_t protocol)
 	switch (protocol) {
 	case PROTOCOL_TCP: return "tcp";
 	case PROTOCOL_UDP: return "udp";
+	case PROTOCOL_ANY: return "any";
 	default: return NULL;
 	}
 }
@@ -58,6 +59,8 @@ uint8_t protocol_parse(const char *name)
 		return PROTOCOL_TCP;
 	if (strcmp(name, "udp") == 0)
 		return PROTOCOL_UDP;
+	if (strcmp(name, "any") == 0)
+		return PROTOCOL_ANY;
 	return 0;
 }
 
@@ -81,10 +84,11 @@ int endpoint_key_parse(const char *text, struct ip_addr *ret_vip, uint8_t *ret_p
 	const char *number = strtok_r(NULL, " ", &rest);
 	if (vip == NULL || protocol == NULL || number == NULL || strtok_r(NULL, " ", &rest) != NULL)
 		return ERR_INVALID;
-	if (ip_addr_parse(vip, ret_vip, NULL) != 0 || protocol_parse(protocol) == 0 ||
-	    !text_parse_u64(number, 1, UINT16_MAX, &port))
+	uint8_t parsed = protocol_parse(protocol);
+	if (ip_addr_parse(vip, ret_vip, NULL) != 0 || parsed == 0 || !text_parse_u64(number, 0, UINT16_MAX, &port) ||
+	    (port == 0) != (parsed == PROTOCOL_ANY))
 		return ERR_INVALID;
-	*ret_protocol = protocol_parse(protocol);
+	*ret_protocol = parsed;
 	*ret_port = (uint16_t)port;
 	return 0;
 }
@@ -126,6 +130,16 @@ static int check_dip(const struct vip_config *vip, const struct ip_addr *dip, st
 	return 0;
 }
 
+// Only protocols with ports have them.
+static int check_port(const struct endpoint *e, uint16_t port, struct error *err)
+{
+	if (e->protocol == PROTOCOL_ANY && port != 0)
+		return error_set(err, ERR_INVALID, "must be left out for protocol \"any\", got %u", port);
+	if (e->protocol != PROTOCOL_ANY && port == 0)
+		return error_set(err, ERR_INVALID, "must be 1 to 65535, got 0");
+	return 0;
+}
+
 static int validate_endpoint_dips(const struct vip_config *vip, struct endpoint *e, struct error *err)
 {
 	if (e->n_dips == 0)
@@ -136,8 +150,8 @@ static int validate_endpoint_dips(const struct vip_config *vip, struct endpoint 
 		const struct endpoint_dip *d = &e->dips[i];
 		if (check_dip(vip, &d->dip, err) != 0)
 			return error_prefix(err, "dips[%u].dip: ", i);
-		if (d->port == 0)
-			return error_set(err, ERR_INVALID, "dips[%u].port: must be 1 to 65535, got 0", i);
+		if (check_port(e, d->port, err) != 0)
+			return error_prefix(err, "dips[%u].port: ", i);
 		if (d->weight == 0 || d->weight > LIMIT_WEIGHT)
 			return error_set(err, ERR_INVALID, "dips[%u].weight: must be 1 to %u, got %u", i, LIMIT_WEIGHT, d->weight);
 	}
@@ -226,7 +240,7 @@ static int validate_probe(struct endpoint *e, struct error *err)
 		memset(p->path, 0, sizeof p->path);
 		p->expect_min = p->expect_max = 0;
 	}
-	if (e->protocol == PROTOCOL_UDP && p->port == 0)
+	if (e->protocol != PROTOCOL_TCP && p->port == 0)
 		return error_set(err, ERR_INVALID, "probe.port: must be given for an endpoint that is not TCP");
 	if (p->interval_ms < PROBE_INTERVAL_MIN_MS || p->interval_ms > PROBE_INTERVAL_MAX_MS)
 		return error_set(err, ERR_INVALID, "probe.interval_ms: must be %u to %u, got %u", PROBE_INTERVAL_MIN_MS,
@@ -249,9 +263,9 @@ static int validate_endpoints(struct vip_config *vip, struct error *err)
 		if (!text_is_name(e->name))
 			return error_set(err, ERR_INVALID, "endpoints[%u].name: must be 1 to 63 of A-Z a-z 0-9 . _ -", i);
 		if (protocol_name(e->protocol) == NULL)
-			return error_set(err, ERR_INVALID, "endpoints[%u].protocol: must be \"tcp\" or \"udp\"", i);
-		if (e->port == 0)
-			return error_set(err, ERR_INVALID, "endpoints[%u].port: must be 1 to 65535, got 0", i);
+			return error_set(err, ERR_INVALID, "endpoints[%u].protocol: must be \"tcp\", \"udp\" or \"any\"", i);
+		if (check_port(e, e->port, err) != 0)
+			return error_prefix(err, "endpoints[%u].port: ", i);
 		if (validate_endpoint_dips(vip, e, err) != 0 || validate_probe(e, err) != 0)
 			return error_prefix(err, "endpoints[%u].", i);
 		n_dips += e->n_dips;

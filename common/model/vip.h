@@ -13,7 +13,7 @@
 
 struct endpoint_dip {
 	struct ip_addr dip;
-	uint16_t port; // on the DIP
+	uint16_t port; // on the DIP; 0 where the endpoint's protocol is IP_PROTO_ANY
 	uint16_t weight; // 1 to LIMIT_WEIGHT: share of new connections relative to the other DIPs
 };
 
@@ -48,8 +48,8 @@ struct probe {
 
 struct endpoint {
 	char name[NAME_BYTES];
-	uint8_t protocol; // IP_PROTO_TCP or IP_PROTO_UDP (common/packet/headers.h)
-	uint16_t port; // on the VIP
+	uint8_t protocol; // IP_PROTO_TCP, IP_PROTO_UDP, or IP_PROTO_ANY: all but those and ICMP (common/packet/headers.h)
+	uint16_t port; // on the VIP; 0 of IP_PROTO_ANY, as those of its DIPs
 	struct probe probe;
 	uint32_t n_dips;
 	struct endpoint_dip *dips;
@@ -109,6 +109,6 @@ NODISCARD int endpoint_key_parse(const char *text, struct ip_addr *ret_vip, uint
 
 bool probe_equal(const struct probe *a, const struct probe *b);
 
-// "tcp", "udp"; NULL for others. And back: 0 for an unknown name.
+// "tcp", "udp", "any"; NULL for others. And back: 0 for an unknown name.
 const char *protocol_name(uint8_t protocol);
 uint8_t protocol_parse(const char *name);

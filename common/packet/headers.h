@@ -2,6 +2,7 @@
 // Sources: IEEE 802.3, RFC 826 (ARP), RFC 791 (IPv4), RFC 9293 (TCP), RFC 768 (UDP), RFC 792 (ICMP).
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "common/base/bytes.h"
@@ -17,7 +18,17 @@ enum ip_protocol {
 	IP_PROTO_IPIP = 4, // RFC 2003
 	IP_PROTO_TCP = 6,
 	IP_PROTO_UDP = 17,
+	IP_PROTO_UDPLITE = 136, // RFC 3828
+	IP_PROTO_ANY = 255, // reserved by IANA: of an endpoint, see ip_protocol_is_any
 };
+
+// The protocols that an endpoint of IP_PROTO_ANY takes: those whose ports, if they have any, are not looked at. ICMP to a VIP is
+// the mux's, and IP-in-IP is what hosts and muxes speak among themselves.
+static inline bool ip_protocol_is_any(uint8_t protocol)
+{
+	return protocol != IP_PROTO_ICMP && protocol != IP_PROTO_IPIP && protocol != IP_PROTO_TCP &&
+	       protocol != IP_PROTO_UDP && protocol != 0 && protocol != IP_PROTO_ANY;
+}
 
 struct mac {
 	uint8_t bytes[MAC_BYTES];

@@ -53,7 +53,9 @@ uint32_t pin_message_encode(const struct pin_message *m, const uint8_t key[SIPHA
 static bool pin_is_well_formed(const uint8_t *data)
 {
 	const struct pin_wire *p = (const struct pin_wire *)data;
-	return (p->protocol == IP_PROTO_TCP || p->protocol == IP_PROTO_UDP) && (p->zero[0] | p->zero[1] | p->zero[2]) == 0;
+	bool has_ports = p->protocol == IP_PROTO_TCP || p->protocol == IP_PROTO_UDP;
+	return (has_ports || (ip_protocol_is_any(p->protocol) && (p->remote_port | p->vip_port) == 0)) &&
+	       (p->zero[0] | p->zero[1] | p->zero[2]) == 0;
 }
 
 bool pin_message_is_well_formed(const uint8_t *data, size_t n_bytes, uint64_t cluster_id)

@@ -33,7 +33,7 @@ struct pin {
 	be32 dip; // that knows the flow
 	be16 remote_port;
 	be16 vip_port;
-	uint8_t protocol; // IP_PROTO_TCP or IP_PROTO_UDP
+	uint8_t protocol; // IP_PROTO_TCP, IP_PROTO_UDP, or one of IP_PROTO_ANY, whose ports are 0
 };
 
 struct pin_message {

@@ -6,6 +6,7 @@
 #include "common/io/json_reader.h"
 #include "common/model/lease.h"
 #include "common/model/limits.h"
+#include "common/packet/headers.h"
 #include "manager/cli/probe_json.h"
 
 static void fail_memory(struct json_reader *r)
@@ -39,16 +40,26 @@ static json_t *read_list(struct json_reader *r, const char *field, bool is_requi
 	return NULL;
 }
 
-static int read_endpoint_dip(json_t *object, const char *path, struct endpoint_dip *dip, struct error *err)
+// A protocol without ports may leave it out.
+static uint16_t read_port(struct json_reader *r, uint8_t protocol)
+{
+	uint64_t port = 0;
+	if (protocol == IP_PROTO_ANY)
+		json_reader_u64_or(r, "port", 0, UINT16_MAX, &port); // what it must be is said by vip_config_validate
+	else
+		json_reader_u64(r, "port", 1, UINT16_MAX, &port);
+	return (uint16_t)port;
+}
+
+static int read_endpoint_dip(json_t *object, const char *path, uint8_t protocol, struct endpoint_dip *dip,
+                             struct error *err)
 {
 	struct json_reader r;
-	uint64_t port = 0;
 	uint64_t weight = 1;
 	json_reader_init(&r, object, path, err);
 	read_addr(&r, "dip", &dip->dip);
-	json_reader_u64(&r, "port", 1, UINT16_MAX, &port);
+	dip->port = read_port(&r, protocol);
 	json_reader_u64_or(&r, "weight", 1, LIMIT_WEIGHT, &weight);
-	dip->port = (uint16_t)port;
 	dip->weight = (uint16_t)weight;
 	return json_reader_finish(&r);
 }
@@ -67,23 +78,21 @@ static void read_endpoint_dips(struct json_reader *r, struct endpoint *e)
 	e->n_dips = (uint32_t)json_array_size(list);
 	int code = 0;
 	for (uint32_t i = 0; i < e->n_dips && code == 0; i++)
-		code =
-			read_endpoint_dip(json_array_get(list, i), json_reader_path(r, "dips", (int)i, path), &e->dips[i], r->err);
+		code = read_endpoint_dip(json_array_get(list, i), json_reader_path(r, "dips", (int)i, path), e->protocol,
+		                         &e->dips[i], r->err);
 }
 
 static int read_endpoint(json_t *object, const char *path, struct endpoint *e, struct error *err)
 {
 	struct json_reader r;
 	char protocol[16] = "";
-	uint64_t port = 0;
 	json_reader_init(&r, object, path, err);
 	json_reader_string(&r, "name", e->name, sizeof e->name);
 	json_reader_string(&r, "protocol", protocol, sizeof protocol);
 	e->protocol = protocol_parse(protocol);
 	if (err->code == 0 && e->protocol == 0)
-		json_reader_fail(&r, "protocol", "must be \"tcp\" or \"udp\", got \"%s\"", protocol);
-	json_reader_u64(&r, "port", 1, UINT16_MAX, &port);
-	e->port = (uint16_t)port;
+		json_reader_fail(&r, "protocol", "must be \"tcp\", \"udp\" or \"any\", got \"%s\"", protocol);
+	e->port = read_port(&r, e->protocol);
 	probe_json_read(&r, &e->probe);
 	read_endpoint_dips(&r, e);
 	return json_reader_finish(&r);

@@ -7,6 +7,7 @@
 //     "snat": { "dips": [ "10.1.1.11" ], "range_size": 8, "first_port": 1024, "prealloc_ports": 160,
 //               "max_ports_per_dip": 16384, "idle_s": 120 } }
 //
+// Of protocol "any" no port is given.
 // `drain_s` may be left out (DRAIN_DEFAULT_S), `when_all_down` ("send": to all DIPs all the same; or "refuse" new connections),
 // `weight` (1), `probe` (manager/cli/probe_json.h), `snat` too, and of `snat` all but `dips` (SNAT_POLICY_DEFAULT; prealloc_ports is then less
 // where the other fields leave no room for it); `endpoints` only beside `snat`. Unknown fields are refused by name.

@@ -5,6 +5,7 @@
 #include "common/model/flow_hash.h"
 #include "common/packet/martian.h"
 #include "mux/core/encapsulate.h"
+#include "mux/core/fragment_road.h"
 #include "mux/core/history_road.h"
 #include "mux/core/own_traffic.h"
 #include "mux/core/refusal.h"
@@ -22,6 +23,7 @@ void mux_worker_init(struct mux_worker *w, const struct mux_settings *settings, 
 	neighbor_table_init(&w->neighbors, &settings->mac, settings->address);
 	token_bucket_init(&w->refusals, MUX_REFUSAL_RATE_PER_S, MUX_REFUSALS_SAVED, now);
 	token_bucket_init(&w->echo_replies, MUX_ECHO_RATE_PER_S, MUX_ECHO_RATE_PER_S, now);
+	token_bucket_init(&w->icmp_errors, MUX_ERROR_RATE_PER_S, MUX_ERROR_RATE_PER_S, now);
 }
 
 // ---- one frame, from top to bottom ----
@@ -40,10 +42,17 @@ static bool has_ports(const struct parsed *p)
 	return p->protocol == IP_PROTO_TCP || p->protocol == IP_PROTO_UDP;
 }
 
+static const struct vip_entry *endpoint_of(const struct mux_tables *t, const struct parsed *p)
+{
+	if (has_ports(p))
+		return vip_lookup(t, p->dst, p->dst_port, p->protocol);
+	return ip_protocol_is_any(p->protocol) ? vip_lookup(t, p->dst, 0, IP_PROTO_ANY) : NULL;
+}
+
 static void take_vip_packet(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
                             const struct parsed *p)
 {
-	const struct vip_entry *endpoint = has_ports(p) ? vip_lookup(t, p->dst, p->dst_port, p->protocol) : NULL;
+	const struct vip_entry *endpoint = endpoint_of(t, p);
 	if (endpoint != NULL && !ip4_is_martian(p->src)) { // first: no range is leased that contains an endpoint's port
 		if (!vip_entry_is_refusing(endpoint) || !refusal_take(w, f, p))
 			take_for_endpoint(w, t, f, p, endpoint);
@@ -66,12 +75,15 @@ static void take_ip4(struct mux_worker *w, const struct mux_tables *t, struct mu
 {
 	struct parsed p;
 	enum drop_reason reason = parse_ip4(f->data, f->len, ETH_BYTES, &p);
-	if ((reason == DROP_NONE || reason == DROP_FRAGMENT) && p.dst == w->settings.address)
-		own_traffic_take_ip4(w, t, f, &p, reason == DROP_FRAGMENT);
-	else if (reason != DROP_NONE)
+	bool is_fragment = reason == DROP_FRAGMENT;
+	if (reason != DROP_NONE && !is_fragment)
 		mux_drop(w, f, reason);
+	else if (p.dst == w->settings.address)
+		own_traffic_take_ip4(w, t, f, &p, is_fragment);
 	else if (t == NULL)
 		mux_drop(w, f, DROP_NO_CONFIG);
+	else if (is_fragment)
+		fragment_road_take(w, t, f, &p);
 	else
 		take_vip_packet(w, t, f, &p);
 }

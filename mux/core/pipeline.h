@@ -7,8 +7,11 @@
 // Pure: frames come in as bytes in memory, verdicts come out, the frames are rewritten in place. A burst goes through in
 // stages, so that the three cache misses of a packet overlap with those of the others. pipeline.c is the main road, to endpoints;
 // beside it lie those of leased ports (snat_road.h) and of histories (history_road.h), ICMP (vip_icmp.h) and the node's own (own_traffic.h).
+// Fragments, which have no ports but in the first one, go where that goes (fragment_road.h); what is too long for the way to its
+// DIP is answered or cut (oversized.h).
 // A frame has at least MUX_HEADROOM_BYTES of writable headroom in front of `data`.
-// Nothing is remembered of a packet but counters, the rate of echo replies, and pins, without which all would still be right.
+// Nothing is remembered of a packet but counters, the rates of answers, where the first fragment of a datagram went, and pins,
+// without which all would still be right.
 // Threads: a mux_worker belongs to one worker; tables are read only. Nothing allocates, locks or waits.
 #pragma once
 
@@ -27,12 +30,14 @@
 #define MUX_REFUSAL_RATE_PER_S 10000 // answers for endpoints that refuse, and as many
 #define MUX_REFUSALS_SAVED 1000 // in a burst
 #define MUX_ECHO_RATE_PER_S 1000 // echo replies for all VIPs together, and as a burst
+#define MUX_ERROR_RATE_PER_S 100 // ICMP errors, likewise
 
 enum mux_verdict {
 	MUX_DROP, // the reason is counted
 	MUX_TO_UPLINK, // encapsulated, or an echo reply
 	MUX_TO_TAP, // the node's own traffic, unchanged
 	MUX_CONSUMED, // it was for the worker itself
+	MUX_HELD, // a fragment that waits for its first one: see struct side_frames
 };
 
 struct mux_frame {
@@ -40,6 +45,12 @@ struct mux_frame {
 	uint32_t len; // bytes
 	uint8_t verdict; // enum mux_verdict
 	uint8_t reason; // enum drop_reason; DROP_NONE unless dropped
+	uint16_t slot; // of MUX_HELD
+};
+
+enum mux_oversized {
+	MUX_OVERSIZED_CUT, // the packet inside is fragmented, unless it forbids that
+	MUX_OVERSIZED_DROP,
 };
 
 _Static_assert(sizeof(struct mux_frame) == 16, "four frames are a cache line");
@@ -48,7 +59,10 @@ struct mux_settings {
 	struct mac mac; // of the uplink port; the tap has the same
 	be32 address; // the node's own
 	uint32_t mtu; // bytes of an IP packet that fit into a frame of the uplink
+	enum mux_oversized oversized; // what becomes of packets without DF that do not fit with their outer header
 };
+
+struct side_frames;
 
 struct mux_worker {
 	struct mux_settings settings;
@@ -62,6 +76,8 @@ struct mux_worker {
 	bool history_is_mixed; // some packets of the burst before were in buckets that had other owners, and most were not
 	struct mux_counters counters;
 	struct vip_counters *vips; // the caller's memory
+	struct side_frames *side; // the caller's; NULL: fragments are dropped, and nothing is cut
+	struct token_bucket icmp_errors;
 };
 
 void mux_worker_init(struct mux_worker *w, const struct mux_settings *settings, struct vip_counters *vips,

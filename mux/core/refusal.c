@@ -3,8 +3,6 @@
 #include "common/packet/icmp.h"
 #include "common/packet/tcp_reset.h"
 
-#define ICMP_PORT_UNREACHABLE 3 // code of ICMP_UNREACHABLE
-
 static bool is_syn(const struct parsed *p)
 {
 	return (p->tcp_flags & (TCP_SYN | TCP_ACK | TCP_RST | TCP_FIN)) == TCP_SYN;
@@ -37,7 +35,8 @@ bool refusal_take(struct mux_worker *w, struct mux_frame *f, const struct parsed
 		n = tcp_write_reset(f->data, p);
 		w->counters.refused_tcp++;
 	} else {
-		n = icmp_write_error(f->data, p, ICMP_UNREACHABLE, ICMP_PORT_UNREACHABLE);
+		n = icmp_write_error(f->data, p, ICMP_UNREACHABLE,
+		                     p->protocol == IP_PROTO_UDP ? ICMP_PORT_UNREACHABLE : ICMP_PROTOCOL_UNREACHABLE);
 		f->data -= ICMP_ERROR_BYTES;
 		w->counters.refused_udp++;
 	}

@@ -1,10 +1,9 @@
 #include "mux/core/snat_road.h"
 
 #include "common/model/flow_hash.h"
+#include "mux/core/answer.h"
 
 #define OTHER_PROTOCOLS (0xe0ull << 32) // in a key: a bit of it is set for what is neither TCP nor UDP
-
-enum { LEASED_PORT_MIN = 1024 }; // below it no port is ever leased
 
 // ---- one packet ----
 
@@ -20,16 +19,26 @@ void snat_send_to_lessee(struct mux_worker *w, const struct mux_tables *t, struc
 	w->counters.snat_bytes += p->l3_bytes;
 }
 
+// What no one listens to is dropped in silence, but for the last probe of a traceroute: its TTL just reached the VIP, and it ends by
+// this answer (RFC 1122 section 3.2.2.1). A scan learns nothing, and a flood costs no answers.
+static void refuse(struct mux_worker *w, struct mux_frame *f, const struct parsed *p, enum drop_reason reason)
+{
+	const struct ip4_header *ip = (const struct ip4_header *)(f->data + p->l3_off);
+	struct icmp_answer answer = { .src = p->dst, .type = ICMP_UNREACHABLE, .code = ICMP_PORT_UNREACHABLE };
+	if (p->protocol == IP_PROTO_UDP && ip->ttl == 1)
+		answer_with_error(w, f, p, &answer, reason);
+	else
+		mux_drop(w, f, reason);
+}
+
 void snat_take(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, const struct parsed *p,
                const struct vip_entry *vip)
 {
 	be32 dip = lessee_of(vip, p->dst_port);
 	if (dip != 0)
 		snat_send_to_lessee(w, t, f, p, vip, dip);
-	else if (vip->snat != NULL && be16_to(p->dst_port) >= LEASED_PORT_MIN)
-		mux_drop(w, f, DROP_SNAT_NO_LEASE);
 	else
-		mux_drop(w, f, DROP_NO_ENDPOINT);
+		refuse(w, f, p, snat_reason_of(vip, p->dst_port));
 }
 
 // ---- in a burst ----

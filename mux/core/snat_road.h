@@ -8,6 +8,8 @@
 #include "mux/core/encapsulate.h"
 #include "mux/core/tables.h"
 
+enum { LEASED_PORT_MIN = 1024 }; // below it no port is ever leased
+
 // ---- one packet ----
 
 // The DIP that has leased a port of the VIP whose own entry this is; 0: none.
@@ -16,11 +18,18 @@ static inline be32 lessee_of(const struct vip_entry *vip, be16 port)
 	return vip->snat == NULL ? 0 : snat_map_lookup(vip->snat, be16_to(port));
 }
 
+// Why a packet to a port without an endpoint is dropped when nobody has leased it.
+static inline enum drop_reason snat_reason_of(const struct vip_entry *vip, be16 port)
+{
+	return vip->snat != NULL && be16_to(port) >= LEASED_PORT_MIN ? DROP_SNAT_NO_LEASE : DROP_NO_ENDPOINT;
+}
+
 // A reply to a connection that the DIP began.
 void snat_send_to_lessee(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, const struct parsed *p,
                          const struct vip_entry *vip, be32 dip);
 
-// TCP or UDP to a port of the VIP whose own entry this is: to its lessee, or dropped.
+// TCP or UDP to a port of the VIP whose own entry this is: to its lessee, or dropped, or
+// answered with port unreachable when it is the last probe of a traceroute.
 void snat_take(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, const struct parsed *p,
                const struct vip_entry *vip);
 

@@ -82,7 +82,7 @@ static void set_endpoint_key(struct mux_tables *t, const struct mux_tables_sourc
 	if (h != NULL && h->is_refusing) {
 		entry->key = vip_refusing_key(entry->key);
 		t->n_refusing++;
-	} else {
+	} else if (config->protocol != IP_PROTO_ANY) {
 		t->endpoint_ports[endpoint_port_bin(port)] = 1;
 	}
 }

@@ -12,13 +12,22 @@ struct burst_out {
 	uint16_t n_uplink;
 	uint16_t n_tap;
 	uint16_t n_drop;
+	uint16_t n_held; // 0 before: it is only counted up
 	struct rte_mbuf *uplink[BURST_MAX];
 	struct rte_mbuf *tap[BURST_MAX];
 	struct rte_mbuf *drop[BURST_MAX]; // and those that were for the worker itself
+	struct rte_mbuf *held[BURST_MAX]; // fragments that wait, in the order in which they came,
+	uint16_t held_slots[BURST_MAX]; // and where
 };
 
+__attribute__((noinline, unused)) static void burst_hold(struct burst_out *out, struct rte_mbuf *m, uint16_t slot)
+{
+	out->held[out->n_held] = m;
+	out->held_slots[out->n_held++] = slot;
+}
+
 // Sorts n buffers (single-segment, up to BURST_MAX) by verdict; their data follows what the core made of the frames. The
-// caller sends or frees every one of them.
+// caller sends, keeps or frees every one of them.
 static inline void burst_process(struct mux_worker *w, const struct mux_tables *tables, struct rte_mbuf **mbufs,
                                  uint16_t n, struct burst_out *out)
 {
@@ -48,6 +57,8 @@ static inline void burst_process(struct mux_worker *w, const struct mux_tables *
 			*uplink++ = m;
 		else if (frames[i].verdict == MUX_TO_TAP)
 			out->tap[n_tap++] = m;
+		else if (frames[i].verdict == MUX_HELD)
+			burst_hold(out, m, frames[i].slot);
 		else
 			out->drop[n_drop++] = m;
 	}

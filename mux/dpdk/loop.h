@@ -15,6 +15,7 @@
 #include "mux/core/packet_budget.h"
 #include "mux/core/pipeline.h"
 #include "mux/dpdk/gulp.h"
+#include "mux/dpdk/side_buffers.h"
 
 #define LOOP_BURST GULP_BURST
 #define LOOP_WORKER 0 // the only one, in `rcu`
@@ -38,6 +39,7 @@ struct loop {
 	struct rte_mbuf *own[LOOP_BURST];
 	struct packet_budget budget;
 	struct mux_worker worker;
+	struct side_buffers side;
 	uint64_t tsc_per_us;
 	struct mono_time tended;
 	uint64_t real_us_at_tended; // the wall clock then; in between it goes on with the monotonic one

@@ -132,6 +132,12 @@ static void forget_pins(struct fixture *mux)
 	mux->pins.stamps = stamps;
 }
 
+static void go_on(struct fixture *mux, uint64_t us)
+{
+	mux->worker.now = mono_add_us(mux->worker.now, us);
+	mux->worker.now_real_us += us;
+}
+
 // In a burst endpoints that refuse are served after others: who is the last that is told so may differ.
 static void fill_refusals(struct fixture *mux)
 {
@@ -147,6 +153,26 @@ static void check_frame(const struct mux_frame *f, const struct mux_frame *twin)
 		return;
 	CHECK(memcmp(f->data, twin->data, f->len) == 0);
 	CHECK(f->verdict != MUX_TO_UPLINK || f->len <= ETH_BYTES + MUX_MTU + 512); // an echo reply is as long as it came
+}
+
+static void check_side_frames(struct fixture *staged_mux, struct fixture *scalar_mux)
+{
+	struct side_frame a, b;
+	while (fixture_next(staged_mux, &a)) {
+		CHECK(fixture_next(scalar_mux, &b) && a.slot == b.slot && a.is_spare == b.is_spare);
+		CHECK(a.frame.verdict == MUX_TO_UPLINK || a.frame.verdict == MUX_DROP);
+		check_frame(&a.frame, &b.frame);
+	}
+	CHECK(!fixture_next(scalar_mux, &b));
+}
+
+// Each input finds an empty table.
+static void forget_fragments(struct fixture *mux)
+{
+	go_on(mux, FRAGMENT_TIMEOUT_US);
+	side_frames_expire(&mux->worker);
+	for (struct side_frame f; fixture_next(mux, &f);)
+		;
 }
 
 static void run(struct fixture *staged_mux, struct fixture *scalar_mux, const uint8_t *data, size_t size)
@@ -168,17 +194,14 @@ static void run(struct fixture *staged_mux, struct fixture *scalar_mux, const ui
 	staged_mux->worker.neighbors = neighbors;
 	for (uint32_t i = 0; i < n; i++) {
 		check_frame(&staged[i], &scalar[i]);
+		fixture_keep(staged_mux, &staged[i]);
+		fixture_keep(scalar_mux, &scalar[i]);
 		free(memory[i][0]);
 		free(memory[i][1]);
 	}
+	check_side_frames(staged_mux, scalar_mux);
 	CHECK(staged_mux->pins.n_pins == scalar_mux->pins.n_pins);
 	CHECK(memcmp(&staged_mux->worker.counters, &scalar_mux->worker.counters, sizeof(struct mux_counters)) == 0);
-}
-
-static void go_on(struct fixture *mux, uint64_t us)
-{
-	mux->worker.now = mono_add_us(mux->worker.now, us);
-	mux->worker.now_real_us += us;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -190,6 +213,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	forget_pins(staged_mux);
 	forget_pins(scalar_mux);
+	forget_fragments(staged_mux);
+	forget_fragments(scalar_mux);
 	fill_refusals(staged_mux);
 	fill_refusals(scalar_mux);
 	for (int i = 0; i < 2; i++) { // what was pinned the first time is of use the second time

@@ -9,6 +9,8 @@
 
 #define DIP "{\"dip\":\"10.1.1.11\",\"port\":80}"
 #define WEB "{\"name\":\"web\",\"protocol\":\"tcp\",\"port\":80,\"dips\":[" DIP "]}"
+#define ANY_DIP "{\"dip\":\"10.1.1.11\"}"
+#define ANY(name) "{\"name\":\"" name "\",\"protocol\":\"any\",\"dips\":[" ANY_DIP "]}"
 #define HEAD "\"vip\":\"203.0.113.10\",\"tenant\":\"shop\""
 #define SNAT(fields) "{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.1\"]," fields "}}"
 #define ENDPOINT(fields) "{" HEAD ",\"endpoints\":[{" fields "}]}"
@@ -66,7 +68,7 @@ START_TEST(a_bad_document_is_refused_in_one_sentence_that_names_the_field)
 		{ ENDPOINT(""), "endpoints[0].name: is missing" },
 		{ ENDPOINT("\"name\":\"web\""), "endpoints[0].protocol: is missing" },
 		{ ENDPOINT("\"name\":\"web\",\"protocol\":\"sctp\",\"port\":80,\"dips\":[" DIP "]"),
-		  "endpoints[0].protocol: must be \"tcp\" or \"udp\", got \"sctp\"" },
+		  "endpoints[0].protocol: must be \"tcp\", \"udp\" or \"any\", got \"sctp\"" },
 		{ ENDPOINT("\"name\":\"web\",\"protocol\":\"tcp\",\"port\":0,\"dips\":[" DIP "]"),
 		  "endpoints[0].port: must be 1 to 65535, got 0" },
 		{ ENDPOINT("\"name\":\"web\",\"protocol\":\"tcp\",\"port\":65536,\"dips\":[" DIP "]"),
@@ -76,6 +78,11 @@ START_TEST(a_bad_document_is_refused_in_one_sentence_that_names_the_field)
 		{ ENDPOINT("\"name\":\"web\",\"protocol\":\"tcp\",\"port\":80"), "endpoints[0].dips: is missing" },
 		{ ENDPOINT("\"name\":\"web\",\"protocol\":\"tcp\",\"port\":80,\"dips\":[" DIP "],\"timeout\":1"),
 		  "endpoints[0].timeout: is not a field" },
+		{ ENDPOINT("\"name\":\"x\",\"protocol\":\"any\",\"port\":80,\"dips\":[" ANY_DIP "]"),
+		  "endpoints[0].port: must be left out for protocol \"any\", got 80" },
+		{ ENDPOINT("\"name\":\"x\",\"protocol\":\"any\",\"dips\":[" DIP "]"),
+		  "endpoints[0].dips[0].port: must be left out for protocol \"any\", got 80" },
+		{ "{" HEAD ",\"endpoints\":[" ANY("x") "," ANY("y") "]}", "endpoints: any port 0 is defined twice" },
 		{ DIPS("[]"), "endpoints[0].dips: must hold at least one DIP" },
 		{ DIPS("[{}]"), "endpoints[0].dips[0].dip: is missing" },
 		{ DIPS("[\"10.1.1.11\"]"), "endpoints[0].dips[0]: must be an object" },
@@ -169,6 +176,26 @@ START_TEST(what_may_be_left_out_may_be_left_out)
 	ck_assert_uint_eq(vip->n_snat_dips, 1);
 	check_policy(vip, (struct snat_policy)SNAT_POLICY_DEFAULT);
 	vip_config_destroy(vip);
+}
+END_TEST
+
+START_TEST(an_endpoint_of_any_protocol_has_no_ports_and_is_printed_as_it_is_read)
+{
+	struct vip_config *vip, *again;
+	struct error err;
+	ck_assert_msg(parse("{" HEAD ",\"endpoints\":[" ANY("rest") "," WEB "]}", &vip, &err) == 0, "%s", err.text);
+	const struct endpoint *e = vip_config_lookup_endpoint(vip, 255, 0);
+	ck_assert_ptr_nonnull(e);
+	ck_assert_str_eq(e->name, "rest");
+	ck_assert_uint_eq(e->dips[0].port, 0);
+	json_t *document = vip_json_make(vip);
+	char *text = json_dumps(document, 0);
+	json_decref(document);
+	ck_assert_msg(parse(text, &again, &err) == 0, "%s", err.text);
+	ck_assert(vip_config_equal(vip, again));
+	free(text);
+	vip_config_destroy(vip);
+	vip_config_destroy(again);
 }
 END_TEST
 
@@ -344,7 +371,8 @@ START_TEST(short_memory_is_reported)
 END_TEST
 
 SUITE_MAIN("vip_json", a_bad_document_is_refused_in_one_sentence_that_names_the_field,
-           what_may_be_left_out_may_be_left_out, of_a_snat_policy_each_field_stands_for_itself,
-           of_a_probe_each_field_stands_for_itself, what_happens_when_all_are_down_is_read,
-           the_drain_time_is_read_and_the_status_ignored, what_is_printed_parses_back,
-           ten_thousand_dips_are_refused_by_the_limit, a_file_of_100_MB_is_refused_at_once, short_memory_is_reported)
+           an_endpoint_of_any_protocol_has_no_ports_and_is_printed_as_it_is_read, what_may_be_left_out_may_be_left_out,
+           of_a_snat_policy_each_field_stands_for_itself, of_a_probe_each_field_stands_for_itself,
+           what_happens_when_all_are_down_is_read, the_drain_time_is_read_and_the_status_ignored,
+           what_is_printed_parses_back, ten_thousand_dips_are_refused_by_the_limit, a_file_of_100_MB_is_refused_at_once,
+           short_memory_is_reported)

@@ -42,7 +42,21 @@ START_TEST(defaults_are_those_of_the_documentation)
 	ck_assert_uint_eq(c.drain_on_stop_ms, 5000);
 	ck_assert_uint_eq(c.n_workers, 1);
 	ck_assert_uint_eq(c.max_pps, 0);
+	ck_assert_int_eq(c.oversized, MUX_OVERSIZED_CUT);
 	ck_assert_int_eq(c.bgp.mode, BGP_UNMANAGED);
+}
+END_TEST
+
+START_TEST(what_is_too_long_is_cut_or_dropped)
+{
+	static struct mux_config bad;
+	struct error err;
+	struct mux_config c = right("{ " NODE ", " ROUTES ", \"oversized\": \"drop\" }");
+	ck_assert_int_eq(c.oversized, MUX_OVERSIZED_DROP);
+	c = right("{ " NODE ", " ROUTES ", \"oversized\": \"fragment\" }");
+	ck_assert_int_eq(c.oversized, MUX_OVERSIZED_CUT);
+	ck_assert_int_ne(read_text("{ " NODE ", " ROUTES ", \"oversized\": \"outer\" }", &bad, &err), 0);
+	ck_assert_ptr_nonnull(strstr(err.text, "oversized: must be \"fragment\" or \"drop\""));
 }
 END_TEST
 
@@ -131,6 +145,6 @@ START_TEST(what_is_wrong_is_named_by_its_field)
 }
 END_TEST
 
-SUITE_MAIN("mux configuration", defaults_are_those_of_the_documentation,
+SUITE_MAIN("mux configuration", defaults_are_those_of_the_documentation, what_is_too_long_is_cut_or_dropped,
            bgp_has_defaults_for_all_but_the_numbers_and_the_routers, all_of_it_can_be_said,
            what_is_wrong_is_named_by_its_field)

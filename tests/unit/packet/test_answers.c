@@ -170,6 +170,67 @@ START_TEST(the_receivers_side_of_an_error_is_rewritten_likewise)
 }
 END_TEST
 
+START_TEST(an_error_about_a_protocol_without_ports_is_rewritten_by_its_addresses)
+{
+	static const uint8_t payload[24] = { 1, 2, 3, 4, 5, 6, 7, 8 };
+	struct test_tuple inner = { .src = "203.0.113.10", .dst = "198.51.100.9" };
+	struct test_tuple outer = { .src = "192.0.2.1", .dst = "203.0.113.10" };
+	struct test_frame packet = test_ip_proto(&inner, 47, payload, sizeof payload);
+	struct test_frame f = test_icmp_error(&outer, ICMP_UNREACHABLE, ICMP_FRAGMENTATION_NEEDED, &packet, UINT16_MAX);
+	struct parsed p = parse(&f);
+	struct icmp_error e;
+	ck_assert_int_eq(icmp_error_parse(test_data(&f), &p, &e), DROP_NONE);
+	icmp_rewrite_error_dst(test_data(&f), &p, &e, test_ip4("10.1.1.11"), be16_from(8080));
+	p = parse(&f);
+	ck_assert_int_eq(icmp_error_parse(test_data(&f), &p, &e), DROP_NONE);
+	ck_assert_uint_eq(e.src, test_ip4("10.1.1.11"));
+	ck_assert_mem_eq(test_data(&f) + e.l4_off, payload, sizeof payload);
+	ck_assert(test_checksums_ok(test_data(&f), f.len, NULL));
+	check_inner_header(&f, &e);
+}
+END_TEST
+
+// Frames with these bytes changed may be answered or not.
+START_TEST(errors_are_not_about_errors_other_fragments_or_from_no_host)
+{
+	static const struct {
+		const char *what;
+		const char *src;
+		uint8_t protocol;
+		uint8_t icmp_type;
+		uint16_t offset;
+		bool want;
+	} rows[] = {
+		{ "TCP", "198.51.100.9", IP_PROTO_TCP, 0, 0, true },
+		{ "a first fragment", "198.51.100.9", IP_PROTO_UDP, 0, 0, true },
+		{ "another fragment", "198.51.100.9", IP_PROTO_UDP, 0, 8, false },
+		{ "an echo request", "198.51.100.9", IP_PROTO_ICMP, ICMP_ECHO, 0, true },
+		{ "an echo reply", "198.51.100.9", IP_PROTO_ICMP, ICMP_ECHO_REPLY, 0, true },
+		{ "unreachable", "198.51.100.9", IP_PROTO_ICMP, ICMP_UNREACHABLE, 0, false },
+		{ "source quench", "198.51.100.9", IP_PROTO_ICMP, 4, 0, false },
+		{ "a redirect", "198.51.100.9", IP_PROTO_ICMP, 5, 0, false },
+		{ "this network", "0.0.0.0", IP_PROTO_UDP, 0, 0, false },
+		{ "loopback", "127.0.0.1", IP_PROTO_UDP, 0, 0, false },
+		{ "a group", "224.0.0.1", IP_PROTO_UDP, 0, 0, false },
+		{ "reserved", "240.0.0.1", IP_PROTO_UDP, 0, 0, false },
+		{ "broadcast", "255.255.255.255", IP_PROTO_UDP, 0, 0, false },
+		{ "the destination itself", "203.0.113.10", IP_PROTO_UDP, 0, 0, false },
+		{ "the highest host", "223.255.255.254", IP_PROTO_UDP, 0, 0, true },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		const uint8_t content[40] = { [0] = rows[i].icmp_type, [12] = 0x50 };
+		struct test_tuple t = { .src = rows[i].src, .dst = "203.0.113.10" };
+		struct test_frame f = test_ip_proto(&t, rows[i].protocol, content, sizeof content);
+		struct parsed p;
+		test_set_fragment(&f, rows[i].offset, rows[i].offset != 0);
+		(void)parse_ip4(test_data(&f), f.len, ETH_BYTES, &p);
+		ck_assert_msg(icmp_may_answer(test_data(&f), &p) == rows[i].want, "%s", rows[i].what);
+	}
+}
+END_TEST
+
 SUITE_MAIN("packet answers", a_reset_has_the_form_that_the_segment_asks_for,
            an_error_holds_the_packet_as_it_was_up_to_576_bytes, an_error_is_rewritten_with_all_its_sums_and_back,
-           the_receivers_side_of_an_error_is_rewritten_likewise)
+           the_receivers_side_of_an_error_is_rewritten_likewise,
+           an_error_about_a_protocol_without_ports_is_rewritten_by_its_addresses,
+           errors_are_not_about_errors_other_fragments_or_from_no_host)
