@@ -358,9 +358,8 @@ static bool state_fits(uint32_t protocol, uint32_t state)
 {
 	switch (protocol) {
 	case IP_PROTO_TCP: return state != FLOW_UDP && state != FLOW_ICMP;
-	case IP_PROTO_UDP: return state == FLOW_UDP;
 	case IP_PROTO_ICMP: return state == FLOW_ICMP;
-	default: return false;
+	default: return state == FLOW_UDP;
 	}
 }
 

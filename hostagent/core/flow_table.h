@@ -40,7 +40,8 @@
 #define FLOW_TABLE_CAPACITY_MIN 16u
 #define FLOW_TABLE_CAPACITY_MAX (1u << 28)
 // Older ones are attached, too. Version 1 has no flows of SNAT. In versions 1 and 2 a flow in FLOW_SYN_ACK has deltas and no ISN.
-#define FLOW_TABLE_LAYOUT_VERSION 3u
+// Version 3 has no FLOW_RESET_IN, no FLOW_DISPUTED, and TCP, UDP and ICMP only.
+#define FLOW_TABLE_LAYOUT_VERSION 4u
 #define FLOW_TABLE_LAYOUT_WITH_ISN 3u
 #define FLOW_TABLE_LAYOUT_OLDEST 1u
 

@@ -177,6 +177,8 @@ START_TEST(every_state_expires_after_its_own_time)
 		{ FLOW_SYN_ACK_IN, 240 },
 		{ FLOW_ICMP, 60 },
 		{ FLOW_REFUSED, 10 },
+		{ FLOW_RESET_IN, 240 },
+		{ FLOW_DISPUTED, 240 },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		void *block = flow_block_create(16);
@@ -308,8 +310,8 @@ static void insert_random(struct flow_table *t, struct model *m, const struct fl
 	if (model_find(m, tuple, FLOW_INBOUND) != NULL || model_find(m, tuple, FLOW_REPLY) != NULL)
 		return;
 	enum flow_state state = (enum flow_state)(FLOW_SYN + random_below(seed, FLOW_ICMP - FLOW_SYN));
-	if (random_below(seed, 16) == 0)
-		state = FLOW_REFUSED;
+	if (random_below(seed, 8) == 0)
+		state = (enum flow_state)(FLOW_REFUSED + random_below(seed, FLOW_STATE_COUNT - FLOW_REFUSED));
 	if (tuple->protocol != IP_PROTO_TCP)
 		state = flow_state_begun(tuple->protocol);
 	uint32_t snat = random_below(seed, 2) ? FLOW_IS_SNAT : 0;
