@@ -96,6 +96,7 @@ enum icmp_type {
 
 #define ETH_BYTES 14
 #define IP4_BYTES 20
+#define IP4_TCP_BYTES 40 // of both headers, without options
 
 _Static_assert(sizeof(struct eth_header) == ETH_BYTES, "Ethernet header");
 _Static_assert(sizeof(struct arp_packet) == 28, "ARP over Ethernet and IPv4");

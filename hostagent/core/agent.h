@@ -96,7 +96,7 @@ struct agent_packet {
 struct agent_settings {
 	struct mac uplink_mac; // of the uplink port; the tap has the same
 	be32 address; // the host's own
-	uint16_t mss; // what TCP handshakes are clamped to
+	uint16_t mss; // what TCP handshakes are clamped to: what a way with the outer header carries
 	bool proxy_arp; // answer ARP on the uplink for local DIPs (a shared segment without routes per host)
 };
 
@@ -113,6 +113,7 @@ struct agent {
 	struct strays strays;
 	struct dip_flows dip_flows;
 	bool port_is_open[AGENT_PORTS_MAX];
+	uint16_t port_mtu[AGENT_PORTS_MAX]; // of the VM's interface; 0: not known
 };
 
 // gateways: at most NEIGHBOR_MAX. The flow table is initialised or attached by the caller, in agent->flows; agent->snat is

@@ -120,6 +120,32 @@ uint32_t flow_state_timeout_s(enum flow_state state)
 	return timeouts_s[state];
 }
 
+static const struct flow_idle *idles_find(const struct flow_idles *idles, be32 vip)
+{
+	uint32_t low = 0;
+	uint32_t high = idles->n;
+	while (low < high) {
+		uint32_t middle = (low + high) / 2;
+		if (idles->list[middle].vip == vip)
+			return &idles->list[middle];
+		if (idles->list[middle].vip < vip)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+uint32_t flow_idles_timeout_s(const struct flow_idles *idles, be32 vip, enum flow_state state)
+{
+	uint32_t usual = flow_state_timeout_s(state);
+	if (idles == NULL || idles->n == 0 || (state != FLOW_ESTABLISHED && state != FLOW_UDP))
+		return usual;
+	const struct flow_idle *idle = idles_find(idles, vip);
+	uint32_t own = idle == NULL ? 0 : state == FLOW_UDP ? idle->udp_s : idle->tcp_s;
+	return own == 0 ? usual : own;
+}
+
 enum flow_state flow_state_after(enum flow_state state, enum flow_direction direction, uint8_t tcp_flags)
 {
 	CHECK(state < FLOW_STATE_COUNT);

@@ -79,6 +79,21 @@ enum flow_direction { FLOW_INBOUND = 0, FLOW_REPLY = 1 };
 //   ICMP              60  RFC 5508 REQ-2
 uint32_t flow_state_timeout_s(enum flow_state state);
 
+// What VIPs say otherwise: of their flows in ESTABLISHED and in UDP. 0: nothing.
+struct flow_idle {
+	be32 vip;
+	uint32_t tcp_s;
+	uint32_t udp_s;
+};
+
+struct flow_idles {
+	uint32_t n;
+	struct flow_idle *list; // ascending by the number that `vip` is
+};
+
+// The same for a flow of this VIP. `idles` may be NULL.
+uint32_t flow_idles_timeout_s(const struct flow_idles *idles, be32 vip, enum flow_state state);
+
 // The state after a packet with these TCP flags went in that direction. UDP stays UDP, ICMP stays ICMP.
 enum flow_state flow_state_after(enum flow_state state, enum flow_direction direction, uint8_t tcp_flags);
 

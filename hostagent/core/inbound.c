@@ -245,7 +245,7 @@ static inline void deliver(struct agent *a, struct agent_packet *p)
 // The same, when it may be a SYN.
 static inline void deliver_any(struct agent *a, struct agent_packet *p)
 {
-	if ((p->ip.tcp_flags & TCP_SYN) != 0 && nat_clamp_mss(p->frame, &p->ip, a->settings.mss))
+	if ((p->ip.tcp_flags & TCP_SYN) != 0 && nat_clamp_mss(p->frame, &p->ip, agent_mss(a, p->port)))
 		counter_add(&a->counters.mss_clamped, 1);
 	deliver(a, p);
 }

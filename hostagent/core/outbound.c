@@ -307,7 +307,7 @@ static inline void forward_translated(struct agent *a, struct agent_packet *p)
 static void on_syn(struct agent *a, struct agent_packet *p, struct flow_entry *flow)
 {
 	flow_entry_note_isn(flow, be32_to(((const struct tcp_header *)(p->frame + p->ip.l4_off))->seq));
-	if (nat_clamp_mss(p->frame, &p->ip, a->settings.mss))
+	if (nat_clamp_mss(p->frame, &p->ip, agent_mss(a, p->port)))
 		counter_add(&a->counters.mss_clamped, 1);
 }
 

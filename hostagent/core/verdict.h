@@ -67,6 +67,14 @@ static inline bool reason_is_carried(enum drop_reason reason)
 	return reason == DROP_NONE || reason == DROP_FRAGMENT || reason == DROP_L4_LENGTH;
 }
 
+// What a handshake of this VM is clamped to: no more than its own interface takes, and the way with the outer header carries.
+static inline uint16_t agent_mss(const struct agent *a, uint16_t port)
+{
+	uint16_t mtu = a->port_mtu[port];
+	uint16_t mss = a->settings.mss;
+	return mtu > IP4_TCP_BYTES && mtu - IP4_TCP_BYTES < mss ? (uint16_t)(mtu - IP4_TCP_BYTES) : mss;
+}
+
 static inline struct flow_key packet_key(const struct parsed *ip, enum flow_direction direction)
 {
 	return flow_key_make(ip->src, ip->dst, ip->src_port, ip->dst_port, ip->protocol, direction);

@@ -357,6 +357,7 @@ static void take_view(struct loop *l, const struct view *view)
 	l->generation = view->generation;
 	l->agent.config = view->config;
 	memset(l->agent.port_is_open, 0, sizeof l->agent.port_is_open);
+	memcpy(l->agent.port_mtu, view->mtu, sizeof l->agent.port_mtu);
 	for (uint16_t i = 0; i < view->n_open; i++)
 		l->agent.port_is_open[view->open[i]] = true;
 	free_held(l, false);

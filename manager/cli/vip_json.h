@@ -1,12 +1,12 @@
 // The JSON document of a VIP, and back: what is printed parses back to the same configuration.
 //
-//   { "vip": "203.0.113.10", "tenant": "shop", "drain_s": 3600,
+//   { "vip": "203.0.113.10", "tenant": "shop", "drain_s": 3600, "idle": { "tcp_s": 7440, "udp_s": 300 },
 //     "endpoints": [ { "name": "web", "protocol": "tcp", "port": 80,
 //                      "dips": [ { "dip": "10.1.1.11", "port": 8080, "weight": 1 } ] } ],
 //     "snat": { "dips": [ "10.1.1.11" ], "range_size": 8, "first_port": 1024, "prealloc_ports": 160,
 //               "max_ports_per_dip": 16384, "idle_s": 120 } }
 //
-// `drain_s` may be left out (DRAIN_DEFAULT_S), `weight` (1), `snat` too, and of `snat` all but `dips` (SNAT_POLICY_DEFAULT; prealloc_ports is then less
+// `drain_s` may be left out (DRAIN_DEFAULT_S), `idle` and each of its fields (as agents have them), `weight` (1), `snat` too, and of `snat` all but `dips` (SNAT_POLICY_DEFAULT; prealloc_ports is then less
 // where the other fields leave no room for it); `endpoints` only beside `snat`. Unknown fields are refused by name.
 // A `status` object is ignored: `vip show -o json` prints there what is no configuration (manager/cli/vip_status.h).
 // Fuzz target: tests/fuzz/vip_json.

@@ -140,17 +140,17 @@ START_TEST(an_expired_flow_of_a_full_table_is_found_and_makes_room)
 	struct flow_tuple more = flow_number(1000);
 	uint32_t budget = 64;
 	flow_table_set_now(&t, at_s(129));
-	ck_assert_ptr_null(flow_table_next_expired(&t, &budget));
+	ck_assert_ptr_null(flow_table_next_expired(&t, NULL, &budget));
 	ck_assert_uint_eq(budget, 0);
 	ck_assert(flow_table_is_full(&t));
 	ck_assert_ptr_null(flow_table_insert(&t, &more, FLOW_SYN));
 	flow_table_set_now(&t, at_s(130));
 	budget = 64;
 	struct flow_tuple gone = flow_number(20);
-	struct flow_entry *expired = flow_table_next_expired(&t, &budget);
+	struct flow_entry *expired = flow_table_next_expired(&t, NULL, &budget);
 	ck_assert_ptr_eq(expired, find_flow(&t, &gone, FLOW_INBOUND));
 	flow_table_remove(&t, expired);
-	ck_assert_ptr_null(flow_table_next_expired(&t, &budget));
+	ck_assert_ptr_null(flow_table_next_expired(&t, NULL, &budget));
 	ck_assert(!flow_table_is_full(&t));
 	ck_assert_ptr_nonnull(flow_table_insert(&t, &more, FLOW_SYN));
 	free(block);
@@ -362,7 +362,6 @@ static void run_model(uint64_t run_seed, uint32_t capacity)
 			now_s += random_below(&seed, 5);
 			flow_table_set_now(&t, at_s(now_s));
 		} else {
-			model_expire(&m, now_s); // attaching forgets what has expired
 			move_block(&t, &block, capacity, now_s);
 		}
 		compare(&t, &m, &tuple);
