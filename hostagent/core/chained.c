@@ -46,6 +46,16 @@ static void send_on(struct agent *a, struct agent_packet *p, const struct chain_
 		counter_add(&a->counters.chain_forwarded, 1);
 }
 
+void chained_follow(struct agent *a, struct agent_packet *p, be32 to, uint16_t mark)
+{
+	struct chain_step step = { .action = CHAIN_FORWARD, .to = to, .mark = mark };
+	p->hash = hash_mix64(to); // one gateway for all of them
+	if (token_bucket_take(&a->chain_limit, a->now))
+		send_on(a, p, &step);
+	else
+		verdict_drop(a, p, DROP_CHAIN_LIMITED);
+}
+
 // Beyond the limit a TCP packet is lost and comes again; a datagram does not, so its flow begins here.
 static bool adopts_beyond_limit(struct agent *a, struct agent_packet *p, const struct chained_flow *f)
 {

@@ -3,6 +3,7 @@
 #include "hostagent/core/chain.h"
 #include "hostagent/core/chained.h"
 #include "hostagent/core/flows.h"
+#include "hostagent/core/fragmented.h"
 #include "hostagent/core/rewrite.h"
 #include "hostagent/core/verdict.h"
 
@@ -50,6 +51,21 @@ COLD_PATH static void on_encapsulated_icmp(struct agent *a, struct agent_packet 
 	}
 }
 
+// A fragment, whose datagram is looked up in its turn, or what is no packet.
+COLD_PATH static void on_encapsulated_rest(struct agent *a, struct agent_packet *p, struct parsed ip,
+                                           enum drop_reason reason)
+{
+	if (reason != DROP_FRAGMENT) {
+		verdict_drop(a, p, DROP_ENCAP_MALFORMED);
+	} else if (a->fragments == NULL) {
+		verdict_drop(a, p, DROP_FRAGMENT);
+	} else {
+		p->ip = ip;
+		p->hash = 0;
+		p->wait = WAIT_FRAGMENT;
+	}
+}
+
 // A packet to a VIP inside one to the DIP (RFC 2003).
 static inline void on_encapsulated(struct agent *a, struct agent_packet *p, const struct parsed *outer)
 {
@@ -60,7 +76,7 @@ static inline void on_encapsulated(struct agent *a, struct agent_packet *p, cons
 	}
 	enum drop_reason reason = parse_ip4(p->frame, (uint32_t)outer->l3_off + outer->l3_bytes, outer->l4_off, &ip);
 	if (reason != DROP_NONE)
-		verdict_drop(a, p, reason == DROP_FRAGMENT ? reason : DROP_ENCAP_MALFORMED);
+		on_encapsulated_rest(a, p, ip, reason);
 	else if (ip.protocol == IP_PROTO_TCP || ip.protocol == IP_PROTO_UDP)
 		packet_wait(a, p, &ip, WAIT_INBOUND);
 	else if (ip.protocol == IP_PROTO_ICMP)
@@ -430,6 +446,40 @@ COLD_PATH static void deliver_error(struct agent *a, struct agent_packet *p)
 		counter_add(&a->counters.icmp_errors, 1);
 }
 
+void inbound_follow(struct agent *a, struct agent_packet *p, const struct fragment_decision *decision)
+{
+	counter_add(&a->counters.fragments, 1);
+	if (decision->way == FRAGMENT_SENT_ON) {
+		chained_follow(a, p, decision->addr, be16_to(decision->id));
+		return;
+	}
+	p->port = agent_config_lookup_dip(a->config, decision->addr);
+	if (p->port == AGENT_NO_PORT) {
+		verdict_drop(a, p, DROP_NOT_FOR_US);
+		return;
+	}
+	nat_rewrite_fragment_dst(p->frame, &p->ip, decision->addr);
+	deliver(a, p);
+}
+
+// The first fragment goes the way of a whole packet, the others after it.
+COLD_PATH static void deliver_fragment(struct agent *a, struct agent_packet *p)
+{
+	bool goes_on;
+	struct fragment_decision decision;
+	struct fragment_datagram *d = fragmented_take(a, p, FLOW_INBOUND, &goes_on, &decision);
+	if (goes_on)
+		inbound_follow(a, p, &decision);
+	if (d == NULL)
+		return;
+	struct flow_key key = packet_key(&p->ip, FLOW_INBOUND);
+	p->hash = flow_table_hash(&a->flows, &key);
+	p->candidate = FLOW_NO_CANDIDATE;
+	find_endpoint(a, p);
+	deliver_inbound(a, p);
+	fragmented_decide_inbound(a, p, d);
+}
+
 static void stage_deliver(struct agent *a, struct agent_packet *p)
 {
 	if (p->wait == WAIT_INBOUND)
@@ -438,6 +488,8 @@ static void stage_deliver(struct agent *a, struct agent_packet *p)
 		deliver_plain(a, p);
 	else if (p->wait == WAIT_ERROR)
 		deliver_error(a, p);
+	else if (p->wait == WAIT_FRAGMENT)
+		deliver_fragment(a, p);
 }
 
 void agent_inbound(struct agent *a, struct agent_packet *packets, uint32_t n)

@@ -2,6 +2,7 @@
 #include "common/packet/nat.h"
 #include "common/packet/tcp_reset.h"
 #include "hostagent/core/flows.h"
+#include "hostagent/core/fragmented.h"
 #include "hostagent/core/rewrite.h"
 #include "hostagent/core/verdict.h"
 
@@ -65,7 +66,13 @@ static const struct agent_snat *snat_towards(const struct agent *a, const struct
 	return snat == NULL || agent_config_is_inside(a->config, ip->dst) ? NULL : snat;
 }
 
-// What has no flow and can have none: a fragment, a header that is none, another protocol. A DIP that is SNATed does not
+// May a packet of this VM be a flow's?
+static bool may_have_flow(const struct agent *a, const struct parsed *ip)
+{
+	return dip_flows_read(&a->dip_flows, ip->src) > 0 || snat_towards(a, ip) != NULL;
+}
+
+// What has no flow and can have none: a header that is none, another protocol. A DIP that is SNATed does not
 // reach the outside with it.
 COLD_PATH static void forward_without_flow(struct agent *a, struct agent_packet *p, struct parsed ip,
                                            enum drop_reason reason)
@@ -96,6 +103,18 @@ COLD_PATH static void on_icmp(struct agent *a, struct agent_packet *p, struct pa
 	}
 }
 
+// What of it need not be translated is not looked at more closely.
+COLD_PATH static void on_fragment(struct agent *a, struct agent_packet *p, struct parsed ip)
+{
+	if (a->fragments == NULL || !may_have_flow(a, &ip)) {
+		forward_without_flow(a, p, ip, DROP_SNAT_UNSUPPORTED);
+		return;
+	}
+	p->ip = ip;
+	p->hash = 0;
+	p->wait = WAIT_FRAGMENT;
+}
+
 static inline void on_ip4(struct agent *a, struct agent_packet *p)
 {
 	struct parsed ip;
@@ -118,6 +137,8 @@ static inline void on_ip4(struct agent *a, struct agent_packet *p)
 	}
 	if (reason == DROP_NONE && ip.protocol == IP_PROTO_ICMP)
 		on_icmp(a, p, ip);
+	else if (reason == DROP_FRAGMENT)
+		on_fragment(a, p, ip);
 	else
 		forward_without_flow(a, p, ip, DROP_SNAT_UNSUPPORTED);
 }
@@ -360,14 +381,8 @@ __attribute__((noinline)) static void forward_turning(struct agent *a, struct ag
 	forward_translated(a, p);
 }
 
-static inline void stage_forward(struct agent *a, struct agent_packet *p)
+static inline __attribute__((always_inline)) void forward_reply(struct agent *a, struct agent_packet *p)
 {
-	if (p->wait == WAIT_NOTHING)
-		return;
-	if (__builtin_expect(p->wait == WAIT_ERROR, 0)) {
-		forward_error(a, p);
-		return;
-	}
 	struct flow_entry *flow = reply_flow(a, p);
 	if (__builtin_expect(flow == NULL, 0)) {
 		flow = new_flow(a, p);
@@ -389,6 +404,64 @@ static inline void stage_forward(struct agent *a, struct agent_packet *p)
 	}
 	rewrite_reply(p->frame, &p->ip, flow, flow_entry_deltas(flow));
 	forward_translated(a, p);
+}
+
+void outbound_follow(struct agent *a, struct agent_packet *p, const struct fragment_decision *decision)
+{
+	struct flow_key key = packet_key(&p->ip, FLOW_REPLY);
+	p->hash = flow_table_hash(&a->flows, &key);
+	counter_add(&a->counters.fragments, 1);
+	if (decision->way == FRAGMENT_AS_IT_IS) {
+		forward_plain(a, p);
+		return;
+	}
+	nat_rewrite_fragment_src(p->frame, &p->ip, decision->addr);
+	ip4_put_id((struct ip4_header *)(p->frame + p->ip.l3_off), decision->id);
+	forward_translated(a, p);
+}
+
+static bool is_translated_by_port(const struct agent *a, const struct agent_packet *p)
+{
+	if (p->ip.protocol == IP_PROTO_ICMP)
+		return ((const struct icmp_header *)(p->frame + p->ip.l4_off))->type == ICMP_ECHO &&
+		       snat_towards(a, &p->ip) != NULL;
+	return p->ip.protocol == IP_PROTO_TCP || p->ip.protocol == IP_PROTO_UDP;
+}
+
+// The first fragment goes the way of a whole packet, the others after it.
+COLD_PATH static void forward_fragment(struct agent *a, struct agent_packet *p)
+{
+	bool goes_on;
+	struct fragment_decision decision;
+	struct fragment_datagram *d = fragmented_take(a, p, FLOW_REPLY, &goes_on, &decision);
+	if (goes_on)
+		outbound_follow(a, p, &decision);
+	if (d == NULL)
+		return;
+	be32 vm = p->ip.src;
+	if (is_translated_by_port(a, p)) {
+		struct flow_key key = packet_key(&p->ip, FLOW_REPLY);
+		p->hash = flow_table_hash(&a->flows, &key);
+		p->candidate = FLOW_NO_CANDIDATE;
+		forward_reply(a, p);
+	} else {
+		forward_without_flow(a, p, p->ip, DROP_SNAT_UNSUPPORTED);
+	}
+	fragmented_decide_outbound(a, p, d, vm);
+}
+
+static inline void stage_forward(struct agent *a, struct agent_packet *p)
+{
+	if (p->wait == WAIT_NOTHING)
+		return;
+	if (__builtin_expect(p->wait >= WAIT_FRAGMENT, 0)) {
+		if (p->wait == WAIT_FRAGMENT)
+			forward_fragment(a, p);
+		else
+			forward_error(a, p);
+		return;
+	}
+	forward_reply(a, p);
 }
 
 void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n)

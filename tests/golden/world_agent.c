@@ -74,7 +74,7 @@ static const char *send(void *world, const char *name, struct test_frame *frame,
 		(void)text_format(text, sizeof text, "drop %s", drop_reason_name(p.reason));
 		return text;
 	}
-	if (p.verdict == AGENT_HOLD)
+	if (p.verdict == AGENT_HOLD || p.verdict == AGENT_HOLD_FRAGMENT)
 		return "hold";
 	ret_out->offset = TEST_HEADROOM;
 	ret_out->len = p.len;
