@@ -17,6 +17,8 @@ enum ip_protocol {
 	IP_PROTO_IPIP = 4, // RFC 2003
 	IP_PROTO_TCP = 6,
 	IP_PROTO_UDP = 17,
+	IP_PROTO_DCCP = 33,
+	IP_PROTO_UDPLITE = 136,
 	IP_PROTO_ANY = 255, // reserved by IANA: in endpoints it stands for every protocol that has no endpoint of its own
 };
 

@@ -69,18 +69,27 @@ static void put32(uint8_t *at, be32 value, be16 *sum)
 static uint8_t *inner_checksum(uint8_t *frame, const struct icmp_error *e)
 {
 	uint8_t *l4 = frame + e->l4_off;
-	if (e->protocol == IP_PROTO_ICMP)
-		return l4 + 2;
-	if (e->protocol == IP_PROTO_UDP)
-		return load16(l4 + 6) == 0 ? NULL : l4 + 6;
-	return e->l4_bytes >= 18 ? l4 + 16 : NULL;
+	switch (e->protocol) {
+	case IP_PROTO_ICMP: return l4 + 2;
+	case IP_PROTO_UDP: return load16(l4 + 6) == 0 ? NULL : l4 + 6;
+	case IP_PROTO_TCP: return e->l4_bytes >= 18 ? l4 + 16 : NULL;
+	case IP_PROTO_UDPLITE:
+	case IP_PROTO_DCCP: return l4 + 6;
+	default: return NULL;
+	}
+}
+
+// TCP, UDP, and the identifier of an echo; of others only addresses change.
+static bool has_port(uint8_t protocol)
+{
+	return protocol == IP_PROTO_TCP || protocol == IP_PROTO_UDP || protocol == IP_PROTO_ICMP;
 }
 
 static void rewrite_inner(uint8_t *frame, const struct icmp_error *e, uint8_t *addr, uint8_t *port, be32 new_addr,
                           be16 new_port, be16 *sum)
 {
 	be32 old_addr = load32(addr);
-	be16 old_port = load16(port);
+	be16 old_port = has_port(e->protocol) ? load16(port) : new_port;
 	uint8_t *ip_sum = frame + e->l3_off + 10;
 	uint8_t *l4_sum = inner_checksum(frame, e);
 	put16(ip_sum, checksum_update32(load16(ip_sum), old_addr, new_addr), sum);
@@ -88,10 +97,12 @@ static void rewrite_inner(uint8_t *frame, const struct icmp_error *e, uint8_t *a
 		be16 value = checksum_update16(load16(l4_sum), old_port, new_port);
 		if (e->protocol != IP_PROTO_ICMP)
 			value = checksum_update32(value, old_addr, new_addr);
-		put16(l4_sum, e->protocol == IP_PROTO_UDP && value == 0 ? 0xffff : value, sum);
+		bool has_no_zero = e->protocol == IP_PROTO_UDP || e->protocol == IP_PROTO_UDPLITE;
+		put16(l4_sum, has_no_zero && value == 0 ? 0xffff : value, sum);
 	}
 	put32(addr, new_addr, sum);
-	put16(port, new_port, sum);
+	if (has_port(e->protocol))
+		put16(port, new_port, sum);
 }
 
 static void rewrite_outer(uint8_t *frame, const struct parsed *p, uint8_t *addr, be32 new_addr)

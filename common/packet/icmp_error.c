@@ -22,7 +22,7 @@ static bool read_ports(const uint8_t *l4, struct icmp_error *e)
 		e->dst_port = load16(l4 + 2);
 		return true;
 	case IP_PROTO_ICMP: return read_echo(l4, e);
-	default: return false;
+	default: return true; // 0: its flow is known by addresses and protocol
 	}
 }
 

@@ -18,11 +18,12 @@ struct icmp_error {
 	uint16_t l3_off; // of the IP header inside, from the start of the frame, bytes
 	uint16_t l4_off; // of its TCP, UDP or ICMP header
 	uint16_t l4_bytes; // of it and what follows that are there: ICMP_ERROR_L4_BYTES or more
-	uint8_t protocol; // IP_PROTO_TCP, IP_PROTO_UDP or IP_PROTO_ICMP (an echo request or reply)
+	uint8_t protocol; // of ICMP: an echo request or reply
 	be32 src;
 	be32 dst;
-	be16 src_port; // of an echo request: its identifier; of a reply: 0
-	be16 dst_port; // of an echo reply: its identifier; of a request: 0
+	be16
+		src_port; // of an echo request: its identifier; of a reply: 0. Of other protocols than these and TCP and UDP: 0
+	be16 dst_port; // of an echo reply: its identifier; of a request: 0. Likewise
 };
 
 static inline bool icmp_type_is_error(uint8_t type)
@@ -31,6 +32,6 @@ static inline bool icmp_type_is_error(uint8_t type)
 }
 
 // `p` is of this frame (parse_ip4 was DROP_NONE), and its protocol is ICMP. DROP_ICMP_IGNORED when it is no error;
-// DROP_ICMP_UNKNOWN when nothing can be learned from what is inside: cut too short, not the first fragment, another
-// protocol, or ICMP other than echo. *ret_error is filled on DROP_NONE only.
+// DROP_ICMP_UNKNOWN when nothing can be learned from what is inside: cut too short, not the first fragment, or
+// ICMP other than echo. *ret_error is filled on DROP_NONE only.
 enum drop_reason icmp_error_parse(const uint8_t *frame, const struct parsed *p, struct icmp_error *ret_error);

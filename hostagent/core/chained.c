@@ -14,6 +14,11 @@ struct chained_flow {
 	enum chain_kind kind;
 };
 
+static bool serves(const struct agent *a, const struct chained_flow *f, be32 dip)
+{
+	return agent_config_lookup_endpoint(a->config, f->vip, f->vip_port, endpoint_protocol(f->protocol), dip) != NULL;
+}
+
 // Walks on among the DIPs of this host, at most CHAIN_HOPS_MAX times: each step counts in the mark.
 static struct chain_step decide(const struct agent *a, struct agent_packet *p, const struct chained_flow *f,
                                 const struct endpoint_owners *owners)
@@ -24,7 +29,7 @@ static struct chain_step decide(const struct agent *a, struct agent_packet *p, c
 	for (;;) {
 		c.position = chain_position(&bucket, p->dip);
 		c.is_present = owners_is_present(owners, p->dip);
-		c.can_adopt = agent_config_lookup_endpoint(a->config, f->vip, f->vip_port, f->protocol, p->dip) != NULL;
+		c.can_adopt = serves(a, f, p->dip);
 		struct chain_step step = chain_decide(&bucket, &c);
 		if (step.action != CHAIN_FORWARD || agent_config_lookup_dip(a->config, step.to) == AGENT_NO_PORT)
 			return step;
@@ -59,8 +64,7 @@ void chained_follow(struct agent *a, struct agent_packet *p, be32 to, uint16_t m
 // Beyond the limit a TCP packet is lost and comes again; a datagram does not, so its flow begins here.
 static bool adopts_beyond_limit(struct agent *a, struct agent_packet *p, const struct chained_flow *f)
 {
-	if (f->kind == CHAIN_UDP &&
-	    agent_config_lookup_endpoint(a->config, f->vip, f->vip_port, f->protocol, p->dip) != NULL)
+	if (f->kind == CHAIN_UDP && serves(a, f, p->dip))
 		return true;
 	verdict_drop(a, p, DROP_CHAIN_LIMITED);
 	return false;
@@ -83,7 +87,7 @@ static bool take_step(struct agent *a, struct agent_packet *p, const struct chai
 
 static enum chain_kind kind_of(const struct agent_packet *p)
 {
-	if (p->ip.protocol == IP_PROTO_UDP)
+	if (p->ip.protocol != IP_PROTO_TCP)
 		return CHAIN_UDP;
 	return tcp_is_syn(p->ip.tcp_flags) ? CHAIN_SYN : CHAIN_TCP;
 }
@@ -114,7 +118,8 @@ void chained_error(struct agent *a, struct agent_packet *p, const struct icmp_er
 		.protocol = error->protocol,
 		.kind = CHAIN_ERROR,
 	};
-	const struct endpoint_owners *owners = agent_config_lookup_owners(a->config, f.vip, f.vip_port, f.protocol);
+	const struct endpoint_owners *owners =
+		agent_config_lookup_owners(a->config, f.vip, f.vip_port, endpoint_protocol(f.protocol));
 	if (owners == NULL)
 		verdict_drop(a, p, DROP_ICMP_UNKNOWN);
 	else
@@ -124,6 +129,9 @@ void chained_error(struct agent *a, struct agent_packet *p, const struct icmp_er
 void chained_found(struct agent *a, const struct agent_packet *p, const struct flow_entry *flow)
 {
 	counter_add(&a->counters.chain_delivered, 1);
+	if (endpoint_protocol(flow->protocol) ==
+	    IP_PROTO_ANY) // pins are for TCP and UDP: the others go by the chain, each of them
+		return;
 	if (!flow_entry_is_balanced(flow) || flow_state_is_over(flow_entry_state(flow)))
 		return;
 	struct pin pin = {

@@ -71,7 +71,9 @@ static enum drop_reason read_first(const uint8_t *frame, struct parsed *ip, enum
 	fragment_read_ports(frame, ip);
 	if (ip->protocol == IP_PROTO_ICMP)
 		read_echo(frame, ip, direction);
-	return ip->protocol == IP_PROTO_TCP ? check_tcp(frame, ip) : DROP_NONE;
+	if (ip->protocol == IP_PROTO_TCP)
+		return check_tcp(frame, ip);
+	return packet_has_l4(ip) ? DROP_NONE : DROP_L4_LENGTH;
 }
 
 static struct fragment_datagram *take_first(struct agent *a, struct agent_packet *p, enum flow_direction direction,

@@ -66,6 +66,17 @@ COLD_PATH static void on_encapsulated_rest(struct agent *a, struct agent_packet 
 	}
 }
 
+// A protocol without ports, or whose ports nobody looks at: its flow is known by addresses and protocol. No tunnel inside the tunnel.
+COLD_PATH static void on_encapsulated_other(struct agent *a, struct agent_packet *p, struct parsed ip)
+{
+	if (ip.protocol == IP_PROTO_IPIP)
+		verdict_drop(a, p, DROP_ENCAP_NO_ENDPOINT);
+	else if (!packet_has_l4(&ip))
+		verdict_drop(a, p, DROP_L4_LENGTH);
+	else
+		packet_wait(a, p, &ip, WAIT_INBOUND);
+}
+
 // A packet to a VIP inside one to the DIP (RFC 2003).
 static inline void on_encapsulated(struct agent *a, struct agent_packet *p, const struct parsed *outer)
 {
@@ -82,7 +93,7 @@ static inline void on_encapsulated(struct agent *a, struct agent_packet *p, cons
 	else if (ip.protocol == IP_PROTO_ICMP)
 		on_encapsulated_icmp(a, p, ip);
 	else
-		verdict_drop(a, p, DROP_ENCAP_NO_ENDPOINT);
+		on_encapsulated_other(a, p, ip);
 }
 
 static void give_plain(struct agent *a, struct agent_packet *p)
@@ -161,7 +172,8 @@ static struct flow_key reply_key(const struct agent_packet *p, be16 dip_port)
 
 static void find_endpoint(struct agent *a, struct agent_packet *p)
 {
-	p->endpoint = agent_config_lookup_endpoint(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol, p->dip);
+	uint8_t protocol = endpoint_protocol(p->ip.protocol);
+	p->endpoint = agent_config_lookup_endpoint(a->config, p->ip.dst, p->ip.dst_port, protocol, p->dip);
 	if (p->endpoint == NULL)
 		return;
 	struct flow_key key = reply_key(p, p->endpoint->dip_port);
@@ -303,10 +315,10 @@ static bool is_adoption(const struct agent_packet *p)
 // False: it has its verdict.
 COLD_PATH static bool belongs_here(struct agent *a, struct agent_packet *p)
 {
-	const struct endpoint_owners *owners =
-		agent_config_lookup_owners(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol);
+	uint8_t protocol = endpoint_protocol(p->ip.protocol);
+	const struct endpoint_owners *owners = agent_config_lookup_owners(a->config, p->ip.dst, p->ip.dst_port, protocol);
 	if (owners == NULL && !tcp_is_syn(p->ip.tcp_flags)) // sent by a mux that knows of a change before this agent does?
-		owners = agent_config_find_present(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol);
+		owners = agent_config_find_present(a->config, p->ip.dst, p->ip.dst_port, protocol);
 	if (owners != NULL && !chained_adopts(a, p, owners))
 		return false;
 	find_endpoint(a, p); // it may be another DIP's by now

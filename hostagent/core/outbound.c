@@ -103,6 +103,15 @@ COLD_PATH static void on_icmp(struct agent *a, struct agent_packet *p, struct pa
 	}
 }
 
+// A protocol without ports: it may be the reply of a flow that an endpoint for all protocols has.
+COLD_PATH static void on_other(struct agent *a, struct agent_packet *p, struct parsed ip)
+{
+	if (!may_have_flow(a, &ip) || !packet_has_l4(&ip))
+		forward_without_flow(a, p, ip, DROP_SNAT_UNSUPPORTED);
+	else
+		packet_wait(a, p, &ip, WAIT_REPLY);
+}
+
 // What of it need not be translated is not looked at more closely.
 COLD_PATH static void on_fragment(struct agent *a, struct agent_packet *p, struct parsed ip)
 {
@@ -137,6 +146,8 @@ static inline void on_ip4(struct agent *a, struct agent_packet *p)
 	}
 	if (reason == DROP_NONE && ip.protocol == IP_PROTO_ICMP)
 		on_icmp(a, p, ip);
+	else if (reason == DROP_NONE)
+		on_other(a, p, ip);
 	else if (reason == DROP_FRAGMENT)
 		on_fragment(a, p, ip);
 	else
@@ -341,6 +352,10 @@ COLD_PATH static struct flow_entry *new_flow(struct agent *a, struct agent_packe
 		forward_plain(a, p);
 		return NULL;
 	}
+	if (endpoint_protocol(p->ip.protocol) == IP_PROTO_ANY) { // there is no port that it could be given
+		verdict_drop(a, p, DROP_SNAT_UNSUPPORTED);
+		return NULL;
+	}
 	if (p->ip.protocol == IP_PROTO_TCP && !tcp_is_syn(p->ip.tcp_flags)) {
 		refuse(a, p, DROP_SNAT_NO_FLOW);
 		return NULL;
@@ -420,12 +435,12 @@ void outbound_follow(struct agent *a, struct agent_packet *p, const struct fragm
 	forward_translated(a, p);
 }
 
-static bool is_translated_by_port(const struct agent *a, const struct agent_packet *p)
+static bool may_be_translated(const struct agent *a, const struct agent_packet *p)
 {
 	if (p->ip.protocol == IP_PROTO_ICMP)
 		return ((const struct icmp_header *)(p->frame + p->ip.l4_off))->type == ICMP_ECHO &&
 		       snat_towards(a, &p->ip) != NULL;
-	return p->ip.protocol == IP_PROTO_TCP || p->ip.protocol == IP_PROTO_UDP;
+	return true;
 }
 
 // The first fragment goes the way of a whole packet, the others after it.
@@ -439,7 +454,7 @@ COLD_PATH static void forward_fragment(struct agent *a, struct agent_packet *p)
 	if (d == NULL)
 		return;
 	be32 vm = p->ip.src;
-	if (is_translated_by_port(a, p)) {
+	if (may_be_translated(a, p)) {
 		struct flow_key key = packet_key(&p->ip, FLOW_REPLY);
 		p->hash = flow_table_hash(&a->flows, &key);
 		p->candidate = FLOW_NO_CANDIDATE;

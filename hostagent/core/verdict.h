@@ -75,6 +75,20 @@ static inline uint16_t agent_mss(const struct agent *a, uint16_t port)
 	return mtu > IP4_TCP_BYTES && mtu - IP4_TCP_BYTES < mss ? (uint16_t)(mtu - IP4_TCP_BYTES) : mss;
 }
 
+// Which of its VIP's endpoints a packet is for: the one of its protocol and port, or, with port 0, that of all other protocols.
+static inline uint8_t endpoint_protocol(uint8_t protocol)
+{
+	bool has_own = protocol == IP_PROTO_TCP || protocol == IP_PROTO_UDP || protocol == IP_PROTO_ICMP;
+	return has_own ? protocol : IP_PROTO_ANY;
+}
+
+// Is there of a packet of another protocol what a rewrite changes (rewrite.h)?
+static inline bool packet_has_l4(const struct parsed *ip)
+{
+	bool has_checksum = ip->protocol == IP_PROTO_UDPLITE || ip->protocol == IP_PROTO_DCCP;
+	return !has_checksum || (uint32_t)ip->l3_off + ip->l3_bytes >= ip->l4_off + sizeof(struct udp_header);
+}
+
 static inline struct flow_key packet_key(const struct parsed *ip, enum flow_direction direction)
 {
 	return flow_key_make(ip->src, ip->dst, ip->src_port, ip->dst_port, ip->protocol, direction);

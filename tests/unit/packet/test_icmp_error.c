@@ -83,7 +83,7 @@ START_TEST(what_is_inside_is_read_from_as_little_as_the_error_carries)
 		{ "a first fragment", fragment_about(0, true), DROP_NONE, IP_PROTO_UDP, 1031, 443, 108 },
 		{ "another fragment", fragment_about(3, false), DROP_ICMP_UNKNOWN, 0, 0, 0, 0 },
 		{ "an ICMP error", about(nested, ALL), DROP_ICMP_UNKNOWN, 0, 0, 0, 0 },
-		{ "another protocol", about(test_ip_proto(&sent, 47, gre, 20), ALL), DROP_ICMP_UNKNOWN, 0, 0, 0, 0 },
+		{ "another protocol", about(test_ip_proto(&sent, 47, gre, 20), ALL), DROP_NONE, 47, 0, 0, 20 },
 		{ "version 6", with_byte(of_type(3), 0, 0x65), DROP_ICMP_UNKNOWN, 0, 0, 0, 0 },
 		{ "a header of 16 bytes", with_byte(of_type(3), 0, 0x44), DROP_ICMP_UNKNOWN, 0, 0, 0, 0 },
 		{ "a header beyond what is there", with_byte(of_type(3), 0, 0x4f), DROP_ICMP_UNKNOWN, 0, 0, 0, 0 },
