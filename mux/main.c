@@ -89,7 +89,8 @@ static int start_worker(struct program *p, struct error *err)
 	const struct node_config *node = &p->config.node;
 	struct mux_settings settings = { .mac = p->ports.uplink.mac,
 		                             .address = ip_addr_to_v4(&node->address.addr),
-		                             .mtu = node->mtu };
+		                             .mtu = node->mtu,
+		                             .oversized = p->config.oversized };
 	p->vips = memory_aligned(64, sizeof *p->vips);
 	if (p->vips == NULL)
 		return error_set(err, ERR_NO_MEMORY, "out of memory");

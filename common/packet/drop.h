@@ -20,6 +20,7 @@
 	X(ICMP_IGNORED, "icmp_ignored", "ICMP to a VIP that is neither echo nor an error")                          \
 	X(NO_NEXT_HOP, "no_next_hop", "no gateway answers ARP")                                                     \
 	X(TOO_BIG, "too_big", "packet and outer header exceed the MTU of the way to the DIP")                       \
+	X(NO_BUFFER, "no_buffer", "no buffer was left for the second half of a packet that had to be cut")          \
 	X(NO_HEADROOM, "no_headroom", "the buffer has no room for the outer header")                                \
 	X(TX_FULL, "tx_full", "the port's transmit queue was full")                                                 \
 	X(ENCAP_SOURCE, "encap_source", "encapsulated by an address that is no mux and no agent")                   \

@@ -4,7 +4,7 @@
 
 enum { ECHO_REPLY_TTL = 64, ERROR_TTL = 64 };
 
-void icmp_write_echo_reply(uint8_t *frame, const struct parsed *p)
+void icmp_write_echo_reply_fragment(uint8_t *frame, const struct parsed *p)
 {
 	struct eth_header *eth = (struct eth_header *)frame;
 	struct mac mac = eth->dst;
@@ -19,14 +19,42 @@ void icmp_write_echo_reply(uint8_t *frame, const struct parsed *p)
 	ip->dst = src;
 	ip->ttl = ECHO_REPLY_TTL;
 	ip->checksum = checksum_update16(ip->checksum, old_word, load16(&ip->ttl));
+}
 
+void icmp_write_echo_reply(uint8_t *frame, const struct parsed *p)
+{
+	icmp_write_echo_reply_fragment(frame, p);
 	struct icmp_header *icmp = (struct icmp_header *)(frame + p->l4_off);
-	old_word = load16(&icmp->type);
+	be16 old_word = load16(&icmp->type);
 	icmp->type = ICMP_ECHO_REPLY;
 	icmp->checksum = checksum_update16(icmp->checksum, old_word, load16(&icmp->type));
 }
 
+// Is it one host's address? Not of this network, loopback, multicast, reserved or broadcast (RFC 1812 section 5.3.7).
+static bool is_host(be32 addr)
+{
+	uint32_t top = be32_to(addr) >> 24;
+	return top != 0 && top != 127 && top < 224;
+}
+
+bool icmp_may_answer(const uint8_t *frame, const struct parsed *p)
+{
+	const struct ip4_header *ip = (const struct ip4_header *)(frame + p->l3_off);
+	if (!is_host(p->src) || p->src == p->dst || (ip->fragment & be16_from(IP4_OFFSET_MASK)) != 0)
+		return false;
+	uint32_t l4_bytes = (uint32_t)p->l3_off + p->l3_bytes - p->l4_off;
+	if (p->protocol != IP_PROTO_ICMP)
+		return true;
+	uint8_t type = l4_bytes > 0 ? frame[p->l4_off] : ICMP_UNREACHABLE;
+	return type == ICMP_ECHO || type == ICMP_ECHO_REPLY; // of all others one cannot know
+}
+
 uint32_t icmp_write_error(uint8_t *frame, const struct parsed *p, uint8_t type, uint8_t code)
+{
+	return icmp_write_answer(frame, p, &(struct icmp_answer){ .src = p->dst, .type = type, .code = code });
+}
+
+uint32_t icmp_write_answer(uint8_t *frame, const struct parsed *p, const struct icmp_answer *a)
 {
 	uint32_t n_kept = p->l3_bytes;
 	if (n_kept > ICMP_ERROR_PACKET_BYTES - ICMP_ERROR_BYTES)
@@ -40,9 +68,9 @@ uint32_t icmp_write_error(uint8_t *frame, const struct parsed *p, uint8_t type, 
 		        .total_length = be16_from((uint16_t)(ICMP_ERROR_BYTES + n_kept)),
 		        .ttl = ERROR_TTL,
 		        .protocol = IP_PROTO_ICMP,
-		        .src = p->dst,
+		        .src = a->src,
 		        .dst = p->src },
-		.icmp = { .type = type, .code = code },
+		.icmp = { .type = a->type, .code = a->code, .seq = be16_from(a->mtu) },
 	};
 	error.ip.checksum = checksum_compute(&error.ip, sizeof error.ip);
 	uint32_t sum = checksum_add(frame + p->l3_off, n_kept, 0);

@@ -1,13 +1,13 @@
 #include "mux/core/encapsulate.h"
 
+#include "mux/core/oversized.h"
+
 bool encapsulate(struct mux_worker *w, struct mux_frame *f, const struct encap_template *template, uint64_t hash,
                  uint32_t inner_bytes)
 {
 	const struct mac *gateway = neighbor_table_select(&w->neighbors, (uint32_t)hash);
-	if (inner_bytes + ENCAP_BYTES > w->settings.mtu) {
-		mux_drop(w, f, DROP_TOO_BIG);
-		return false;
-	}
+	if (inner_bytes + ENCAP_BYTES > w->settings.mtu)
+		return oversized_take(w, f, template, hash, inner_bytes);
 	if (gateway == NULL) {
 		mux_drop(w, f, DROP_NO_NEXT_HOP);
 		return false;

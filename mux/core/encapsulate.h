@@ -19,7 +19,7 @@ static inline uint64_t mac48(const uint8_t *mac)
 	return load32(mac) | (uint64_t)load16(mac + 4) << 32;
 }
 
-// False when it is dropped: DROP_TOO_BIG, DROP_NO_NEXT_HOP. The hash chooses among gateways.
+// False when it does not go there: DROP_NO_NEXT_HOP, or what oversized.h says. The hash chooses among gateways.
 bool encapsulate(struct mux_worker *w, struct mux_frame *f, const struct encap_template *template, uint64_t hash,
                  uint32_t inner_bytes);
 

@@ -4,6 +4,7 @@
 
 #include "common/model/flow_hash.h"
 #include "mux/core/encapsulate.h"
+#include "mux/core/fragment_road.h"
 #include "mux/core/history_road.h"
 #include "mux/core/own_traffic.h"
 #include "mux/core/snat_road.h"
@@ -19,6 +20,7 @@ void mux_worker_init(struct mux_worker *w, const struct mux_settings *settings, 
 	w->now = now;
 	neighbor_table_init(&w->neighbors, &settings->mac, settings->address);
 	token_bucket_init(&w->echo_replies, MUX_ECHO_RATE_PER_S, MUX_ECHO_RATE_PER_S, now);
+	token_bucket_init(&w->icmp_errors, MUX_ERROR_RATE_PER_S, MUX_ERROR_RATE_PER_S, now);
 }
 
 // ---- one frame, from top to bottom ----
@@ -62,10 +64,12 @@ static void take_ip4(struct mux_worker *w, const struct mux_tables *t, struct mu
 	enum drop_reason reason = parse_ip4(f->data, f->len, ETH_BYTES, &p);
 	if ((reason == DROP_NONE || reason == DROP_FRAGMENT) && p.dst == w->settings.address)
 		own_traffic_take_ip4(w, t, f, &p, reason == DROP_FRAGMENT);
-	else if (reason != DROP_NONE)
+	else if (reason != DROP_NONE && reason != DROP_FRAGMENT)
 		mux_drop(w, f, reason);
 	else if (t == NULL)
 		mux_drop(w, f, DROP_NO_CONFIG);
+	else if (reason == DROP_FRAGMENT)
+		fragment_road_take(w, t, f, &p);
 	else
 		take_vip_packet(w, t, f, &p);
 }

@@ -7,7 +7,9 @@
 // Pure: frames come in as bytes in memory, verdicts come out, the frames are rewritten in place. A burst goes through in
 // stages, so that the three cache misses of a packet overlap with those of the others. pipeline.c is the main road, to endpoints;
 // beside it lie those of leased ports (snat_road.h) and of histories (history_road.h), ICMP (vip_icmp.h) and the node's own (own_traffic.h).
-// A frame has at least ENCAP_BYTES of writable headroom in front of `data`.
+// Fragments, which have no ports but in the first one, go where that goes (fragment_road.h); what is too long for the way to its
+// DIP is answered or cut (oversized.h).
+// A frame has at least MUX_HEADROOM_BYTES of writable headroom in front of `data`.
 // Nothing is remembered of a packet but counters, the rate of echo replies, and pins, without which all would still be right.
 // Threads: a mux_worker belongs to one worker; tables are read only. Nothing allocates, locks or waits.
 #pragma once
@@ -15,6 +17,7 @@
 #include <stdint.h>
 
 #include "common/base/token_bucket.h"
+#include "common/packet/icmp.h"
 #include "common/packet/neighbor.h"
 #include "common/packet/parse.h"
 #include "mux/core/counters.h"
@@ -22,13 +25,16 @@
 #include "mux/core/tables.h"
 
 #define MUX_BURST_MAX 64
+#define MUX_HEADROOM_BYTES ICMP_ERROR_BYTES // an outer header or an ICMP error
 #define MUX_ECHO_RATE_PER_S 1000 // echo replies for all VIPs together, and as a burst
+#define MUX_ERROR_RATE_PER_S 100 // ICMP errors, likewise
 
 enum mux_verdict {
 	MUX_DROP, // the reason is counted
 	MUX_TO_UPLINK, // encapsulated, or an echo reply
 	MUX_TO_TAP, // the node's own traffic, unchanged
 	MUX_CONSUMED, // it was for the worker itself
+	MUX_HELD, // a fragment that waits for its first one: see struct side_frames
 };
 
 struct mux_frame {
@@ -36,6 +42,12 @@ struct mux_frame {
 	uint32_t len; // bytes
 	uint8_t verdict; // enum mux_verdict
 	uint8_t reason; // enum drop_reason; DROP_NONE unless dropped
+	uint16_t slot; // of MUX_HELD
+};
+
+enum mux_oversized {
+	MUX_OVERSIZED_CUT, // the packet inside is fragmented, unless it forbids that
+	MUX_OVERSIZED_DROP,
 };
 
 _Static_assert(sizeof(struct mux_frame) == 16, "four frames are a cache line");
@@ -44,16 +56,21 @@ struct mux_settings {
 	struct mac mac; // of the uplink port; the tap has the same
 	be32 address; // the node's own
 	uint32_t mtu; // bytes of an IP packet that fit into a frame of the uplink
+	enum mux_oversized oversized; // what becomes of packets without DF that do not fit with their outer header
 };
+
+struct side_frames;
 
 struct mux_worker {
 	struct mux_settings settings;
 	uint64_t mac48; // settings.mac as the low 48 bits of a word
 	struct neighbor_table neighbors;
 	struct token_bucket echo_replies;
+	struct token_bucket icmp_errors;
 	struct mono_time now; // of this burst
 	uint64_t now_real_us; // likewise: for the stamps of pins
 	struct pins *pins; // the caller's; NULL: every flow goes to the present owner
+	struct side_frames *side; // the caller's; NULL: fragments are dropped, and nothing is cut
 	bool history_is_mixed; // some packets of the burst before were in buckets that had other owners, and most were not
 	struct mux_counters counters;
 	struct vip_counters *vips; // the caller's memory

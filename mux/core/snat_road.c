@@ -4,8 +4,6 @@
 
 #define OTHER_PROTOCOLS (0xe0ull << 32) // in a key: a bit of it is set for what is neither TCP nor UDP
 
-enum { LEASED_PORT_MIN = 1024 }; // below it no port is ever leased
-
 // ---- one packet ----
 
 void snat_send_to_lessee(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, const struct parsed *p,
@@ -26,10 +24,8 @@ void snat_take(struct mux_worker *w, const struct mux_tables *t, struct mux_fram
 	be32 dip = lessee_of(vip, p->dst_port);
 	if (dip != 0)
 		snat_send_to_lessee(w, t, f, p, vip, dip);
-	else if (vip->snat != NULL && be16_to(p->dst_port) >= LEASED_PORT_MIN)
-		mux_drop(w, f, DROP_SNAT_NO_LEASE);
 	else
-		mux_drop(w, f, DROP_NO_ENDPOINT);
+		mux_drop(w, f, snat_reason_of(vip, p->dst_port));
 }
 
 // ---- in a burst ----

@@ -8,12 +8,20 @@
 #include "mux/core/encapsulate.h"
 #include "mux/core/tables.h"
 
+enum { LEASED_PORT_MIN = 1024 }; // below it no port is ever leased
+
 // ---- one packet ----
 
 // The DIP that has leased a port of the VIP whose own entry this is; 0: none.
 static inline be32 lessee_of(const struct vip_entry *vip, be16 port)
 {
 	return vip->snat == NULL ? 0 : snat_map_lookup(vip->snat, be16_to(port));
+}
+
+// Why a packet to a port without an endpoint is dropped when nobody has leased it.
+static inline enum drop_reason snat_reason_of(const struct vip_entry *vip, be16 port)
+{
+	return vip->snat != NULL && be16_to(port) >= LEASED_PORT_MIN ? DROP_SNAT_NO_LEASE : DROP_NO_ENDPOINT;
 }
 
 // A reply to a connection that the DIP began.

@@ -19,20 +19,25 @@ void vip_icmp_take_echo_reply(struct mux_worker *w, const struct mux_tables *t, 
 
 // An error goes where the connection's packets go: its packet inside was sent by the VIP, so that a client's packet has the same
 // addresses and ports turned round.
-void vip_icmp_take_error(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, const struct parsed *p,
-                         const struct vip_entry *vip)
+be32 vip_icmp_dip_of_error(struct mux_worker *w, const struct mux_tables *t, const uint8_t *frame,
+                           const struct parsed *p, const struct vip_entry *vip, uint64_t *ret_hash)
 {
 	struct icmp_error inside;
-	enum drop_reason reason = icmp_error_parse(f->data, p, &inside);
-	if (reason != DROP_NONE || inside.src != p->dst) {
-		mux_drop(w, f, DROP_ICMP_UNKNOWN);
-		return;
-	}
+	if (icmp_error_parse(frame, p, &inside) != DROP_NONE || inside.src != p->dst)
+		return 0;
 	uint64_t hash =
 		flow_hash_v4(inside.dst, inside.src, inside.dst_port, inside.src_port, inside.protocol, t->hash_seed);
 	const struct vip_entry *e =
 		inside.protocol == IP_PROTO_ICMP ? NULL : vip_lookup(t, inside.src, inside.src_port, inside.protocol);
-	be32 dip = e != NULL ? history_template_of(w, e, hash)->dst : lessee_of(vip, inside.src_port);
+	*ret_hash = hash;
+	return e != NULL ? history_template_of(w, e, hash)->dst : lessee_of(vip, inside.src_port);
+}
+
+void vip_icmp_take_error(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, const struct parsed *p,
+                         const struct vip_entry *vip)
+{
+	uint64_t hash;
+	be32 dip = vip_icmp_dip_of_error(w, t, f->data, p, vip, &hash);
 	if (dip == 0) {
 		mux_drop(w, f, DROP_ICMP_UNKNOWN);
 		return;

@@ -21,6 +21,10 @@ static inline void answer_echo(struct mux_worker *w, struct mux_frame *f, const 
 // To a ping of the DIP that has the identifier (RFC 5508: what the port is to TCP and UDP).
 void vip_icmp_take_echo_reply(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
                               const struct parsed *p, const struct vip_entry *vip);
+
+// Where an error goes, and the hash of the connection that it is about; 0: nobody's.
+be32 vip_icmp_dip_of_error(struct mux_worker *w, const struct mux_tables *t, const uint8_t *frame,
+                           const struct parsed *p, const struct vip_entry *vip, uint64_t *ret_hash);
 void vip_icmp_take_error(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, const struct parsed *p,
                          const struct vip_entry *vip);
 

@@ -12,13 +12,22 @@ struct burst_out {
 	uint16_t n_uplink;
 	uint16_t n_tap;
 	uint16_t n_drop;
+	uint16_t n_held;
 	struct rte_mbuf *uplink[BURST_MAX];
 	struct rte_mbuf *tap[BURST_MAX];
 	struct rte_mbuf *drop[BURST_MAX]; // and those that were for the worker itself
+	struct rte_mbuf *held[BURST_MAX]; // fragments that wait, in the order in which they came,
+	uint16_t held_slots[BURST_MAX]; // and where
 };
 
+static inline void burst_hold(struct burst_out *out, struct rte_mbuf *m, uint16_t slot)
+{
+	out->held[out->n_held] = m;
+	out->held_slots[out->n_held++] = slot;
+}
+
 // Sorts n buffers (single-segment, up to BURST_MAX) by verdict; their data follows what the core made of the frames. The
-// caller sends or frees every one of them.
+// caller sends, keeps or frees every one of them.
 static inline void burst_process(struct mux_worker *w, const struct mux_tables *tables, struct rte_mbuf **mbufs,
                                  uint16_t n, struct burst_out *out)
 {
@@ -34,6 +43,7 @@ static inline void burst_process(struct mux_worker *w, const struct mux_tables *
 		out->uplink; // in registers: a write to a buffer could change `out`, for all that compilers know
 	uint16_t n_tap = 0;
 	uint16_t n_drop = 0;
+	out->n_held = 0;
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = mbufs[i];
 		if (__builtin_expect(frames[i].verdict == MUX_DROP, 0)) {
@@ -48,6 +58,8 @@ static inline void burst_process(struct mux_worker *w, const struct mux_tables *
 			*uplink++ = m;
 		else if (frames[i].verdict == MUX_TO_TAP)
 			out->tap[n_tap++] = m;
+		else if (frames[i].verdict == MUX_HELD)
+			burst_hold(out, m, frames[i].slot);
 		else
 			out->drop[n_drop++] = m;
 	}

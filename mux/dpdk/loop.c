@@ -4,6 +4,7 @@
 #include <rte_ethdev.h>
 #include <rte_launch.h>
 #include <rte_mbuf.h>
+#include <rte_random.h>
 #include <time.h>
 
 #include "mux/dpdk/burst.h"
@@ -32,6 +33,9 @@ int loop_init(struct loop *l, const struct mux_settings *settings, const struct 
 	mux_worker_init(&l->worker, settings, vips, loop_now(l));
 	l->worker.pins = pins;
 	read_wall_clock(l, l->worker.now);
+	if (side_buffers_init(&l->side, l->pool, rte_rdtsc() ^ rte_rand()) != 0)
+		return error_set(err, ERR_NO_MEMORY, "out of memory");
+	l->worker.side = &l->side.frames;
 	int code = dpdk_poller_init(&l->poller, err);
 	if (code != 0)
 		return code;
@@ -52,6 +56,7 @@ void loop_fini(struct loop *l)
 {
 	dpdk_poller_fini(&l->poller);
 	dpdk_rcu_fini(&l->rcu);
+	side_buffers_fini(&l->side);
 }
 
 // ---- sending ----
@@ -98,6 +103,14 @@ static uint16_t drop_own_frames(const struct loop *l, struct rte_mbuf **mbufs, u
 	return n_kept;
 }
 
+// After those of the burst: what waited follows its first fragment, second halves the first ones.
+static void send_side_frames(struct loop *l)
+{
+	struct rte_mbuf *mbufs[LOOP_BURST];
+	while (side_frames_has_next(&l->side.frames))
+		send_uplink(l, mbufs, side_buffers_take(&l->side, &l->worker, mbufs, LOOP_BURST));
+}
+
 static uint16_t turn_uplink(struct loop *l, const struct mux_tables *tables)
 {
 	struct rte_mbuf *mbufs[LOOP_BURST];
@@ -111,6 +124,8 @@ static uint16_t turn_uplink(struct loop *l, const struct mux_tables *tables)
 	rte_pktmbuf_free_bulk(out.drop, out.n_drop);
 	(void)send_burst(l, l->tap, out.tap, out.n_tap);
 	send_uplink(l, out.uplink, out.n_uplink);
+	side_buffers_hold(&l->side, &out);
+	send_side_frames(l);
 	return n;
 }
 
@@ -130,6 +145,8 @@ static void tend(struct loop *l, struct mono_time now)
 	if (mono_elapsed_us(l->tended, now) < TEND_US)
 		return;
 	read_wall_clock(l, now);
+	side_frames_expire(&l->worker);
+	send_side_frames(l);
 	while (neighbor_table_step(&l->worker.neighbors, now, frame)) {
 		struct rte_mbuf *m = rte_pktmbuf_alloc(l->pool);
 		if (m == NULL)

@@ -11,6 +11,7 @@
 #include "common/dpdk/poller.h"
 #include "common/dpdk/rcu.h"
 #include "mux/core/pipeline.h"
+#include "mux/dpdk/side_buffers.h"
 
 #define LOOP_BURST 32
 #define LOOP_WORKER 0 // the only one, in `rcu`
@@ -28,6 +29,7 @@ struct loop {
 	struct rte_mempool *pool;
 	// Of the worker:
 	struct mux_worker worker;
+	struct side_buffers side;
 	uint64_t tsc_per_us;
 	struct mono_time tended;
 	uint64_t real_us_at_tended; // the wall clock then; in between it goes on with the monotonic one

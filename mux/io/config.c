@@ -25,6 +25,15 @@ static void read_routes(struct mux_config *c, struct json_reader *r)
 	(void)!json_reader_finish(&routes);
 }
 
+static enum mux_oversized read_oversized(struct json_reader *r)
+{
+	char text[16] = "fragment";
+	json_reader_string_or(r, "oversized", text, sizeof text);
+	if (strcmp(text, "fragment") != 0 && strcmp(text, "drop") != 0)
+		json_reader_fail(r, "oversized", "must be \"fragment\" or \"drop\"");
+	return strcmp(text, "drop") == 0 ? MUX_OVERSIZED_DROP : MUX_OVERSIZED_CUT;
+}
+
 int mux_config_read(const char *path, struct mux_config *ret_config, struct error *err)
 {
 	json_t *root;
@@ -43,6 +52,7 @@ int mux_config_read(const char *path, struct mux_config *ret_config, struct erro
 	json_reader_u64_or(&r, "max_pins", 0, MAX_PINS_LIMIT, &max_pins);
 	ret_config->n_workers = (uint32_t)n_workers;
 	ret_config->max_pins = (uint32_t)max_pins;
+	ret_config->oversized = read_oversized(&r);
 	code = json_reader_finish(&r);
 	json_decref(root);
 	return code == 0 ? 0 : error_prefix(err, "%s: ", path);

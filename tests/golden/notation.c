@@ -179,7 +179,7 @@ static bool read_ip_word(struct tokens *t, struct packet *p, struct ip4_header *
 	const char *text;
 	if (number_of(t, "ttl", &n))
 		ip->ttl = (uint8_t)n;
-	else if (number_of(t, "id", &n))
+	else if (number_of(t, "id", &n) || number_of(t, "ipid", &n)) // the latter where "id" is that of ICMP
 		ip->id = be16_from((uint16_t)n);
 	else if (number_of(t, "tos", &n))
 		ip->tos = (uint8_t)n;

@@ -9,7 +9,7 @@
 //   arp request 02:00:00:00:00:01 10.0.0.1 > 10.0.0.31
 //   raw 0800450000...
 //
-// Fields that every kind has, with what they are when left out: from=MAC and to=MAC (those of the port), ttl=64, id=4660, tos=0,
+// Fields that every kind has, with what they are when left out: from=MAC and to=MAC (those of the port), ttl=64, id=4660 (of ICMP: ipid=), tos=0,
 // df (not set). What makes a packet wrong or less: frag=OFFSET or frag=OFFSET+ (bytes; + means that more follow), piece=OFFSET:LENGTH (only
 // these bytes of the IP payload, as the fragment that they are), opts=N (bytes of IP options, no-operations), ihl=N, ver=N, len=N
 // (total length as written), badsum (of TCP, UDP, ICMP), badip (of the IP header), type=HEX (Ethernet), vlan=N, pad=N (bytes behind the

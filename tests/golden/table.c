@@ -55,12 +55,24 @@ static void complain(struct run *r, const char *text)
 	printf("%s:%u: %s: %s\n", r->path, r->line, r->what, text);
 }
 
+// The next thing that came out beside the last `out`, when there is one.
+static bool take_next(struct run *r)
+{
+	if (r->is_awaiting_out || r->world->next == NULL)
+		return r->is_awaiting_out;
+	memset(&r->came_frame, 0, sizeof r->came_frame);
+	const char *came = r->world->next(r->state, &r->came_frame);
+	if (came != NULL)
+		(void)text_copy(r->came, sizeof r->came, came);
+	return came != NULL;
+}
+
 static void end_case(struct run *r)
 {
 	if (r->state == NULL)
 		return;
-	if (r->is_awaiting_out)
-		complain(r, "the last packet in has no `out`");
+	if (take_next(r))
+		complain(r, "the last packet in has no `out`, or more came than it has");
 	r->outcome.n_failed += r->has_failed;
 	r->world->destroy(r->state);
 	r->state = NULL;
@@ -102,8 +114,8 @@ static void take_in(struct run *r, char *words)
 	struct test_frame frame;
 	char *rest;
 	const char *port = strtok_r(words, " \t", &rest);
-	if (r->is_awaiting_out)
-		complain(r, "the packet before has no `out`");
+	if (take_next(r))
+		complain(r, "the packet before has no `out`, or more came than it has");
 	if (port == NULL || !encode(r, rest, false, port, &frame))
 		return;
 	pcap_put(r, &frame);
@@ -140,7 +152,7 @@ static void take_out(struct run *r, char *words)
 {
 	struct test_frame expected = { 0 };
 	char port[32];
-	if (!r->is_awaiting_out) {
+	if (!take_next(r)) {
 		complain(r, "an `out` without its `in`");
 		return;
 	}

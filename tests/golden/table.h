@@ -8,7 +8,8 @@
 //     in uplink tcp 198.51.100.7:40000 > 203.0.113.10:99 S
 //     out drop no_endpoint
 //
-// Each `in` goes through a fresh world of the case, in order, and has one `out`; bytes are compared exactly. Lines that begin with # are
+// Each `in` goes through a fresh world of the case, in order, and has one `out`; what comes out beside it has one each after that:
+// what one packet became two of, and what had waited. Bytes are compared exactly. Lines that begin with # are
 // for readers. GOLDEN_PCAP=DIRECTORY writes what goes in and comes out as one pcap file a case.
 #pragma once
 
@@ -24,6 +25,8 @@ struct golden_world {
 	bool (*port)(const char *name, bool is_out, struct notation_port *ret_port);
 	// Puts the frame through; what came of it: "drop no_endpoint", or the port that it leaves by; the frame is *ret_out then.
 	const char *(*send)(void *world, const char *port, struct test_frame *frame, struct test_frame *ret_out);
+	// What comes out beside that: likewise, or NULL when there is no more. NULL: nothing ever does.
+	const char *(*next)(void *world, struct test_frame *ret_out);
 };
 
 // The one that this program is linked with.

@@ -1,3 +1,4 @@
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/check.h"
@@ -54,11 +55,20 @@ static void destroy(void *world)
 static bool set(void *world, const char *words)
 {
 	struct fixture *f = world;
+	unsigned seconds;
 	if (strcmp(words, "no gateway") == 0)
 		neighbor_table_init(&f->worker.neighbors, &MUX_MAC, f->worker.settings.address);
 	else if (strcmp(words, "mtu 1500") == 0)
 		f->worker.settings.mtu = 1500;
-	else
+	else if (strcmp(words, "oversized drop") == 0)
+		f->worker.settings.oversized = MUX_OVERSIZED_DROP;
+	else if (strcmp(words, "errors spent") == 0)
+		while (token_bucket_take(&f->worker.icmp_errors, f->worker.now))
+			;
+	else if (sscanf(words, "pass %u", &seconds) == 1) {
+		f->worker.now = mono_add_us(f->worker.now, seconds * 1000000ull);
+		side_frames_expire(&f->worker);
+	} else
 		return false;
 	return true;
 }
@@ -75,24 +85,37 @@ static bool port(const char *name, bool is_out, struct notation_port *ret_port)
 	return true;
 }
 
-static const char *send(void *world, const char *name, struct test_frame *frame, struct test_frame *ret_out)
+static const char *outcome(const struct mux_frame *m, struct test_frame *ret_out)
 {
 	static __thread char text[64];
-	(void)name;
-	struct mux_frame m = fixture_send(world, frame);
-	if (m.verdict == MUX_DROP) {
-		(void)text_format(text, sizeof text, "drop %s", drop_reason_name((enum drop_reason)m.reason));
+	if (m->verdict == MUX_DROP) {
+		(void)text_format(text, sizeof text, "drop %s", drop_reason_name((enum drop_reason)m->reason));
 		return text;
 	}
-	if (m.verdict == MUX_CONSUMED)
+	if (m->verdict == MUX_CONSUMED)
 		return "consumed";
+	if (m->verdict == MUX_HELD)
+		return "hold";
 	ret_out->offset = TEST_HEADROOM;
-	ret_out->len = m.len;
-	CHECK(m.len <= TEST_FRAME_BYTES);
-	memcpy(test_data(ret_out), m.data, m.len);
-	return m.verdict == MUX_TO_TAP ? "tap" : "uplink";
+	ret_out->len = m->len;
+	CHECK(m->len <= TEST_FRAME_BYTES);
+	memcpy(test_data(ret_out), m->data, m->len);
+	return m->verdict == MUX_TO_TAP ? "tap" : "uplink";
+}
+
+static const char *send(void *world, const char *name, struct test_frame *frame, struct test_frame *ret_out)
+{
+	(void)name;
+	struct mux_frame m = fixture_send(world, frame);
+	return outcome(&m, ret_out);
+}
+
+static const char *next(void *world, struct test_frame *ret_out)
+{
+	struct side_frame f;
+	return fixture_next(world, &f) ? outcome(&f.frame, ret_out) : NULL;
 }
 
 const struct golden_world golden_world = {
-	.name = "mux", .create = create, .destroy = destroy, .set = set, .port = port, .send = send
+	.name = "mux", .create = create, .destroy = destroy, .set = set, .port = port, .send = send, .next = next
 };

@@ -38,10 +38,10 @@ static struct fixture *make_mux(void)
 // A copy that ends where its memory ends, so that ASan sees a byte beyond.
 static struct mux_frame frame_of(const uint8_t *bytes, uint32_t len)
 {
-	uint8_t *memory = malloc(ENCAP_BYTES + len);
+	uint8_t *memory = malloc(MUX_HEADROOM_BYTES + len);
 	CHECK(memory != NULL);
-	memcpy(memory + ENCAP_BYTES, bytes, len);
-	return (struct mux_frame){ .data = memory + ENCAP_BYTES, .len = len };
+	memcpy(memory + MUX_HEADROOM_BYTES, bytes, len);
+	return (struct mux_frame){ .data = memory + MUX_HEADROOM_BYTES, .len = len };
 }
 
 static uint32_t read_frames(const uint8_t *data, size_t size, struct mux_frame *staged, struct mux_frame *scalar)
@@ -132,6 +132,12 @@ static void forget_pins(struct fixture *mux)
 	mux->pins.stamps = stamps;
 }
 
+static void go_on(struct fixture *mux, uint64_t us)
+{
+	mux->worker.now = mono_add_us(mux->worker.now, us);
+	mux->worker.now_real_us += us;
+}
+
 static void check_frame(const struct mux_frame *f, const struct mux_frame *twin)
 {
 	CHECK(f->verdict == twin->verdict && f->reason == twin->reason && f->len == twin->len);
@@ -143,6 +149,26 @@ static void check_frame(const struct mux_frame *f, const struct mux_frame *twin)
 	CHECK(f->verdict != MUX_TO_UPLINK || f->len <= ETH_BYTES + MUX_MTU + 512); // an echo reply is as long as it came
 }
 
+static void check_side_frames(struct fixture *staged_mux, struct fixture *scalar_mux)
+{
+	struct side_frame a, b;
+	while (fixture_next(staged_mux, &a)) {
+		CHECK(fixture_next(scalar_mux, &b) && a.slot == b.slot && a.is_spare == b.is_spare);
+		CHECK(a.frame.verdict == MUX_TO_UPLINK || a.frame.verdict == MUX_DROP);
+		check_frame(&a.frame, &b.frame);
+	}
+	CHECK(!fixture_next(scalar_mux, &b));
+}
+
+// Each input finds an empty table.
+static void forget_fragments(struct fixture *mux)
+{
+	go_on(mux, FRAGMENT_TIMEOUT_US);
+	side_frames_expire(&mux->worker);
+	for (struct side_frame f; fixture_next(mux, &f);)
+		;
+}
+
 static void run(struct fixture *staged_mux, struct fixture *scalar_mux, const uint8_t *data, size_t size)
 {
 	struct mux_frame staged[MUX_BURST_MAX], scalar[MUX_BURST_MAX];
@@ -152,8 +178,8 @@ static void run(struct fixture *staged_mux, struct fixture *scalar_mux, const ui
 	uint32_t n = read_frames(data, size, staged, scalar);
 	put_last(staged, scalar, n, staged_mux);
 	for (uint32_t i = 0; i < n; i++) {
-		memory[i][0] = staged[i].data - ENCAP_BYTES;
-		memory[i][1] = scalar[i].data - ENCAP_BYTES;
+		memory[i][0] = staged[i].data - MUX_HEADROOM_BYTES;
+		memory[i][1] = scalar[i].data - MUX_HEADROOM_BYTES;
 		// Next hops learned in a burst count from the next one on: one by one they would count at once.
 		mux_pipeline_one(&scalar_mux->worker, scalar_mux->tables, &scalar[i]);
 		scalar_mux->worker.neighbors = neighbors;
@@ -162,17 +188,14 @@ static void run(struct fixture *staged_mux, struct fixture *scalar_mux, const ui
 	staged_mux->worker.neighbors = neighbors;
 	for (uint32_t i = 0; i < n; i++) {
 		check_frame(&staged[i], &scalar[i]);
+		fixture_keep(staged_mux, &staged[i]);
+		fixture_keep(scalar_mux, &scalar[i]);
 		free(memory[i][0]);
 		free(memory[i][1]);
 	}
+	check_side_frames(staged_mux, scalar_mux);
 	CHECK(staged_mux->pins.n_pins == scalar_mux->pins.n_pins);
 	CHECK(memcmp(&staged_mux->worker.counters, &scalar_mux->worker.counters, sizeof(struct mux_counters)) == 0);
-}
-
-static void go_on(struct fixture *mux, uint64_t us)
-{
-	mux->worker.now = mono_add_us(mux->worker.now, us);
-	mux->worker.now_real_us += us;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -184,6 +207,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	forget_pins(staged_mux);
 	forget_pins(scalar_mux);
+	forget_fragments(staged_mux);
+	forget_fragments(scalar_mux);
 	for (int i = 0; i < 2; i++) { // what was pinned the first time is of use the second time
 		run(staged_mux, scalar_mux, data, size);
 		go_on(staged_mux, 1000);

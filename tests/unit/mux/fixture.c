@@ -30,6 +30,12 @@ struct fixture *fixture_create(const char *own_address)
 	pins_init(&f->pins, MUX_MAX_PINS, memory_aligned(PINS_ALIGN, pins_memory_bytes(MUX_MAX_PINS)));
 	CHECK(f->pins.sets != NULL);
 	f->worker.pins = &f->pins;
+	f->side_memory = memory_aligned(64, fragments_memory_bytes(SIDE_DATAGRAMS));
+	CHECK(f->side_memory != NULL);
+	side_frames_init(&f->side, f->side_memory, 42, TEST_FRAME_BYTES);
+	for (uint32_t i = 0; i < SIDE_SPARES; i++)
+		side_frames_lend(&f->side, i, f->spares[i] + MUX_HEADROOM_BYTES);
+	f->worker.side = &f->side;
 	f->worker.now_real_us = MUX_NOW_REAL_US;
 	neighbor_table_insert(&f->worker.neighbors, test_ip4(MUX_GATEWAY));
 	fixture_resolve(f, MUX_GATEWAY, &GATEWAY_MAC);
@@ -42,6 +48,7 @@ void fixture_destroy(struct fixture *f)
 	snat_maps_fini(&f->snat, NULL);
 	store_fini(&f->store);
 	memory_free(f->pins.sets);
+	memory_free(f->side_memory);
 	memory_free(f);
 }
 
@@ -232,11 +239,31 @@ void fixture_resolve(struct fixture *f, const char *address, const struct mac *m
 	neighbor_table_on_arp(&f->worker.neighbors, &arp, f->worker.now);
 }
 
+void fixture_keep(struct fixture *f, const struct mux_frame *frame)
+{
+	if (frame->verdict != MUX_HELD)
+		return;
+	struct test_frame *copy = &f->held[frame->slot];
+	*copy = (struct test_frame){ .offset = TEST_HEADROOM, .len = frame->len };
+	memcpy(test_data(copy), frame->data, frame->len);
+	f->side.held[frame->slot].data = test_data(copy);
+}
+
 struct mux_frame fixture_send(struct fixture *f, struct test_frame *frame)
 {
 	struct mux_frame m = { .data = test_data(frame), .len = frame->len };
 	mux_pipeline_burst(&f->worker, f->tables, &m, 1);
+	fixture_keep(f, &m);
 	return m;
+}
+
+bool fixture_next(struct fixture *f, struct side_frame *ret_frame)
+{
+	if (side_frames_next(&f->worker, ret_frame))
+		return true;
+	for (uint32_t i = 0; i < SIDE_SPARES; i++)
+		side_frames_lend(&f->side, i, f->spares[i] + MUX_HEADROOM_BYTES);
+	return false;
 }
 
 be32 outer_dst(const struct mux_frame *frame)

@@ -4,6 +4,7 @@
 #include "common/model/store.h"
 #include "common/packet/pin.h"
 #include "mux/core/pipeline.h"
+#include "mux/core/side_frames.h"
 #include "tests/support/packet_builder.h"
 #include "tests/support/vip_builder.h"
 
@@ -23,6 +24,10 @@ struct fixture {
 	struct snat_maps snat;
 	struct vip_counters vips;
 	struct pins pins;
+	struct side_frames side;
+	void *side_memory;
+	struct test_frame held[FRAGMENT_SLOTS];
+	uint8_t spares[SIDE_SPARES][MUX_HEADROOM_BYTES + TEST_FRAME_BYTES];
 	struct mux_worker worker;
 };
 
@@ -63,6 +68,12 @@ void fixture_resolve(struct fixture *f, const char *address, const struct mac *m
 
 // Sends a frame through the pipeline as a burst of one; the frame afterwards is what would be sent.
 struct mux_frame fixture_send(struct fixture *f, struct test_frame *frame);
+
+// After a burst, for each of its frames in order: keeps a copy of the one that is held. fixture_send does it itself.
+void fixture_keep(struct fixture *f, const struct mux_frame *frame);
+
+// The next frame that comes out beside those of bursts; false: there is none. Its spare is lent again by the next call.
+bool fixture_next(struct fixture *f, struct side_frame *ret_frame);
 
 // The DIP that the encapsulated frame goes to.
 be32 outer_dst(const struct mux_frame *frame);

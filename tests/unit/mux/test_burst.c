@@ -17,7 +17,8 @@ enum {
 	N_LEASED = 200,
 	N_FEW = 6,
 	FEW_PORT = 40000,
-	N_PINS = 600
+	N_PINS = 600,
+	BURST_US = 20000
 };
 
 static unsigned pick(unsigned *seed, unsigned n)
@@ -41,6 +42,35 @@ static struct test_frame random_error(const struct test_tuple *t, unsigned *seed
 	return test_icmp_error(t, types[pick(seed, 5)], 0, &inside, 20 + pick(seed, 50));
 }
 
+// One of three fragments of one of a few datagrams; one in forty at another place.
+static struct test_frame random_fragment(unsigned *seed)
+{
+	char src[INET_TEXT], dst[INET_TEXT];
+	enum { PIECE_UNITS = 8, N_PIECES = 3 };
+	snprintf(src, sizeof src, "198.51.100.%u", 1 + pick(seed, 3));
+	snprintf(dst, sizeof dst, "203.0.113.%u", 1 + pick(seed, 3));
+	struct test_tuple t = {
+		.src = src, .dst = dst, .src_port = FEW_PORT, .dst_port = (uint16_t)(pick(seed, 2) == 0 ? 80 : FIRST_PORT + 9)
+	};
+	struct test_frame f;
+	switch (pick(seed, 4)) {
+	case 0: f = test_tcp(&t, TCP_ACK, NULL, PIECE_UNITS * 8 - 20); break;
+	case 1: f = test_icmp(&t, ICMP_ECHO, 0, 7, 1, NULL, PIECE_UNITS * 8 - 8); break;
+	default: f = test_udp(&t, NULL, PIECE_UNITS * 8 - 8); break;
+	}
+	struct ip4_header *ip = (struct ip4_header *)(test_data(&f) + ETH_BYTES);
+	uint16_t piece = (uint16_t)pick(seed, N_PIECES);
+	ip->id = (be16)pick(seed, 10);
+	test_set_fragment(&f, (uint16_t)(piece * PIECE_UNITS + (pick(seed, 40) == 0)), piece + 1 < N_PIECES);
+	return f;
+}
+
+static void forbid_fragments(struct test_frame *f)
+{
+	((struct ip4_header *)(test_data(f) + ETH_BYTES))->fragment = be16_from(IP4_DONT_FRAGMENT);
+	test_fix_checksums(f);
+}
+
 static struct test_frame random_frame(unsigned *seed)
 {
 	char src[INET_TEXT], dst[INET_TEXT];
@@ -57,15 +87,21 @@ static struct test_frame random_frame(unsigned *seed)
 		.ip_options_bytes = pick(seed, 10) == 0 ? 4 * pick(seed, 11) : 0,
 	};
 	uint32_t n = pick(seed, 40) == 0 ? 1520 + pick(seed, 60) : pick(seed, 200);
-	switch (pick(seed, 14)) {
+	switch (pick(seed, 15)) {
 	case 0: return test_icmp(&t, pick(seed, 2) == 0 ? ICMP_ECHO_REPLY : ICMP_ECHO, 0, t.dst_port, 1, NULL, n);
 	case 1: return test_arp((uint16_t)(1 + pick(seed, 2)), &TEST_MAC_A, src, NULL, MUX_ADDRESS, &MUX_MAC);
 	case 6: return random_error(&t, seed);
+	case 8: return random_fragment(seed);
 	case 7: return test_ip_proto(&t, 38, NULL, n + 40); // one of those that look like TCP and UDP to the stages
 	case 2:
 	case 3:
 	case 4:
-	case 5: return test_udp(&t, NULL, n);
+	case 5: {
+		struct test_frame f = test_udp(&t, NULL, n);
+		if (pick(seed, 2) == 0)
+			forbid_fragments(&f);
+		return f;
+	}
 	default: return test_tcp(&t, (uint8_t)pick(seed, 64), NULL, n);
 	}
 }
@@ -156,6 +192,23 @@ static void compare_frames(const struct mux_frame *a, const struct mux_frame *b,
 	ck_assert_mem_eq(a->data, b->data, a->len);
 }
 
+static uint32_t n_released;
+
+static void compare_side_frames(struct fixture *staged, struct fixture *scalar, unsigned seed)
+{
+	struct side_frame a, b;
+	side_frames_expire(&staged->worker);
+	side_frames_expire(&scalar->worker);
+	while (fixture_next(staged, &a)) {
+		ck_assert(fixture_next(scalar, &b));
+		ck_assert_uint_eq(a.slot, b.slot);
+		compare_frames(&a.frame, &b.frame, seed);
+		n_released += a.frame.verdict == MUX_TO_UPLINK && !a.is_spare;
+	}
+	ck_assert(!fixture_next(scalar, &b));
+	staged->worker.now = scalar->worker.now = mono_add_us(staged->worker.now, BURST_US);
+}
+
 // Bursts for which packets with and without a history were expected, and the others: their ways differ.
 static uint32_t n_mixed, n_alike;
 
@@ -173,12 +226,17 @@ static void run_burst(struct fixture *staged, struct fixture *scalar, unsigned *
 	}
 	n_mixed += staged->worker.history_is_mixed;
 	n_alike += !staged->worker.history_is_mixed;
+	staged->worker.settings.oversized = scalar->worker.settings.oversized =
+		pick(seed, 2) == 0 ? MUX_OVERSIZED_CUT : MUX_OVERSIZED_DROP;
 	mux_pipeline_burst(&staged->worker, staged->tables, frames, n);
 	for (uint32_t i = 0; i < n; i++) {
 		struct mux_frame one = { .data = test_data(&copies[i]), .len = copies[i].len };
 		mux_pipeline_one(&scalar->worker, scalar->tables, &one);
 		compare_frames(&frames[i], &one, burst_seed);
+		fixture_keep(staged, &frames[i]);
+		fixture_keep(scalar, &one);
 	}
+	compare_side_frames(staged, scalar, burst_seed);
 }
 
 START_TEST(a_burst_equals_its_frames_one_by_one)
@@ -212,6 +270,10 @@ START_TEST(a_burst_equals_its_frames_one_by_one)
 	ck_assert_uint_gt(c->pins_taken, N_BURSTS / 3);
 	ck_assert_uint_gt(n_mixed, N_BURSTS / 30);
 	ck_assert_uint_gt(n_alike, N_BURSTS / 30);
+	ck_assert_msg(n_released > 40, "%u released", n_released);
+	ck_assert_uint_gt(c->fragment_packets, 200);
+	ck_assert_uint_gt(c->packets_cut, 20);
+	ck_assert_uint_gt(c->icmp_errors_sent, 20);
 	ck_assert_uint_gt(c->pins_ignored, N_BURSTS / 3);
 	ck_assert_uint_gt(c->pins_evicted, N_BURSTS / 10);
 	ck_assert_uint_gt(c->drops[DROP_PIN_MALFORMED], 10);

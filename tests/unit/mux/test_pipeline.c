@@ -197,8 +197,9 @@ START_TEST(every_kind_of_packet_gets_its_verdict)
 		{ "UDP to nobody", udp_to("203.0.113.11", 53), MUX_DROP, DROP_NOT_A_VIP },
 		{ "ICMP to nobody", icmp_to("203.0.113.11", ICMP_ECHO), MUX_DROP, DROP_NOT_A_VIP },
 		{ "TCP to port 0", tcp_to("203.0.113.10", 0), MUX_DROP, DROP_NO_ENDPOINT },
-		{ "first fragment", fragment_to("203.0.113.10", 0, true), MUX_DROP, DROP_FRAGMENT },
-		{ "last fragment", fragment_to("203.0.113.10", 100, false), MUX_DROP, DROP_FRAGMENT },
+		{ "first fragment", fragment_to("203.0.113.10", 0, true), MUX_DROP, DROP_FRAGMENT_MALFORMED },
+		{ "last fragment", fragment_to("203.0.113.10", 100, false), MUX_HELD, DROP_NONE },
+		{ "fragment to nobody", fragment_to("203.0.113.11", 100, false), MUX_DROP, DROP_NOT_A_VIP },
 		{ "echo request", icmp_to("203.0.113.10", ICMP_ECHO), MUX_TO_UPLINK, DROP_NONE },
 		{ "echo reply", icmp_to("203.0.113.10", ICMP_ECHO_REPLY), MUX_DROP, DROP_ICMP_UNKNOWN },
 		{ "ICMP about nothing", icmp_to("203.0.113.10", ICMP_UNREACHABLE), MUX_DROP, DROP_ICMP_UNKNOWN },
@@ -260,6 +261,7 @@ START_TEST(what_would_exceed_the_mtu_with_its_outer_header_is_dropped)
 	struct fixture *f = with_vip();
 	struct test_frame fits = test_tcp(&to_vip, TCP_ACK, NULL, MUX_MTU - ENCAP_BYTES - 40);
 	struct test_frame large = test_tcp(&to_vip, TCP_ACK, NULL, MUX_MTU - ENCAP_BYTES - 39);
+	f->worker.settings.oversized = MUX_OVERSIZED_DROP;
 	struct verdict_case cases[] = {
 		{ "1580 bytes", fits, MUX_TO_UPLINK, DROP_NONE },
 		{ "1581 bytes", large, MUX_DROP, DROP_TOO_BIG },
@@ -278,9 +280,9 @@ START_TEST(every_truncation_of_a_packet_is_dropped_and_counted)
 	for (size_t i = 0; i < sizeof frames / sizeof *frames; i++) {
 		for (uint32_t len = 0; len < frames[i].len; len++) {
 			// At the end of its memory, so that ASan sees a read beyond.
-			uint8_t *exact = malloc(ENCAP_BYTES + len);
-			memcpy(exact + ENCAP_BYTES, test_data(&frames[i]), len);
-			struct mux_frame m = { .data = exact + ENCAP_BYTES, .len = len };
+			uint8_t *exact = malloc(MUX_HEADROOM_BYTES + len);
+			memcpy(exact + MUX_HEADROOM_BYTES, test_data(&frames[i]), len);
+			struct mux_frame m = { .data = exact + MUX_HEADROOM_BYTES, .len = len };
 			mux_pipeline_burst(&f->worker, f->tables, &m, 1);
 			ck_assert_msg(m.verdict == MUX_DROP, "frame %zu cut to %u bytes", i, len);
 			ck_assert_int_ne(m.reason, DROP_NONE);
@@ -458,7 +460,7 @@ START_TEST(a_reply_to_a_leased_port_goes_to_the_dip_that_has_it)
 		{ "a VIP without SNAT", tcp_to(PLAIN_VIP, 1032), NULL, DROP_NO_ENDPOINT },
 		{ "no VIP", tcp_to("203.0.113.11", 1032), NULL, DROP_NOT_A_VIP },
 		{ "another protocol", test_ip_proto(&options, 38, "01234567890123456789", 20), NULL, DROP_NO_ENDPOINT },
-		{ "a fragment", fragment_to(SNAT_VIP, 8, true), NULL, DROP_FRAGMENT },
+		{ "a fragment in the TCP header", fragment_to(SNAT_VIP, 2, true), NULL, DROP_FRAGMENT_MALFORMED },
 	};
 	check_steering(f, cases, sizeof cases / sizeof *cases);
 	fixture_end_lease(f, SNAT_VIP, "10.1.1.11", 1032, 8);
@@ -492,6 +494,7 @@ START_TEST(snat_replies_obey_mtu_and_next_hops)
 {
 	struct fixture *f = with_leases();
 	struct test_tuple t = { "198.51.100.7", SNAT_VIP, 443, 1032, NULL, NULL, 0, 0 };
+	f->worker.settings.oversized = MUX_OVERSIZED_DROP;
 	struct steer_case cases[] = {
 		{ "as long as can be", test_tcp(&t, TCP_ACK, NULL, MUX_MTU - ENCAP_BYTES - 40), "10.1.1.11", DROP_NONE },
 		{ "longer", test_tcp(&t, TCP_ACK, NULL, MUX_MTU - ENCAP_BYTES - 39), NULL, DROP_TOO_BIG },
