@@ -16,7 +16,9 @@ struct chained_flow {
 
 static bool serves(const struct agent *a, const struct chained_flow *f, be32 dip)
 {
-	return agent_config_lookup_endpoint(a->config, f->vip, f->vip_port, endpoint_protocol(f->protocol), dip) != NULL;
+	return agent_config_lookup_endpoint(a->config, f->vip, f->vip_port, f->protocol, dip) != NULL ||
+	       (endpoint_protocol(f->protocol) == IP_PROTO_ANY &&
+	        agent_config_lookup_endpoint(a->config, f->vip, 0, IP_PROTO_ANY, dip) != NULL);
 }
 
 // Walks on among the DIPs of this host, at most CHAIN_HOPS_MAX times: each step counts in the mark.
@@ -39,7 +41,7 @@ static struct chain_step decide(const struct agent *a, struct agent_packet *p, c
 }
 
 // The outer header anew, in the place of the one that came. What comes in front of the inner packet is at least as long.
-static void send_on(struct agent *a, struct agent_packet *p, const struct chain_step *step)
+static HOT_PATH void send_on(struct agent *a, struct agent_packet *p, const struct chain_step *step)
 {
 	struct encap_template t;
 	encap_template_init(&t, a->settings.address, step->to);

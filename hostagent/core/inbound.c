@@ -52,10 +52,10 @@ COLD_PATH static void on_encapsulated_icmp(struct agent *a, struct agent_packet 
 }
 
 // A fragment, whose datagram is looked up in its turn, or what is no packet.
-COLD_PATH static void on_encapsulated_rest(struct agent *a, struct agent_packet *p, struct parsed ip,
-                                           enum drop_reason reason)
+COLD_PATH static void on_encapsulated_rest(struct agent *a, struct agent_packet *p, uint32_t len, uint32_t l3_off)
 {
-	if (reason != DROP_FRAGMENT) {
+	struct parsed ip;
+	if (parse_ip4(p->frame, len, l3_off, &ip) != DROP_FRAGMENT) {
 		verdict_drop(a, p, DROP_ENCAP_MALFORMED);
 	} else if (a->fragments == NULL) {
 		verdict_drop(a, p, DROP_FRAGMENT);
@@ -87,7 +87,7 @@ static inline void on_encapsulated(struct agent *a, struct agent_packet *p, cons
 	}
 	enum drop_reason reason = parse_ip4(p->frame, (uint32_t)outer->l3_off + outer->l3_bytes, outer->l4_off, &ip);
 	if (reason != DROP_NONE)
-		on_encapsulated_rest(a, p, ip, reason);
+		on_encapsulated_rest(a, p, (uint32_t)outer->l3_off + outer->l3_bytes, outer->l4_off);
 	else if (ip.protocol == IP_PROTO_TCP || ip.protocol == IP_PROTO_UDP)
 		packet_wait(a, p, &ip, WAIT_INBOUND);
 	else if (ip.protocol == IP_PROTO_ICMP)
@@ -170,12 +170,16 @@ static struct flow_key reply_key(const struct agent_packet *p, be16 dip_port)
 	return flow_key_make(p->dip, p->ip.src, dip_port, p->ip.src_port, p->ip.protocol, FLOW_REPLY);
 }
 
-static void find_endpoint(struct agent *a, struct agent_packet *p)
+static HOT_PATH void find_endpoint(struct agent *a, struct agent_packet *p)
 {
-	uint8_t protocol = endpoint_protocol(p->ip.protocol);
-	p->endpoint = agent_config_lookup_endpoint(a->config, p->ip.dst, p->ip.dst_port, protocol, p->dip);
-	if (p->endpoint == NULL)
-		return;
+	p->endpoint = agent_config_lookup_endpoint(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol, p->dip);
+	if (__builtin_expect(p->endpoint == NULL, 0)) {
+		if (endpoint_protocol(p->ip.protocol) != IP_PROTO_ANY)
+			return;
+		p->endpoint = agent_config_lookup_endpoint(a->config, p->ip.dst, 0, IP_PROTO_ANY, p->dip);
+		if (p->endpoint == NULL)
+			return;
+	}
 	struct flow_key key = reply_key(p, p->endpoint->dip_port);
 	p->reply_hash = flow_table_hash(&a->flows, &key);
 }
@@ -310,15 +314,28 @@ static bool is_adoption(const struct agent_packet *p)
 	return p->ip.protocol == IP_PROTO_TCP && (p->ip.tcp_flags & TCP_RST) == 0 && !tcp_is_syn(p->ip.tcp_flags);
 }
 
+// Of an endpoint that is not known to have changed, unless a SYN asks: was the packet sent by a mux that knows of a change before this
+// agent does? And of one for all protocols.
+COLD_PATH static const struct endpoint_owners *present_owners(const struct agent *a, const struct parsed *ip)
+{
+	uint8_t protocol = endpoint_protocol(ip->protocol);
+	const struct endpoint_owners *owners = NULL;
+	if (protocol == IP_PROTO_ANY)
+		owners = agent_config_lookup_owners(a->config, ip->dst, 0, IP_PROTO_ANY);
+	if (owners == NULL && !tcp_is_syn(ip->tcp_flags))
+		owners = agent_config_find_present(a->config, ip->dst, ip->dst_port, protocol);
+	return owners;
+}
+
 // Is a packet that may belong to another owner of its bucket this DIP's, or one's of this host (p->dip)? When all of them were
 // asked, or when its endpoint's DIPs have not changed, no other host can know it; and it has come for a while (strays.h).
 // False: it has its verdict.
 COLD_PATH static bool belongs_here(struct agent *a, struct agent_packet *p)
 {
-	uint8_t protocol = endpoint_protocol(p->ip.protocol);
-	const struct endpoint_owners *owners = agent_config_lookup_owners(a->config, p->ip.dst, p->ip.dst_port, protocol);
-	if (owners == NULL && !tcp_is_syn(p->ip.tcp_flags)) // sent by a mux that knows of a change before this agent does?
-		owners = agent_config_find_present(a->config, p->ip.dst, p->ip.dst_port, protocol);
+	const struct endpoint_owners *owners =
+		agent_config_lookup_owners(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol);
+	if (owners == NULL)
+		owners = present_owners(a, &p->ip);
 	if (owners != NULL && !chained_adopts(a, p, owners))
 		return false;
 	find_endpoint(a, p); // it may be another DIP's by now
@@ -474,6 +491,8 @@ void inbound_follow(struct agent *a, struct agent_packet *p, const struct fragme
 	deliver(a, p);
 }
 
+static __attribute__((noinline)) void stage_deliver(struct agent *a, struct agent_packet *packets, uint32_t n);
+
 // The first fragment goes the way of a whole packet, the others after it.
 COLD_PATH static void deliver_fragment(struct agent *a, struct agent_packet *p)
 {
@@ -484,15 +503,13 @@ COLD_PATH static void deliver_fragment(struct agent *a, struct agent_packet *p)
 		inbound_follow(a, p, &decision);
 	if (d == NULL)
 		return;
-	struct flow_key key = packet_key(&p->ip, FLOW_INBOUND);
-	p->hash = flow_table_hash(&a->flows, &key);
-	p->candidate = FLOW_NO_CANDIDATE;
-	find_endpoint(a, p);
-	deliver_inbound(a, p);
+	packet_wait(a, p, &p->ip, WAIT_INBOUND);
+	p->candidate = 0; // as good as any: the flow is looked up, and so is the endpoint
+	stage_deliver(a, p, 1);
 	fragmented_decide_inbound(a, p, d);
 }
 
-static void stage_deliver(struct agent *a, struct agent_packet *p)
+static inline void deliver_one(struct agent *a, struct agent_packet *p)
 {
 	if (p->wait == WAIT_INBOUND)
 		deliver_inbound(a, p);
@@ -504,12 +521,17 @@ static void stage_deliver(struct agent *a, struct agent_packet *p)
 		deliver_fragment(a, p);
 }
 
+static void stage_deliver(struct agent *a, struct agent_packet *packets, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		deliver_one(a, &packets[i]);
+}
+
 void agent_inbound(struct agent *a, struct agent_packet *packets, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
 		stage_parse(a, &packets[i]);
 	for (uint32_t i = 0; i < n; i++)
 		stage_prefetch(a, &packets[i]);
-	for (uint32_t i = 0; i < n; i++)
-		stage_deliver(a, &packets[i]);
+	stage_deliver(a, packets, n);
 }

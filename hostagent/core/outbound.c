@@ -396,8 +396,62 @@ __attribute__((noinline)) static void forward_turning(struct agent *a, struct ag
 	forward_translated(a, p);
 }
 
-static inline __attribute__((always_inline)) void forward_reply(struct agent *a, struct agent_packet *p)
+void outbound_follow(struct agent *a, struct agent_packet *p, const struct fragment_decision *decision)
 {
+	struct flow_key key = packet_key(&p->ip, FLOW_REPLY);
+	p->hash = flow_table_hash(&a->flows, &key);
+	counter_add(&a->counters.fragments, 1);
+	if (decision->way == FRAGMENT_AS_IT_IS) {
+		forward_plain(a, p);
+		return;
+	}
+	nat_rewrite_fragment_src(p->frame, &p->ip, decision->addr);
+	ip4_put_id((struct ip4_header *)(p->frame + p->ip.l3_off), decision->id);
+	forward_translated(a, p);
+}
+
+static bool may_be_translated(const struct agent *a, const struct agent_packet *p)
+{
+	if (p->ip.protocol == IP_PROTO_ICMP)
+		return ((const struct icmp_header *)(p->frame + p->ip.l4_off))->type == ICMP_ECHO &&
+		       snat_towards(a, &p->ip) != NULL;
+	return true;
+}
+
+static __attribute__((noinline)) void stage_forward(struct agent *a, struct agent_packet *packets, uint32_t n);
+
+// The first fragment goes the way of a whole packet, the others after it.
+COLD_PATH static void forward_fragment(struct agent *a, struct agent_packet *p)
+{
+	bool goes_on;
+	struct fragment_decision decision;
+	struct fragment_datagram *d = fragmented_take(a, p, FLOW_REPLY, &goes_on, &decision);
+	if (goes_on)
+		outbound_follow(a, p, &decision);
+	if (d == NULL)
+		return;
+	be32 vm = p->ip.src;
+	if (may_be_translated(a, p)) {
+		packet_wait(a, p, &p->ip, WAIT_REPLY);
+		p->candidate = 0; // as good as any: the flow is looked up
+		stage_forward(a, p, 1);
+	} else {
+		forward_without_flow(a, p, p->ip, DROP_SNAT_UNSUPPORTED);
+	}
+	fragmented_decide_outbound(a, p, d, vm);
+}
+
+static inline void forward_one(struct agent *a, struct agent_packet *p)
+{
+	if (p->wait == WAIT_NOTHING)
+		return;
+	if (__builtin_expect(p->wait >= WAIT_FRAGMENT, 0)) {
+		if (p->wait == WAIT_FRAGMENT)
+			forward_fragment(a, p);
+		else
+			forward_error(a, p);
+		return;
+	}
 	struct flow_entry *flow = reply_flow(a, p);
 	if (__builtin_expect(flow == NULL, 0)) {
 		flow = new_flow(a, p);
@@ -421,62 +475,10 @@ static inline __attribute__((always_inline)) void forward_reply(struct agent *a,
 	forward_translated(a, p);
 }
 
-void outbound_follow(struct agent *a, struct agent_packet *p, const struct fragment_decision *decision)
+static void stage_forward(struct agent *a, struct agent_packet *packets, uint32_t n)
 {
-	struct flow_key key = packet_key(&p->ip, FLOW_REPLY);
-	p->hash = flow_table_hash(&a->flows, &key);
-	counter_add(&a->counters.fragments, 1);
-	if (decision->way == FRAGMENT_AS_IT_IS) {
-		forward_plain(a, p);
-		return;
-	}
-	nat_rewrite_fragment_src(p->frame, &p->ip, decision->addr);
-	ip4_put_id((struct ip4_header *)(p->frame + p->ip.l3_off), decision->id);
-	forward_translated(a, p);
-}
-
-static bool may_be_translated(const struct agent *a, const struct agent_packet *p)
-{
-	if (p->ip.protocol == IP_PROTO_ICMP)
-		return ((const struct icmp_header *)(p->frame + p->ip.l4_off))->type == ICMP_ECHO &&
-		       snat_towards(a, &p->ip) != NULL;
-	return true;
-}
-
-// The first fragment goes the way of a whole packet, the others after it.
-COLD_PATH static void forward_fragment(struct agent *a, struct agent_packet *p)
-{
-	bool goes_on;
-	struct fragment_decision decision;
-	struct fragment_datagram *d = fragmented_take(a, p, FLOW_REPLY, &goes_on, &decision);
-	if (goes_on)
-		outbound_follow(a, p, &decision);
-	if (d == NULL)
-		return;
-	be32 vm = p->ip.src;
-	if (may_be_translated(a, p)) {
-		struct flow_key key = packet_key(&p->ip, FLOW_REPLY);
-		p->hash = flow_table_hash(&a->flows, &key);
-		p->candidate = FLOW_NO_CANDIDATE;
-		forward_reply(a, p);
-	} else {
-		forward_without_flow(a, p, p->ip, DROP_SNAT_UNSUPPORTED);
-	}
-	fragmented_decide_outbound(a, p, d, vm);
-}
-
-static inline void stage_forward(struct agent *a, struct agent_packet *p)
-{
-	if (p->wait == WAIT_NOTHING)
-		return;
-	if (__builtin_expect(p->wait >= WAIT_FRAGMENT, 0)) {
-		if (p->wait == WAIT_FRAGMENT)
-			forward_fragment(a, p);
-		else
-			forward_error(a, p);
-		return;
-	}
-	forward_reply(a, p);
+	for (uint32_t i = 0; i < n; i++)
+		forward_one(a, &packets[i]);
 }
 
 void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n)
@@ -488,6 +490,5 @@ void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n)
 		n_new += stage_prefetch(a, &packets[i]);
 	for (uint32_t i = 0; n_new > 0 && i < n; i++)
 		stage_prefetch_port(a, &packets[i]);
-	for (uint32_t i = 0; i < n; i++)
-		stage_forward(a, &packets[i]);
+	stage_forward(a, packets, n);
 }

@@ -10,6 +10,9 @@
 // Out of line, and given what was parsed by value: whose address is taken does not stay in registers.
 #define COLD_PATH __attribute__((noinline, cold))
 
+// What nearly every packet goes through, though what is seldom calls it, too.
+#define HOT_PATH inline __attribute__((always_inline))
+
 static inline bool mac_equal(const struct mac *a, const struct mac *b)
 {
 	return ((load32(a->bytes) ^ load32(b->bytes)) | (uint32_t)(load16(a->bytes + 4) ^ load16(b->bytes + 4))) == 0;
