@@ -288,6 +288,14 @@ static int validate_endpoints(struct vip_config *vip, struct error *err)
 	return 0;
 }
 
+static int validate_idle(const char *field, uint32_t idle_s, struct error *err)
+{
+	if (idle_s != 0 && (idle_s < LIMIT_IDLE_MIN_S || idle_s > LIMIT_IDLE_S))
+		return error_set(err, ERR_INVALID, "idle.%s: must be %u to %u, got %u", field, LIMIT_IDLE_MIN_S, LIMIT_IDLE_S,
+		                 idle_s);
+	return 0;
+}
+
 int vip_config_validate(struct vip_config *vip, struct error *err)
 {
 	char text[IP_ADDR_TEXT_BYTES];
@@ -304,7 +312,11 @@ int vip_config_validate(struct vip_config *vip, struct error *err)
 		return error_set(err, ERR_INVALID, "drain_s: must be 1 to %u, got %u", LIMIT_DRAIN_S, vip->drain_s);
 	if (vip->n_endpoints == 0 && vip->n_snat_dips == 0)
 		return error_set(err, ERR_INVALID, "endpoints: must hold at least one endpoint, unless snat.dips does");
-	int code = validate_endpoints(vip, err);
+	int code = validate_idle("tcp_s", vip->idle_tcp_s, err);
+	if (code == 0)
+		code = validate_idle("udp_s", vip->idle_udp_s, err);
+	if (code == 0)
+		code = validate_endpoints(vip, err);
 	return code != 0 ? code : validate_snat(vip, err);
 }
 
@@ -324,6 +336,8 @@ static bool endpoint_equal(const struct endpoint *a, const struct endpoint *b)
 
 bool vip_config_equal(const struct vip_config *a, const struct vip_config *b)
 {
+	if (a->idle_tcp_s != b->idle_tcp_s || a->idle_udp_s != b->idle_udp_s)
+		return false;
 	if (a->drain_s != b->drain_s || a->refuses_when_down != b->refuses_when_down || !ip_addr_equal(&a->vip, &b->vip) ||
 	    strcmp(a->tenant, b->tenant) != 0 || a->n_endpoints != b->n_endpoints || a->n_snat_dips != b->n_snat_dips)
 		return false;

@@ -80,6 +80,8 @@ struct vip_config {
 	struct ip_addr *snat_dips;
 	struct snat_policy snat; // all 0 when there are no SNAT DIPs
 	bool refuses_when_down; // all DIPs of an endpoint are unhealthy: refuse new connections, instead of sending to all
+	uint32_t idle_tcp_s; // after which an agent forgets an established connection; 0: as flow_state.h says
+	uint32_t idle_udp_s; // likewise a flow of UDP, or of another protocol without connections
 	uint32_t drain_s; // how long earlier owners of buckets are remembered, and drained DIPs keep their connections
 };
 

@@ -1,7 +1,8 @@
 // Why a packet was dropped: one list for all programs. Every reason is a counter that the operator sees as drop_<name>.
 #pragma once
 
-// clang-format off: a new reason is one new line
+// A new reason is one new line.
+// clang-format off
 #define DROP_REASONS(X) \
 	X(RUNT, "runt", "the frame is shorter than its headers") \
 	X(ETHER_TYPE, "ether_type", "neither IPv4 nor ARP") \

@@ -18,6 +18,7 @@ enum ip_protocol {
 	IP_PROTO_IPIP = 4, // RFC 2003
 	IP_PROTO_TCP = 6,
 	IP_PROTO_UDP = 17,
+	IP_PROTO_DCCP = 33, // RFC 4340
 	IP_PROTO_UDPLITE = 136, // RFC 3828
 	IP_PROTO_ANY = 255, // reserved by IANA: of an endpoint, see ip_protocol_is_any
 };
@@ -28,6 +29,12 @@ static inline bool ip_protocol_is_any(uint8_t protocol)
 {
 	return protocol != IP_PROTO_ICMP && protocol != IP_PROTO_IPIP && protocol != IP_PROTO_TCP &&
 	       protocol != IP_PROTO_UDP && protocol != 0 && protocol != IP_PROTO_ANY;
+}
+
+// What the endpoint of packets of this protocol has: its own, or, with port 0, IP_PROTO_ANY.
+static inline uint8_t ip_protocol_of_endpoint(uint8_t protocol)
+{
+	return ip_protocol_is_any(protocol) ? IP_PROTO_ANY : protocol;
 }
 
 struct mac {
@@ -106,6 +113,7 @@ enum icmp_type {
 
 #define ETH_BYTES 14
 #define IP4_BYTES 20
+#define IP4_TCP_BYTES 40 // of both headers, without options
 
 _Static_assert(sizeof(struct eth_header) == ETH_BYTES, "Ethernet header");
 _Static_assert(sizeof(struct arp_packet) == 28, "ARP over Ethernet and IPv4");

@@ -1,6 +1,7 @@
 #include "common/packet/icmp.h"
 
 #include "common/packet/checksum.h"
+#include "common/packet/martian.h"
 
 enum { ECHO_REPLY_TTL = 64, ERROR_TTL = 64 };
 
@@ -35,17 +36,10 @@ void icmp_write_echo_reply(uint8_t *frame, const struct parsed *p)
 	icmp->checksum = checksum_update16(icmp->checksum, old_word, load16(&icmp->type));
 }
 
-// Is it one host's address? Not of this network, loopback, multicast, reserved or broadcast (RFC 1812 section 5.3.7).
-static bool is_host(be32 addr)
-{
-	uint32_t top = be32_to(addr) >> 24;
-	return top != 0 && top != 127 && top < 224;
-}
-
 bool icmp_may_answer(const uint8_t *frame, const struct parsed *p)
 {
 	const struct ip4_header *ip = (const struct ip4_header *)(frame + p->l3_off);
-	if (!is_host(p->src) || p->src == p->dst || (ip->fragment & be16_from(IP4_OFFSET_MASK)) != 0)
+	if (ip4_is_martian(p->src) || p->src == p->dst || (ip->fragment & be16_from(IP4_OFFSET_MASK)) != 0)
 		return false;
 	uint32_t l4_bytes = (uint32_t)p->l3_off + p->l3_bytes - p->l4_off;
 	if (p->protocol != IP_PROTO_ICMP)
@@ -102,13 +96,14 @@ static void put32(uint8_t *at, be32 value, be16 *sum)
 static uint8_t *inner_checksum(uint8_t *frame, const struct icmp_error *e)
 {
 	uint8_t *l4 = frame + e->l4_off;
-	if (e->protocol == IP_PROTO_ICMP)
-		return l4 + 2;
-	if (e->protocol == IP_PROTO_UDP || e->protocol == IP_PROTO_UDPLITE)
-		return load16(l4 + 6) == 0 ? NULL : l4 + 6;
-	if (e->protocol != IP_PROTO_TCP) // none that would cover addresses, or none that is known
-		return NULL;
-	return e->l4_bytes >= 18 ? l4 + 16 : NULL;
+	switch (e->protocol) {
+	case IP_PROTO_ICMP: return l4 + 2;
+	case IP_PROTO_TCP: return e->l4_bytes >= 18 ? l4 + 16 : NULL;
+	case IP_PROTO_UDP:
+	case IP_PROTO_UDPLITE: return load16(l4 + 6) == 0 ? NULL : l4 + 6;
+	case IP_PROTO_DCCP: return l4 + 6;
+	default: return NULL; // none that would cover addresses, or none that is known
+	}
 }
 
 // What has no ports keeps what lies in their place.
@@ -126,7 +121,8 @@ static void rewrite_inner(uint8_t *frame, const struct icmp_error *e, uint8_t *a
 		be16 value = checksum_update16(load16(l4_sum), old_port, new_port);
 		if (e->protocol != IP_PROTO_ICMP)
 			value = checksum_update32(value, old_addr, new_addr);
-		put16(l4_sum, e->protocol == IP_PROTO_UDP && value == 0 ? 0xffff : value, sum);
+		bool has_no_zero = e->protocol == IP_PROTO_UDP || e->protocol == IP_PROTO_UDPLITE;
+		put16(l4_sum, has_no_zero && value == 0 ? 0xffff : value, sum);
 	}
 	put32(addr, new_addr, sum);
 	put16(port, new_port, sum);

@@ -42,6 +42,26 @@ void nat_rewrite_src(uint8_t *frame, const struct parsed *p, be32 new_src, be16 
 	store16(l4, new_port);
 }
 
+void nat_rewrite_fragment_dst(uint8_t *frame, const struct parsed *p, be32 new_dst)
+{
+	struct ip4_header *ip = (struct ip4_header *)(frame + p->l3_off);
+	ip->checksum = checksum_update32(ip->checksum, ip->dst, new_dst);
+	ip->dst = new_dst;
+}
+
+void nat_rewrite_fragment_src(uint8_t *frame, const struct parsed *p, be32 new_src)
+{
+	struct ip4_header *ip = (struct ip4_header *)(frame + p->l3_off);
+	ip->checksum = checksum_update32(ip->checksum, ip->src, new_src);
+	ip->src = new_src;
+}
+
+void ip4_put_id(struct ip4_header *ip, be16 id)
+{
+	ip->checksum = checksum_update16(ip->checksum, ip->id, id);
+	ip->id = id;
+}
+
 enum { TCP_OPTION_END = 0, TCP_OPTION_NOP = 1, TCP_OPTION_MSS = 2, TCP_OPTION_MSS_BYTES = 4 };
 
 bool nat_clamp_mss(uint8_t *frame, const struct parsed *p, uint16_t max_mss)

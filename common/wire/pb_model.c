@@ -243,6 +243,8 @@ static Ananta__VipConfig *pb_from_vip(struct arena *a, const struct vip_config *
 	pb->tenant = (char *)vip->tenant;
 	pb->drain_s = vip->drain_s;
 	pb->refuses_when_down = vip->refuses_when_down;
+	pb->idle_tcp_s = vip->idle_tcp_s;
+	pb->idle_udp_s = vip->idle_udp_s;
 	pb->n_snat_dips = vip->n_snat_dips;
 	if (vip->n_snat_dips > 0) {
 		pb->snat = pb_from_policy(a, &vip->snat);
@@ -298,6 +300,8 @@ static int fill_vip(const Ananta__VipConfig *pb, struct vip_config *vip, struct 
 {
 	vip->drain_s = pb->drain_s;
 	vip->refuses_when_down = pb->refuses_when_down;
+	vip->idle_tcp_s = pb->idle_tcp_s;
+	vip->idle_udp_s = pb->idle_udp_s;
 	int code = pb_to_addr(&pb->vip, &vip->vip, err);
 	if (code == 0)
 		code = pb_to_text(pb->tenant, vip->tenant, sizeof vip->tenant, "tenant", err);

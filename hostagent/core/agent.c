@@ -42,6 +42,8 @@ void agent_set_now(struct agent *a, struct mono_time now)
 
 void agent_expire_flows(struct agent *a, struct mono_time now, uint64_t elapsed_us)
 {
+	if (a->config == NULL) // nothing passes, and what VIPs say of their flows is not known
+		return;
 	if (elapsed_us > FLOW_SWEEP_US)
 		elapsed_us = FLOW_SWEEP_US;
 	uint64_t budget = (uint64_t)a->flows.high_water * elapsed_us / FLOW_SWEEP_US + 1;

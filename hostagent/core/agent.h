@@ -16,6 +16,12 @@
 //   agent_snat_next_ready gives the slot --> all its frames go through agent_outbound again, in order, with was_held
 //   a frame waited SNAT_HOLD_US          --> it goes through agent_outbound again, with was_held and held_too_long
 //
+// A fragment whose datagram's first one has not come waits in the edge, too (fragmented.h; common/packet/fragments.h):
+//
+//   agent_inbound, agent_outbound --AGENT_HOLD_FRAGMENT, hold_slot--> the edge keeps the frame as it is, in the place of what it
+//                  has in that slot, which is to be freed (and is counted)
+//   after each burst, until there is none: agent_next_fragment gives a slot --> its frame through agent_release_fragment
+//
 // What is refused is turned, in place, into the answer for the VM (a RST, or ICMP), which may begin up to AGENT_HEADROOM
 // bytes in front of the frame: so much room must be there in front of every frame of agent_outbound.
 //
@@ -31,6 +37,7 @@
 
 #include "common/base/token_bucket.h"
 #include "common/packet/encap.h"
+#include "common/packet/fragments.h"
 #include "common/packet/neighbor.h"
 #include "common/packet/parse.h"
 #include "hostagent/core/config.h"
@@ -65,15 +72,17 @@ enum agent_verdict {
 	AGENT_TO_UPLINK,
 	AGENT_TO_TAP, // the host's own traffic, unchanged; or the answer to a probe
 	AGENT_TO_VM, // port says which. From agent_outbound also: what it sent was refused (reason), this is the answer to it
+	AGENT_HOLD_FRAGMENT, // unchanged, in the place hold_slot, below AGENT_FRAGMENT_SLOTS
 	AGENT_HOLD, // unchanged, to be submitted again when hold_slot is ready
 };
 
-// What waits for the flow lookup between the stages.
+// What waits for the flow lookup between the stages. From WAIT_FRAGMENT on: what is seldom.
 enum agent_wait {
 	WAIT_NOTHING, // the verdict is there
 	WAIT_INBOUND, // an encapsulated packet to a VIP
 	WAIT_PLAIN, // a plain TCP packet to a DIP:port that an endpoint uses
 	WAIT_REPLY, // a TCP or UDP packet of a VM, or an echo request
+	WAIT_FRAGMENT, // a piece of a packet that may be a flow's
 	WAIT_ERROR, // an ICMP error about a packet that went through here
 };
 
@@ -86,7 +95,7 @@ struct agent_packet {
 	bool held_too_long; // likewise, for SNAT_HOLD_US: no more holding
 	enum agent_verdict verdict;
 	enum drop_reason reason;
-	uint16_t hold_slot; // of AGENT_HOLD
+	uint16_t hold_slot; // of AGENT_HOLD, AGENT_HOLD_FRAGMENT
 	// Between the stages.
 	enum agent_wait wait;
 	struct parsed ip; // of the packet that is delivered: the inner one
@@ -101,7 +110,7 @@ struct agent_settings {
 	struct mac uplink_mac; // of the uplink port; the tap has the same
 	be32 address; // the host's own
 	be32 probe_address; // the host's own as well, and known to nobody but its VMs: what probes come from; 0: none
-	uint16_t mss; // what TCP handshakes are clamped to
+	uint16_t mss; // what TCP handshakes are clamped to: what a way with the outer header carries
 	bool proxy_arp; // answer ARP on the uplink for local DIPs (a shared segment without routes per host)
 };
 
@@ -112,6 +121,8 @@ struct agent {
 	struct neighbor_table neighbors; // the gateways
 	struct agent_counters counters;
 	struct snat *snat; // borrowed; NULL: no SNAT here, and packets that would need it are dropped
+	struct agent_fragments
+		*fragments; // borrowed; NULL: what is in fragments is dropped, unless it needs no translation
 	struct mono_time now;
 	struct token_bucket chain_limit;
 	struct pin_reports pin_reports;
@@ -119,6 +130,7 @@ struct agent {
 	struct strays strays;
 	struct dip_flows dip_flows;
 	bool port_is_open[AGENT_PORTS_MAX];
+	uint16_t port_mtu[AGENT_PORTS_MAX]; // of the VM's interface; 0: not known
 };
 
 // gateways: at most NEIGHBOR_MAX. The flow table is initialised or attached by the caller, in agent->flows; agent->snat is
@@ -156,6 +168,30 @@ uint32_t agent_pins_write(const struct agent *a, uint32_t i, uint8_t *frame);
 // called at least every 100 ms or so with the time since the last call.
 #define FLOW_SWEEP_US 8000000u
 void agent_expire_flows(struct agent *a, struct mono_time now, uint64_t elapsed_us);
+
+// ---- Fragments ----
+
+#define AGENT_FRAGMENT_SLOTS (2 * FRAGMENT_SLOTS)
+
+// Room for n_datagrams at a time (a power of two, FRAGMENT_WAYS or more) each way; 1120 bytes for each. NULL: no memory. The caller
+// puts it into agent->fragments. `seed` is random.
+struct agent_fragments *agent_fragments_create(uint32_t n_datagrams, uint64_t seed);
+void agent_fragments_destroy(struct agent_fragments *f);
+
+struct agent_released {
+	uint16_t slot;
+	enum drop_reason reason;
+	uint64_t decision;
+};
+
+// The next fragment that waits no more; its slot is free from now on. False: there is none.
+bool agent_next_fragment(struct agent *a, struct agent_released *ret_released);
+
+// Its verdict; `p` is as agent_inbound or agent_outbound got it.
+void agent_release_fragment(struct agent *a, const struct agent_released *released, struct agent_packet *p);
+
+// What waited too long is released, to be dropped. As often as agent_expire_flows.
+void agent_expire_fragments(struct agent *a, struct mono_time now);
 
 // ---- SNAT, between packets; a->snat is not NULL ----
 

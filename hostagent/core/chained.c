@@ -14,6 +14,13 @@ struct chained_flow {
 	enum chain_kind kind;
 };
 
+static bool serves(const struct agent *a, const struct chained_flow *f, be32 dip)
+{
+	return agent_config_lookup_endpoint(a->config, f->vip, f->vip_port, f->protocol, dip) != NULL ||
+	       (ip_protocol_is_any(f->protocol) &&
+	        agent_config_lookup_endpoint(a->config, f->vip, 0, IP_PROTO_ANY, dip) != NULL);
+}
+
 // Walks on among the DIPs of this host, at most CHAIN_HOPS_MAX times: each step counts in the mark.
 static struct chain_step decide(const struct agent *a, struct agent_packet *p, const struct chained_flow *f,
                                 const struct endpoint_owners *owners)
@@ -24,7 +31,7 @@ static struct chain_step decide(const struct agent *a, struct agent_packet *p, c
 	for (;;) {
 		c.position = chain_position(&bucket, p->dip);
 		c.is_present = owners_is_present(owners, p->dip);
-		c.can_adopt = agent_config_lookup_endpoint(a->config, f->vip, f->vip_port, f->protocol, p->dip) != NULL;
+		c.can_adopt = serves(a, f, p->dip);
 		struct chain_step step = chain_decide(&bucket, &c);
 		if (step.action != CHAIN_FORWARD || agent_config_lookup_dip(a->config, step.to) == AGENT_NO_PORT)
 			return step;
@@ -34,7 +41,7 @@ static struct chain_step decide(const struct agent *a, struct agent_packet *p, c
 }
 
 // The outer header anew, in the place of the one that came. What comes in front of the inner packet is at least as long.
-static void send_on(struct agent *a, struct agent_packet *p, const struct chain_step *step)
+static HOT_PATH void send_on(struct agent *a, struct agent_packet *p, const struct chain_step *step)
 {
 	struct encap_template t;
 	encap_template_init(&t, a->settings.address, step->to);
@@ -46,11 +53,20 @@ static void send_on(struct agent *a, struct agent_packet *p, const struct chain_
 		counter_add(&a->counters.chain_forwarded, 1);
 }
 
+void chained_follow(struct agent *a, struct agent_packet *p, be32 to, uint16_t mark)
+{
+	struct chain_step step = { .action = CHAIN_FORWARD, .to = to, .mark = mark };
+	p->hash = hash_mix64(to); // one gateway for all of them
+	if (token_bucket_take(&a->chain_limit, a->now))
+		send_on(a, p, &step);
+	else
+		verdict_drop(a, p, DROP_CHAIN_LIMITED);
+}
+
 // Beyond the limit a TCP packet is lost and comes again; a datagram does not, so its flow begins here.
 static bool adopts_beyond_limit(struct agent *a, struct agent_packet *p, const struct chained_flow *f)
 {
-	if (f->kind == CHAIN_UDP &&
-	    agent_config_lookup_endpoint(a->config, f->vip, f->vip_port, f->protocol, p->dip) != NULL)
+	if (f->kind == CHAIN_UDP && serves(a, f, p->dip))
 		return true;
 	verdict_drop(a, p, DROP_CHAIN_LIMITED);
 	return false;
@@ -73,7 +89,7 @@ static bool take_step(struct agent *a, struct agent_packet *p, const struct chai
 
 static enum chain_kind kind_of(const struct agent_packet *p)
 {
-	if (p->ip.protocol == IP_PROTO_UDP)
+	if (p->ip.protocol != IP_PROTO_TCP)
 		return CHAIN_UDP;
 	return tcp_is_syn(p->ip.tcp_flags) ? CHAIN_SYN : CHAIN_TCP;
 }
@@ -104,7 +120,8 @@ void chained_error(struct agent *a, struct agent_packet *p, const struct icmp_er
 		.protocol = error->protocol,
 		.kind = CHAIN_ERROR,
 	};
-	const struct endpoint_owners *owners = agent_config_lookup_owners(a->config, f.vip, f.vip_port, f.protocol);
+	const struct endpoint_owners *owners =
+		agent_config_lookup_owners(a->config, f.vip, f.vip_port, ip_protocol_of_endpoint(f.protocol));
 	if (owners == NULL)
 		verdict_drop(a, p, DROP_ICMP_UNKNOWN);
 	else

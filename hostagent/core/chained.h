@@ -20,5 +20,8 @@ bool chained_adopts(struct agent *a, struct agent_packet *p, const struct endpoi
 // The same with an ICMP error about a flow that is not known here; it always has its verdict then.
 void chained_error(struct agent *a, struct agent_packet *p, const struct icmp_error *error);
 
+// A fragment of a packet that was sent on, to the same owner with the same mark.
+void chained_follow(struct agent *a, struct agent_packet *p, be32 to, uint16_t mark);
+
 // A packet of this flow came with a hop mark: the muxes should know where it belongs.
 void chained_found(struct agent *a, const struct agent_packet *p, const struct flow_entry *flow);

@@ -1,5 +1,6 @@
 #include "hostagent/core/config.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/check.h"
@@ -20,6 +21,7 @@ struct sizes {
 	uint32_t snat_slots;
 	uint32_t n_owners;
 	uint32_t owners_slots;
+	uint32_t n_idles;
 	uint32_t n_present;
 	uint32_t present_slots;
 };
@@ -39,6 +41,11 @@ static uint32_t slots_for(uint32_t n)
 	return slots;
 }
 
+static bool has_idle(const struct vip_config *vip)
+{
+	return ip_addr_is_v4(&vip->vip) && (vip->idle_tcp_s != 0 || vip->idle_udp_s != 0);
+}
+
 static void count_vip(const struct store *store, const char *host, const struct vip_config *vip, struct sizes *s)
 {
 	for (uint32_t e = 0; e < vip->n_endpoints; e++) {
@@ -47,6 +54,7 @@ static void count_vip(const struct store *store, const char *host, const struct 
 			s->n_endpoints += agent_config_dip_is_local(store, host, &vip->endpoints[e].dips[d].dip);
 	}
 	s->n_known += vip->n_snat_dips;
+	s->n_idles += has_idle(vip);
 	for (uint32_t d = 0; d < vip->n_snat_dips; d++)
 		s->n_snat_pairs += agent_config_dip_is_local(store, host, &vip->snat_dips[d]);
 }
@@ -98,6 +106,7 @@ static size_t lay_out(struct agent_config *c, const struct sizes *s, uint16_t ma
 	c->snat_dips = (struct addr_map){ s->snat_slots - 1, carve(base, &at, s->snat_slots * sizeof(struct addr_slot)) };
 	c->snats = carve(base, &at, s->n_dips * sizeof *c->snats);
 	c->snat_vips = carve(base, &at, s->n_snat_pairs * sizeof *c->snat_vips);
+	c->idles.list = carve(base, &at, s->n_idles * sizeof *c->idles.list);
 	c->muxes = carve(base, &at, s->n_sources * sizeof *c->muxes);
 	c->owners = (struct owners_map){ s->owners_slots - 1, carve(base, &at, s->owners_slots * sizeof *c->owners.slots) };
 	c->present =
@@ -286,6 +295,28 @@ static void add_vips(struct agent_config *c, const struct store *store, const ch
 		for (uint32_t d = 0; d < vip->n_snat_dips; d++)
 			addr_map_insert(&c->known, &vip->snat_dips[d], 0);
 	}
+}
+
+// ---- How long flows may be silent ----
+
+static int compare_idles(const void *a, const void *b)
+{
+	be32 x = ((const struct flow_idle *)a)->vip;
+	be32 y = ((const struct flow_idle *)b)->vip;
+	return x < y ? -1 : x > y;
+}
+
+static void add_idles(struct agent_config *c, const struct store *store)
+{
+	for (uint32_t i = 0; i < store->vips.n; i++) {
+		const struct vip_config *vip = store_vip(store, i);
+		if (has_idle(vip))
+			c->idles.list[c->idles.n++] = (struct flow_idle){ .vip = ip_addr_to_v4(&vip->vip),
+				                                              .tcp_s = vip->idle_tcp_s,
+				                                              .udp_s = vip->idle_udp_s };
+	}
+	if (c->idles.n > 0)
+		qsort(c->idles.list, c->idles.n, sizeof *c->idles.list, compare_idles);
 }
 
 // ---- SNAT ----
@@ -492,6 +523,7 @@ int agent_config_create(const struct store *store, const char *host, uint16_t ma
 	add_local_dips(c, store, host);
 	add_addresses(c, store);
 	add_vips(c, store, host);
+	add_idles(c, store);
 	add_snats(c, store, host);
 	add_settings(c, &store->settings);
 	*ret_config = c;

@@ -19,6 +19,7 @@
 #include "common/base/hash.h"
 #include "common/model/store.h"
 #include "common/packet/headers.h"
+#include "hostagent/core/flow_state.h"
 #include "hostagent/core/owners.h"
 
 #define AGENT_PORTS_MAX 1024
@@ -109,6 +110,7 @@ struct agent_config {
 	struct agent_snat_vip *snat_vips;
 	uint32_t n_no_snat;
 	struct agent_prefix no_snat[LIMIT_NO_SNAT_PREFIXES]; // destinations that VMs reach with their own address
+	struct flow_idles idles; // of the VIPs that say how long their flows may be silent
 	uint32_t snat_gone_s; // without a leader for so long: leases may be somebody else's by now; 0: never
 	uint64_t cluster_id; // 0: none has arrived, and there are no owners
 	uint64_t hash_seed; // of flow_hash, which says in which bucket a flow is

@@ -29,6 +29,8 @@
 	X(snat_held, "packets of VMs that waited for a range of ports")                 \
 	X(snat_answered, "packets of VMs that were refused and answered: RST or ICMP")  \
 	X(icmp_errors, "ICMP errors that were translated, with the packet inside")      \
+	X(fragments, "fragments that took the way of their datagram's first one")       \
+	X(fragments_held, "fragments that came before their datagram's first one")      \
 	X(chain_forwarded, "packets sent on to another owner of their bucket")          \
 	X(chain_delivered, "packets that reached their flow by a detour")               \
 	X(chain_adopted, "connections adopted at the end of a chain")                   \

@@ -22,29 +22,29 @@ static const uint8_t moves[FLOW_STATE_COUNT][2][EVENT_COUNT] = {
 		                 [EVENT_FIN] = FLOW_FIN_OUT },
 	},
 	[FLOW_SYN_ACK] = {
-		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET, [EVENT_SYN_ACK] = FLOW_ESTABLISHED, [EVENT_FIN] = FLOW_FIN_IN,
+		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET_IN, [EVENT_SYN_ACK] = FLOW_ESTABLISHED, [EVENT_FIN] = FLOW_FIN_IN,
 		                   [EVENT_DATA] = FLOW_ESTABLISHED },
 		[FLOW_REPLY] = { [EVENT_RST] = FLOW_REFUSED, [EVENT_FIN] = FLOW_FIN_OUT },
 	},
 	[FLOW_ESTABLISHED] = {
-		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_FIN_IN },
+		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET_IN, [EVENT_FIN] = FLOW_FIN_IN },
 		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_FIN_OUT },
 	},
 	[FLOW_UNCONFIRMED_IN] = {
-		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_FIN_IN },
+		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET_IN, [EVENT_FIN] = FLOW_FIN_IN },
 		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_SYN_ACK] = FLOW_SYN_ACK, [EVENT_FIN] = FLOW_FIN_OUT,
 		                 [EVENT_DATA] = FLOW_ESTABLISHED },
 	},
 	[FLOW_UNCONFIRMED_OUT] = {
-		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_FIN_IN, [EVENT_DATA] = FLOW_ESTABLISHED },
+		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET_IN, [EVENT_FIN] = FLOW_FIN_IN, [EVENT_DATA] = FLOW_ESTABLISHED },
 		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_SYN_ACK] = FLOW_SYN_ACK, [EVENT_FIN] = FLOW_FIN_OUT },
 	},
 	[FLOW_FIN_IN] = {
-		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET },
+		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET_IN },
 		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_CLOSED },
 	},
 	[FLOW_FIN_OUT] = {
-		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_CLOSED },
+		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET_IN, [EVENT_FIN] = FLOW_CLOSED },
 		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET },
 	},
 	[FLOW_SYN_OUT] = {
@@ -53,17 +53,25 @@ static const uint8_t moves[FLOW_STATE_COUNT][2][EVENT_COUNT] = {
 		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_FIN_OUT },
 	},
 	[FLOW_SYN_ACK_IN] = {
-		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET, [EVENT_FIN] = FLOW_FIN_IN },
+		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET_IN, [EVENT_FIN] = FLOW_FIN_IN },
 		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_SYN_ACK] = FLOW_ESTABLISHED, [EVENT_FIN] = FLOW_FIN_OUT,
 		                 [EVENT_DATA] = FLOW_ESTABLISHED },
 	},
 	[FLOW_RESET] = {
-		[FLOW_REPLY] = { [EVENT_SYN_ACK] = FLOW_SYN_ACK, [EVENT_FIN] = FLOW_UNCONFIRMED_OUT,
-		                 [EVENT_DATA] = FLOW_UNCONFIRMED_OUT },
+		[FLOW_REPLY] = { [EVENT_SYN_ACK] = FLOW_SYN_ACK, [EVENT_FIN] = FLOW_DISPUTED,
+		                 [EVENT_DATA] = FLOW_DISPUTED },
 	},
 	[FLOW_REFUSED] = {
-		[FLOW_REPLY] = { [EVENT_SYN_ACK] = FLOW_SYN_ACK, [EVENT_FIN] = FLOW_UNCONFIRMED_OUT,
-		                 [EVENT_DATA] = FLOW_UNCONFIRMED_OUT },
+		[FLOW_REPLY] = { [EVENT_SYN_ACK] = FLOW_SYN_ACK, [EVENT_FIN] = FLOW_DISPUTED,
+		                 [EVENT_DATA] = FLOW_DISPUTED },
+	},
+	[FLOW_RESET_IN] = {
+		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_SYN_ACK] = FLOW_SYN_ACK, [EVENT_FIN] = FLOW_DISPUTED,
+		                 [EVENT_DATA] = FLOW_DISPUTED },
+	},
+	[FLOW_DISPUTED] = {
+		[FLOW_INBOUND] = { [EVENT_RST] = FLOW_RESET_IN, [EVENT_FIN] = FLOW_FIN_IN, [EVENT_DATA] = FLOW_ESTABLISHED },
+		[FLOW_REPLY] = { [EVENT_RST] = FLOW_RESET, [EVENT_SYN_ACK] = FLOW_SYN_ACK },
 	},
 };
 
@@ -82,6 +90,8 @@ static const uint32_t timeouts_s[FLOW_STATE_COUNT] = {
 	[FLOW_SYN_ACK_IN] = 240,
 	[FLOW_ICMP] = 60,
 	[FLOW_REFUSED] = 10,
+	[FLOW_RESET_IN] = 240,
+	[FLOW_DISPUTED] = 240,
 };
 
 static const char *const names[FLOW_STATE_COUNT] = {
@@ -100,12 +110,40 @@ static const char *const names[FLOW_STATE_COUNT] = {
 	[FLOW_SYN_ACK_IN] = "syn_ack_in",
 	[FLOW_ICMP] = "icmp",
 	[FLOW_REFUSED] = "refused",
+	[FLOW_RESET_IN] = "reset_in",
+	[FLOW_DISPUTED] = "disputed",
 };
 
 uint32_t flow_state_timeout_s(enum flow_state state)
 {
 	CHECK(state < FLOW_STATE_COUNT);
 	return timeouts_s[state];
+}
+
+static const struct flow_idle *idles_find(const struct flow_idles *idles, be32 vip)
+{
+	uint32_t low = 0;
+	uint32_t high = idles->n;
+	while (low < high) {
+		uint32_t middle = (low + high) / 2;
+		if (idles->list[middle].vip == vip)
+			return &idles->list[middle];
+		if (idles->list[middle].vip < vip)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return NULL;
+}
+
+uint32_t flow_idles_timeout_s(const struct flow_idles *idles, be32 vip, enum flow_state state)
+{
+	uint32_t usual = flow_state_timeout_s(state);
+	if (idles == NULL || idles->n == 0 || (state != FLOW_ESTABLISHED && state != FLOW_UDP))
+		return usual;
+	const struct flow_idle *idle = idles_find(idles, vip);
+	uint32_t own = idle == NULL ? 0 : state == FLOW_UDP ? idle->udp_s : idle->tcp_s;
+	return own == 0 ? usual : own;
 }
 
 enum flow_state flow_state_after(enum flow_state state, enum flow_direction direction, uint8_t tcp_flags)
@@ -130,12 +168,12 @@ enum flow_state flow_state_begun(uint8_t protocol)
 {
 	if (protocol == IP_PROTO_ICMP)
 		return FLOW_ICMP;
-	return protocol == IP_PROTO_UDP ? FLOW_UDP : FLOW_SYN_OUT;
+	return protocol == IP_PROTO_TCP ? FLOW_SYN_OUT : FLOW_UDP;
 }
 
 bool flow_state_is_over(enum flow_state state)
 {
-	return state == FLOW_CLOSED || state == FLOW_RESET || state == FLOW_REFUSED;
+	return state == FLOW_CLOSED || state == FLOW_RESET || state == FLOW_REFUSED || state == FLOW_RESET_IN;
 }
 
 const char *flow_state_name(enum flow_state state)

@@ -13,16 +13,21 @@
 //             each -- the other side speaks --> ESTABLISHED                |      |
 //                                                               FIN out    v      v    FIN in
 //   SYN, SYN_ACK -- RST out --> REFUSED                                     CLOSED
-//   any other but CLOSED, and RST in --> RESET
-//   RESET, REFUSED -- the VM goes on sending --> UNCONFIRMED_OUT   (the RST was forged, or was ignored: the VM knows better)
-//   CLOSED, RESET, REFUSED -- SYN in --> a new flow (TIME_WAIT reuse, RFC 9293 section 3.6.1; RFC 5382 REQ-5)
+//   any other but CLOSED -- RST out --> RESET
+//   any but CLOSED -- RST in --> RESET_IN   (SYN, SYN_OUT: RESET, as nothing was said yet)
+//   RESET_IN, RESET, REFUSED -- the VM goes on sending --> DISPUTED -- so does the other side --> ESTABLISHED
+//   CLOSED, RESET_IN, RESET, REFUSED -- SYN in --> a new flow (TIME_WAIT reuse, RFC 9293 section 3.6.1; RFC 5382 REQ-5)
+//
+// Anybody can forge a RST who knows addresses and ports; whether its sequence number is right only the VM can tell (RFC 5961
+// section 3). So a RST that comes in ends nothing here: it is delivered, and the flow is remembered for a shorter time (RFC 7857
+// section 2.2: four minutes), in which a VM that did not believe it goes on.
 //
 // A connection that the VM begins (SNAT), with a leased port of a VIP:
 //
 //                 SYN out               SYN-ACK in, or SYN in           anything out
 //   (no flow) ------------> SYN_OUT ------------------------> SYN_ACK_IN ------------> ESTABLISHED, and on as above
 //
-//   CLOSED, RESET -- SYN out --> a new flow, with another port
+//   CLOSED, RESET_IN, RESET -- SYN out --> a new flow, with another port
 //
 // Pure functions of a small table; no state of its own.
 #pragma once
@@ -34,7 +39,7 @@
 
 enum flow_state {
 	FLOW_FREE = 0, // no flow: the entry of the table is unused
-	FLOW_UDP,
+	FLOW_UDP, // and every other protocol without connections that are seen here
 	FLOW_SYN,
 	FLOW_SYN_ACK,
 	FLOW_ESTABLISHED,
@@ -48,6 +53,8 @@ enum flow_state {
 	FLOW_SYN_ACK_IN,
 	FLOW_ICMP, // an echo request of a VM, and its replies
 	FLOW_REFUSED, // the VM would not have it
+	FLOW_RESET_IN, // a RST came in, which the VM may have believed or not
+	FLOW_DISPUTED, // ... and the VM sent something since
 	FLOW_STATE_COUNT // the numbers are in saved tables: new ones go to the end
 };
 
@@ -64,11 +71,28 @@ enum flow_direction { FLOW_INBOUND = 0, FLOW_REPLY = 1 };
 //   SYN_OUT, SYN_ACK*,
 //   FIN_*,
 //   UNCONFIRMED_*    240  RFC 5382 REQ-5: a transitory connection, at least four minutes
+//   RESET_IN,
+//   DISPUTED         240  RFC 7857 section 2.2
 //   ESTABLISHED     7440  RFC 5382 REQ-5: at least 2 hours 4 minutes
 //   CLOSED           120  twice the maximum segment lifetime, as the endpoints' TIME_WAIT
 //   RESET, REFUSED    10  what is still on its way
 //   ICMP              60  RFC 5508 REQ-2
 uint32_t flow_state_timeout_s(enum flow_state state);
+
+// What VIPs say otherwise: of their flows in ESTABLISHED and in UDP. 0: nothing.
+struct flow_idle {
+	be32 vip;
+	uint32_t tcp_s;
+	uint32_t udp_s;
+};
+
+struct flow_idles {
+	uint32_t n;
+	struct flow_idle *list; // ascending by the number that `vip` is
+};
+
+// The same for a flow of this VIP. `idles` may be NULL.
+uint32_t flow_idles_timeout_s(const struct flow_idles *idles, be32 vip, enum flow_state state);
 
 // The state after a packet with these TCP flags went in that direction. UDP stays UDP, ICMP stays ICMP.
 enum flow_state flow_state_after(enum flow_state state, enum flow_direction direction, uint8_t tcp_flags);

@@ -300,13 +300,13 @@ void flow_entry_move(struct flow_entry *e, enum flow_direction direction, uint8_
 	flow_entry_set_deltas(e);
 }
 
-static bool entry_is_expired(const struct flow_table *t, const struct flow_entry *e)
+static bool entry_is_expired(const struct flow_table *t, const struct flow_idles *idles, const struct flow_entry *e)
 {
 	uint32_t idle_s = t->now_s > e->seen_s ? t->now_s - e->seen_s : 0;
-	return idle_s >= flow_state_timeout_s(flow_entry_state(e));
+	return idle_s >= flow_idles_timeout_s(idles, e->vip, flow_entry_state(e));
 }
 
-struct flow_entry *flow_table_next_expired(struct flow_table *t, uint32_t *budget)
+struct flow_entry *flow_table_next_expired(struct flow_table *t, const struct flow_idles *idles, uint32_t *budget)
 {
 	if (t->n_flows == 0)
 		return NULL;
@@ -317,7 +317,7 @@ struct flow_entry *flow_table_next_expired(struct flow_table *t, uint32_t *budge
 		if (t->cursor >= t->high_water)
 			t->cursor = 0;
 		struct flow_entry *e = &t->entries[t->cursor++];
-		if (e->state != FLOW_FREE && entry_is_expired(t, e))
+		if (e->state != FLOW_FREE && entry_is_expired(t, idles, e))
 			return e;
 	}
 	return NULL;
@@ -327,7 +327,7 @@ uint32_t flow_table_expire(struct flow_table *t, struct mono_time now, uint32_t 
 {
 	flow_table_set_now(t, now);
 	uint32_t n_removed = 0;
-	for (struct flow_entry *e; (e = flow_table_next_expired(t, &budget)) != NULL; n_removed++)
+	for (struct flow_entry *e; (e = flow_table_next_expired(t, NULL, &budget)) != NULL; n_removed++)
 		flow_table_remove(t, e);
 	return n_removed;
 }
@@ -358,9 +358,8 @@ static bool state_fits(uint32_t protocol, uint32_t state)
 {
 	switch (protocol) {
 	case IP_PROTO_TCP: return state != FLOW_UDP && state != FLOW_ICMP;
-	case IP_PROTO_UDP: return state == FLOW_UDP;
 	case IP_PROTO_ICMP: return state == FLOW_ICMP;
-	default: return false;
+	default: return state == FLOW_UDP;
 	}
 }
 
@@ -433,7 +432,6 @@ int flow_table_attach(struct flow_table *t, void *block, size_t n_bytes, uint32_
 	for (uint32_t i = 0; i < found.high_water; i++)
 		if (found.entries[i].state != FLOW_FREE)
 			entry_renew(&found, &found.entries[i], h->layout_version);
-	flow_table_expire(&found, now, found.high_water);
 	h->layout_version = FLOW_TABLE_LAYOUT_VERSION; // what this program adds is not for older ones
 	*t = found;
 	return 0;

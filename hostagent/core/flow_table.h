@@ -40,7 +40,8 @@
 #define FLOW_TABLE_CAPACITY_MIN 16u
 #define FLOW_TABLE_CAPACITY_MAX (1u << 28)
 // Older ones are attached, too. Version 1 has no flows of SNAT. In versions 1 and 2 a flow in FLOW_SYN_ACK has deltas and no ISN.
-#define FLOW_TABLE_LAYOUT_VERSION 3u
+// Version 3 has no FLOW_RESET_IN, no FLOW_DISPUTED, and TCP, UDP and ICMP only.
+#define FLOW_TABLE_LAYOUT_VERSION 4u
 #define FLOW_TABLE_LAYOUT_WITH_ISN 3u
 #define FLOW_TABLE_LAYOUT_OLDEST 1u
 
@@ -130,7 +131,8 @@ size_t flow_table_persistent_bytes(uint32_t capacity);
 void flow_table_init(struct flow_table *t, void *block, uint32_t capacity, uint64_t seed, uint64_t owner,
                      struct mono_time now);
 
-// Takes over a block of `n_bytes` that another process left, forgetting what has expired. ERR_VERSION: another layout,
+// Takes over a block of `n_bytes` that another process left, with all of its flows: what has expired is found later, when what VIPs
+// say is known. ERR_VERSION: another layout,
 // owner or capacity; ERR_MALFORMED: damaged; the sentence says what. On failure the persistent part is as it was.
 NODISCARD int flow_table_attach(struct flow_table *t, void *block, size_t n_bytes, uint32_t capacity, uint64_t owner,
                                 struct mono_time now, struct error *err);
@@ -156,11 +158,12 @@ bool flow_table_is_full(const struct flow_table *t);
 
 void flow_table_remove(struct flow_table *t, struct flow_entry *entry);
 
-// Looks at up to *budget entries, going on where it stopped, for one that was silent for too long: the caller removes it and
-// asks again. NULL: the budget is used up.
-struct flow_entry *flow_table_next_expired(struct flow_table *t, uint32_t *budget);
+// Looks at up to *budget entries, going on where it stopped, for one that was silent for too long, by what VIPs say (`idles`, or
+// NULL): the caller removes it and asks again. NULL: the budget is used up.
+struct flow_entry *flow_table_next_expired(struct flow_table *t, const struct flow_idles *idles, uint32_t *budget);
 
-// Removes what has expired among the next `budget` entries. Returns how many. (Not for a table whose SNAT flows are counted.)
+// Removes what has expired among the next `budget` entries, whatever VIPs say. Returns how many. (Not for a table whose SNAT flows
+// are counted.)
 uint32_t flow_table_expire(struct flow_table *t, struct mono_time now, uint32_t budget);
 
 // The key, in that direction, of a flow.

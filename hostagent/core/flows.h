@@ -25,7 +25,8 @@ static inline void agent_flow_remove(struct agent *a, struct flow_entry *e)
 static inline uint32_t agent_flows_expire(struct agent *a, uint32_t budget)
 {
 	uint32_t n_removed = 0;
-	for (struct flow_entry *e; (e = flow_table_next_expired(&a->flows, &budget)) != NULL; n_removed++)
+	const struct flow_idles *idles = a->config == NULL ? NULL : &a->config->idles;
+	for (struct flow_entry *e; (e = flow_table_next_expired(&a->flows, idles, &budget)) != NULL; n_removed++)
 		agent_flow_remove(a, e);
 	return n_removed;
 }

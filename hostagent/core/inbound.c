@@ -4,6 +4,7 @@
 #include "hostagent/core/chain.h"
 #include "hostagent/core/chained.h"
 #include "hostagent/core/flows.h"
+#include "hostagent/core/fragmented.h"
 #include "hostagent/core/probe_path.h"
 #include "hostagent/core/rewrite.h"
 #include "hostagent/core/verdict.h"
@@ -52,6 +53,32 @@ COLD_PATH static void on_encapsulated_icmp(struct agent *a, struct agent_packet 
 	}
 }
 
+// A fragment, whose datagram is looked up in its turn, or what is no packet.
+COLD_PATH static void on_encapsulated_rest(struct agent *a, struct agent_packet *p, uint32_t len, uint32_t l3_off)
+{
+	struct parsed ip;
+	if (parse_ip4(p->frame, len, l3_off, &ip) != DROP_FRAGMENT) {
+		verdict_drop(a, p, DROP_ENCAP_MALFORMED);
+	} else if (a->fragments == NULL) {
+		verdict_drop(a, p, DROP_FRAGMENT);
+	} else {
+		p->ip = ip;
+		p->hash = 0;
+		p->wait = WAIT_FRAGMENT;
+	}
+}
+
+// A protocol without ports, or whose ports nobody looks at: its flow is known by addresses and protocol. No tunnel inside the tunnel.
+COLD_PATH static void on_encapsulated_other(struct agent *a, struct agent_packet *p, struct parsed ip)
+{
+	if (!ip_protocol_is_any(ip.protocol))
+		verdict_drop(a, p, DROP_ENCAP_NO_ENDPOINT);
+	else if (!packet_has_l4(&ip))
+		verdict_drop(a, p, DROP_L4_LENGTH);
+	else
+		packet_wait(a, p, &ip, WAIT_INBOUND);
+}
+
 // A packet to a VIP inside one to the DIP (RFC 2003).
 static inline void on_encapsulated(struct agent *a, struct agent_packet *p, const struct parsed *outer)
 {
@@ -62,13 +89,13 @@ static inline void on_encapsulated(struct agent *a, struct agent_packet *p, cons
 	}
 	enum drop_reason reason = parse_ip4(p->frame, (uint32_t)outer->l3_off + outer->l3_bytes, outer->l4_off, &ip);
 	if (reason != DROP_NONE)
-		verdict_drop(a, p, reason == DROP_FRAGMENT ? reason : DROP_ENCAP_MALFORMED);
+		on_encapsulated_rest(a, p, (uint32_t)outer->l3_off + outer->l3_bytes, outer->l4_off);
 	else if (ip.protocol == IP_PROTO_TCP || ip.protocol == IP_PROTO_UDP)
 		packet_wait(a, p, &ip, WAIT_INBOUND);
 	else if (ip.protocol == IP_PROTO_ICMP)
 		on_encapsulated_icmp(a, p, ip);
 	else
-		verdict_drop(a, p, DROP_ENCAP_NO_ENDPOINT);
+		on_encapsulated_other(a, p, ip);
 }
 
 static void give_plain(struct agent *a, struct agent_packet *p)
@@ -145,11 +172,16 @@ static struct flow_key reply_key(const struct agent_packet *p, be16 dip_port)
 	return flow_key_make(p->dip, p->ip.src, dip_port, p->ip.src_port, p->ip.protocol, FLOW_REPLY);
 }
 
-static void find_endpoint(struct agent *a, struct agent_packet *p)
+static HOT_PATH void find_endpoint(struct agent *a, struct agent_packet *p)
 {
 	p->endpoint = agent_config_lookup_endpoint(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol, p->dip);
-	if (p->endpoint == NULL)
-		return;
+	if (__builtin_expect(p->endpoint == NULL, 0)) {
+		if (!ip_protocol_is_any(p->ip.protocol))
+			return;
+		p->endpoint = agent_config_lookup_endpoint(a->config, p->ip.dst, 0, IP_PROTO_ANY, p->dip);
+		if (p->endpoint == NULL)
+			return;
+	}
 	struct flow_key key = reply_key(p, p->endpoint->dip_port);
 	p->reply_hash = flow_table_hash(&a->flows, &key);
 }
@@ -251,7 +283,7 @@ static inline void deliver(struct agent *a, struct agent_packet *p)
 // The same, when it may be a SYN.
 static inline void deliver_any(struct agent *a, struct agent_packet *p)
 {
-	if ((p->ip.tcp_flags & TCP_SYN) != 0 && nat_clamp_mss(p->frame, &p->ip, a->settings.mss))
+	if ((p->ip.tcp_flags & TCP_SYN) != 0 && nat_clamp_mss(p->frame, &p->ip, agent_mss(a, p->port)))
 		counter_add(&a->counters.mss_clamped, 1);
 	deliver(a, p);
 }
@@ -288,6 +320,19 @@ static bool is_adoption(const struct agent_packet *p)
 	return p->ip.protocol == IP_PROTO_TCP && (p->ip.tcp_flags & TCP_RST) == 0 && !tcp_is_syn(p->ip.tcp_flags);
 }
 
+// Of an endpoint that is not known to have changed, unless a SYN asks: was the packet sent by a mux that knows of a change before this
+// agent does? And of one for all protocols.
+COLD_PATH static const struct endpoint_owners *present_owners(const struct agent *a, const struct parsed *ip)
+{
+	uint8_t protocol = ip_protocol_of_endpoint(ip->protocol);
+	const struct endpoint_owners *owners = NULL;
+	if (protocol == IP_PROTO_ANY)
+		owners = agent_config_lookup_owners(a->config, ip->dst, 0, IP_PROTO_ANY);
+	if (owners == NULL && !tcp_is_syn(ip->tcp_flags))
+		owners = agent_config_find_present(a->config, ip->dst, ip->dst_port, protocol);
+	return owners;
+}
+
 // Is a packet that may belong to another owner of its bucket this DIP's, or one's of this host (p->dip)? When all of them were
 // asked, or when its endpoint's DIPs have not changed, no other host can know it; and it has come for a while (strays.h).
 // False: it has its verdict.
@@ -295,8 +340,8 @@ COLD_PATH static bool belongs_here(struct agent *a, struct agent_packet *p)
 {
 	const struct endpoint_owners *owners =
 		agent_config_lookup_owners(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol);
-	if (owners == NULL && !tcp_is_syn(p->ip.tcp_flags)) // sent by a mux that knows of a change before this agent does?
-		owners = agent_config_find_present(a->config, p->ip.dst, p->ip.dst_port, p->ip.protocol);
+	if (owners == NULL)
+		owners = present_owners(a, &p->ip);
 	if (owners != NULL && !chained_adopts(a, p, owners))
 		return false;
 	find_endpoint(a, p); // it may be another DIP's by now
@@ -451,7 +496,41 @@ COLD_PATH static void deliver_error(struct agent *a, struct agent_packet *p)
 		counter_add(&a->counters.icmp_errors, 1);
 }
 
-static void stage_deliver(struct agent *a, struct agent_packet *p)
+void inbound_follow(struct agent *a, struct agent_packet *p, const struct fragment_decision *decision)
+{
+	counter_add(&a->counters.fragments, 1);
+	if (decision->way == FRAGMENT_SENT_ON) {
+		chained_follow(a, p, decision->addr, be16_to(decision->id));
+		return;
+	}
+	p->port = agent_config_lookup_dip(a->config, decision->addr);
+	if (p->port == AGENT_NO_PORT) {
+		verdict_drop(a, p, DROP_NOT_FOR_US);
+		return;
+	}
+	nat_rewrite_fragment_dst(p->frame, &p->ip, decision->addr);
+	deliver(a, p);
+}
+
+static __attribute__((noinline)) void stage_deliver(struct agent *a, struct agent_packet *packets, uint32_t n);
+
+// The first fragment goes the way of a whole packet, the others after it.
+COLD_PATH static void deliver_fragment(struct agent *a, struct agent_packet *p)
+{
+	bool goes_on;
+	struct fragment_decision decision;
+	struct fragment_datagram *d = fragmented_take(a, p, FLOW_INBOUND, &goes_on, &decision);
+	if (goes_on)
+		inbound_follow(a, p, &decision);
+	if (d == NULL)
+		return;
+	packet_wait(a, p, &p->ip, WAIT_INBOUND);
+	p->candidate = 0; // as good as any: the flow is looked up, and so is the endpoint
+	stage_deliver(a, p, 1);
+	fragmented_decide_inbound(a, p, d);
+}
+
+static inline void deliver_one(struct agent *a, struct agent_packet *p)
 {
 	if (p->wait == WAIT_INBOUND)
 		deliver_inbound(a, p);
@@ -459,6 +538,14 @@ static void stage_deliver(struct agent *a, struct agent_packet *p)
 		deliver_plain(a, p);
 	else if (p->wait == WAIT_ERROR)
 		deliver_error(a, p);
+	else if (p->wait == WAIT_FRAGMENT)
+		deliver_fragment(a, p);
+}
+
+static void stage_deliver(struct agent *a, struct agent_packet *packets, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		deliver_one(a, &packets[i]);
 }
 
 void agent_inbound(struct agent *a, struct agent_packet *packets, uint32_t n)
@@ -467,6 +554,5 @@ void agent_inbound(struct agent *a, struct agent_packet *packets, uint32_t n)
 		stage_parse(a, &packets[i]);
 	for (uint32_t i = 0; i < n; i++)
 		stage_prefetch(a, &packets[i]);
-	for (uint32_t i = 0; i < n; i++)
-		stage_deliver(a, &packets[i]);
+	stage_deliver(a, packets, n);
 }

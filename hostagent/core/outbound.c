@@ -3,6 +3,7 @@
 #include "common/packet/nat.h"
 #include "common/packet/tcp_reset.h"
 #include "hostagent/core/flows.h"
+#include "hostagent/core/fragmented.h"
 #include "hostagent/core/probe_path.h"
 #include "hostagent/core/rewrite.h"
 #include "hostagent/core/verdict.h"
@@ -67,7 +68,13 @@ static const struct agent_snat *snat_towards(const struct agent *a, const struct
 	return snat == NULL || agent_config_is_inside(a->config, ip->dst) ? NULL : snat;
 }
 
-// What has no flow and can have none: a fragment, a header that is none, another protocol. A DIP that is SNATed does not
+// May a packet of this VM be a flow's?
+static bool may_have_flow(const struct agent *a, const struct parsed *ip)
+{
+	return dip_flows_read(&a->dip_flows, ip->src) > 0 || snat_towards(a, ip) != NULL;
+}
+
+// What has no flow and can have none: a header that is none, another protocol. A DIP that is SNATed does not
 // reach the outside with it.
 COLD_PATH static void forward_without_flow(struct agent *a, struct agent_packet *p, struct parsed ip,
                                            enum drop_reason reason)
@@ -106,6 +113,27 @@ COLD_PATH static void on_icmp(struct agent *a, struct agent_packet *p, struct pa
 	}
 }
 
+// A protocol without ports: it may be the reply of a flow that an endpoint for all protocols has.
+COLD_PATH static void on_other(struct agent *a, struct agent_packet *p, struct parsed ip)
+{
+	if (!may_have_flow(a, &ip) || !packet_has_l4(&ip))
+		forward_without_flow(a, p, ip, DROP_SNAT_UNSUPPORTED);
+	else
+		packet_wait(a, p, &ip, WAIT_REPLY);
+}
+
+// What of it need not be translated is not looked at more closely.
+COLD_PATH static void on_fragment(struct agent *a, struct agent_packet *p, struct parsed ip)
+{
+	if (a->fragments == NULL || !may_have_flow(a, &ip) || probe_path_has(a, ip.dst)) {
+		forward_without_flow(a, p, ip, DROP_SNAT_UNSUPPORTED);
+		return;
+	}
+	p->ip = ip;
+	p->hash = 0;
+	p->wait = WAIT_FRAGMENT;
+}
+
 static inline void on_ip4(struct agent *a, struct agent_packet *p)
 {
 	struct parsed ip;
@@ -128,6 +156,10 @@ static inline void on_ip4(struct agent *a, struct agent_packet *p)
 	}
 	if (reason == DROP_NONE && ip.protocol == IP_PROTO_ICMP)
 		on_icmp(a, p, ip);
+	else if (reason == DROP_NONE)
+		on_other(a, p, ip);
+	else if (reason == DROP_FRAGMENT)
+		on_fragment(a, p, ip);
 	else
 		forward_without_flow(a, p, ip, DROP_SNAT_UNSUPPORTED);
 }
@@ -317,8 +349,13 @@ static inline void forward_translated(struct agent *a, struct agent_packet *p)
 static void on_syn(struct agent *a, struct agent_packet *p, struct flow_entry *flow)
 {
 	flow_entry_note_isn(flow, be32_to(((const struct tcp_header *)(p->frame + p->ip.l4_off))->seq));
-	if (nat_clamp_mss(p->frame, &p->ip, a->settings.mss))
+	if (nat_clamp_mss(p->frame, &p->ip, agent_mss(a, p->port)))
 		counter_add(&a->counters.mss_clamped, 1);
+}
+
+static bool has_snat_port(const struct parsed *ip)
+{
+	return ip->protocol == IP_PROTO_TCP || ip->protocol == IP_PROTO_UDP || ip->protocol == IP_PROTO_ICMP;
 }
 
 // No flow has it: the one that begins, or NULL: it has its verdict. From here nothing of a SNATed DIP reaches the outside but
@@ -336,6 +373,10 @@ COLD_PATH static struct flow_entry *new_flow(struct agent *a, struct agent_packe
 	}
 	if (ip4_is_martian(p->ip.dst)) {
 		verdict_drop(a, p, DROP_BAD_DESTINATION);
+		return NULL;
+	}
+	if (!has_snat_port(&p->ip)) {
+		verdict_drop(a, p, DROP_SNAT_UNSUPPORTED);
 		return NULL;
 	}
 	if (p->ip.protocol == IP_PROTO_TCP && !tcp_is_syn(p->ip.tcp_flags)) {
@@ -378,12 +419,60 @@ __attribute__((noinline)) static void forward_turning(struct agent *a, struct ag
 	forward_translated(a, p);
 }
 
-static inline void stage_forward(struct agent *a, struct agent_packet *p)
+void outbound_follow(struct agent *a, struct agent_packet *p, const struct fragment_decision *decision)
+{
+	struct flow_key key = packet_key(&p->ip, FLOW_REPLY);
+	p->hash = flow_table_hash(&a->flows, &key);
+	counter_add(&a->counters.fragments, 1);
+	if (decision->way == FRAGMENT_AS_IT_IS) {
+		forward_plain(a, p);
+		return;
+	}
+	nat_rewrite_fragment_src(p->frame, &p->ip, decision->addr);
+	ip4_put_id((struct ip4_header *)(p->frame + p->ip.l3_off), decision->id);
+	forward_translated(a, p);
+}
+
+static bool may_be_translated(const struct agent *a, const struct agent_packet *p)
+{
+	if (p->ip.protocol == IP_PROTO_ICMP)
+		return ((const struct icmp_header *)(p->frame + p->ip.l4_off))->type == ICMP_ECHO &&
+		       snat_towards(a, &p->ip) != NULL;
+	return true;
+}
+
+static __attribute__((noinline)) void stage_forward(struct agent *a, struct agent_packet *packets, uint32_t n);
+
+// The first fragment goes the way of a whole packet, the others after it.
+COLD_PATH static void forward_fragment(struct agent *a, struct agent_packet *p)
+{
+	bool goes_on;
+	struct fragment_decision decision;
+	struct fragment_datagram *d = fragmented_take(a, p, FLOW_REPLY, &goes_on, &decision);
+	if (goes_on)
+		outbound_follow(a, p, &decision);
+	if (d == NULL)
+		return;
+	be32 vm = p->ip.src;
+	if (may_be_translated(a, p)) {
+		packet_wait(a, p, &p->ip, WAIT_REPLY);
+		p->candidate = 0; // as good as any: the flow is looked up
+		stage_forward(a, p, 1);
+	} else {
+		forward_without_flow(a, p, p->ip, DROP_SNAT_UNSUPPORTED);
+	}
+	fragmented_decide_outbound(a, p, d, vm);
+}
+
+static inline void forward_one(struct agent *a, struct agent_packet *p)
 {
 	if (p->wait == WAIT_NOTHING)
 		return;
-	if (__builtin_expect(p->wait == WAIT_ERROR, 0)) {
-		forward_error(a, p);
+	if (__builtin_expect(p->wait >= WAIT_FRAGMENT, 0)) {
+		if (p->wait == WAIT_FRAGMENT)
+			forward_fragment(a, p);
+		else
+			forward_error(a, p);
 		return;
 	}
 	struct flow_entry *flow = reply_flow(a, p);
@@ -409,6 +498,12 @@ static inline void stage_forward(struct agent *a, struct agent_packet *p)
 	forward_translated(a, p);
 }
 
+static void stage_forward(struct agent *a, struct agent_packet *packets, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		forward_one(a, &packets[i]);
+}
+
 void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n)
 {
 	for (uint32_t i = 0; i < n; i++)
@@ -418,6 +513,5 @@ void agent_outbound(struct agent *a, struct agent_packet *packets, uint32_t n)
 		n_new += stage_prefetch(a, &packets[i]);
 	for (uint32_t i = 0; n_new > 0 && i < n; i++)
 		stage_prefetch_port(a, &packets[i]);
-	for (uint32_t i = 0; i < n; i++)
-		stage_forward(a, &packets[i]);
+	stage_forward(a, packets, n);
 }

@@ -52,6 +52,18 @@ static inline be16 checksum_apply(be16 checksum, uint16_t delta)
 
 enum { L4_SRC_PORT = 0, L4_DST_PORT = 2 }; // where TCP and UDP have them
 
+// Protocols whose ports are not looked at (they are 0 in the flow): only the addresses change. UDP-Lite (RFC 3828 section 3.1) and
+// DCCP (RFC 4340 section 9.1) cover them by their checksum, both at the same place; SCTP, ESP, GRE and others do not. Whoever
+// comes here knows that the 8 bytes are there (packet_has_l4).
+static inline void rewrite_l4_rare(uint8_t *l4, uint8_t protocol, uint16_t delta)
+{
+	if (protocol != IP_PROTO_UDPLITE && protocol != IP_PROTO_DCCP)
+		return;
+	struct udp_header *header = (struct udp_header *)l4;
+	be16 sum = checksum_apply(header->checksum, delta);
+	header->checksum = sum == 0 && protocol == IP_PROTO_UDPLITE ? 0xffff : sum;
+}
+
 // RFC 768: a UDP checksum of 0 means that there is none. The identifier of an ICMP echo stands for its port.
 static inline void rewrite_l4_other(uint8_t *l4, uint8_t protocol, uint16_t delta, uint32_t port_off, be16 port)
 {
@@ -59,6 +71,10 @@ static inline void rewrite_l4_other(uint8_t *l4, uint8_t protocol, uint16_t delt
 		struct icmp_header *icmp = (struct icmp_header *)l4;
 		icmp->checksum = checksum_apply(icmp->checksum, delta);
 		icmp->id = port;
+		return;
+	}
+	if (__builtin_expect(protocol != IP_PROTO_UDP, 0)) {
+		rewrite_l4_rare(l4, protocol, delta);
 		return;
 	}
 	struct udp_header *udp = (struct udp_header *)l4;

@@ -10,6 +10,9 @@
 // Out of line, and given what was parsed by value: whose address is taken does not stay in registers.
 #define COLD_PATH __attribute__((noinline, cold))
 
+// What nearly every packet goes through, though what is seldom calls it, too.
+#define HOT_PATH inline __attribute__((always_inline))
+
 static inline bool mac_equal(const struct mac *a, const struct mac *b)
 {
 	return ((load32(a->bytes) ^ load32(b->bytes)) | (uint32_t)(load16(a->bytes + 4) ^ load16(b->bytes + 4))) == 0;
@@ -65,6 +68,21 @@ static inline void verdict_to_gateway(struct agent *a, struct agent_packet *p, u
 static inline bool reason_is_carried(enum drop_reason reason)
 {
 	return reason == DROP_NONE || reason == DROP_FRAGMENT || reason == DROP_L4_LENGTH;
+}
+
+// What a handshake of this VM is clamped to: no more than its own interface takes, and the way with the outer header carries.
+static inline uint16_t agent_mss(const struct agent *a, uint16_t port)
+{
+	uint16_t mtu = a->port_mtu[port];
+	uint16_t mss = a->settings.mss;
+	return mtu > IP4_TCP_BYTES && mtu - IP4_TCP_BYTES < mss ? (uint16_t)(mtu - IP4_TCP_BYTES) : mss;
+}
+
+// Is there of a packet of another protocol what a rewrite changes (rewrite.h)?
+static inline bool packet_has_l4(const struct parsed *ip)
+{
+	bool has_checksum = ip->protocol == IP_PROTO_UDPLITE || ip->protocol == IP_PROTO_DCCP;
+	return !has_checksum || (uint32_t)ip->l3_off + ip->l3_bytes >= ip->l4_off + sizeof(struct udp_header);
 }
 
 static inline struct flow_key packet_key(const struct parsed *ip, enum flow_direction direction)

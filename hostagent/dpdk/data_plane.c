@@ -18,6 +18,7 @@
 #define HELD_PER_VM 256 // frames that may wait for ports, by the number of VMs; 2.4 KB each
 #define HELD_MIN (2 * SNAT_HOLD_PACKETS) // of which one DIP gets half
 #define HELD_MAX 4096
+#define FRAGMENT_DATAGRAMS 4096u // that come in fragments at a time, each way: 4.6 MB
 
 struct data_plane {
 	struct dpdk_eal eal;
@@ -236,6 +237,9 @@ static int start_worker(struct data_plane *dp, const struct data_plane_config *c
 	if (dpdk_rcu_init(&l->rcu, 1) != 0)
 		return error_set(err, ERR_NO_MEMORY, "no memory for RCU");
 	init_agent(dp, config);
+	l->agent.fragments = agent_fragments_create(FRAGMENT_DATAGRAMS, hash_mix64(config->flows.seed));
+	if (l->agent.fragments == NULL)
+		return error_set(err, ERR_NO_MEMORY, "no memory for %u datagrams in fragments", FRAGMENT_DATAGRAMS);
 	if (hold_queue_init(&l->held, snat_slots(config->snat), held_max(config)) != 0)
 		return error_set(err, ERR_NO_MEMORY, "no memory for %u held frames", held_max(config));
 	int code = snat_rings_init(&l->rings, err);
@@ -266,7 +270,7 @@ int data_plane_start(const struct data_plane_config *config, struct data_plane *
 		.node = config->node,
 		.n_workers = 1,
 		.n_ports_max = config->max_vms + 2u,
-		.n_buffers_held = held_max(config),
+		.n_buffers_held = held_max(config) + AGENT_FRAGMENT_SLOTS,
 	};
 	loop_block_tap_signals(SIG_BLOCK);
 	int code = dpdk_eal_start(&eal, &dp->eal, err);
@@ -294,6 +298,7 @@ void data_plane_stop(struct data_plane *dp)
 	loop_free_held(&dp->loop);
 	hold_queue_fini(&dp->loop.held);
 	snat_rings_fini(&dp->loop.rings);
+	agent_fragments_destroy(dp->loop.agent.fragments);
 	vm_ports_fini(&dp->vms);
 	node_ports_close(&dp->host);
 	dpdk_poller_fini(&dp->loop.poller);

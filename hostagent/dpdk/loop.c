@@ -66,11 +66,23 @@ static void packet_begin(struct agent_packet *p, struct rte_mbuf *m, uint16_t po
 	p->held_too_long = false;
 }
 
+// What is in the slot gave way, and is counted.
+static void fragment_hold(struct loop *l, const struct agent_packet *p, struct rte_mbuf *m)
+{
+	struct held_fragment *held = &l->fragments[p->hold_slot];
+	rte_pktmbuf_free(held->frame);
+	*held = (struct held_fragment){ .frame = m, .port = p->port };
+}
+
 // The buffer follows what the core made of its frame.
 static void packet_end(struct loop *l, struct agent_packet *p, struct rte_mbuf *m)
 {
 	if (p->verdict == AGENT_DROP) {
 		rte_pktmbuf_free(m);
+		return;
+	}
+	if (__builtin_expect(p->verdict == AGENT_HOLD_FRAGMENT, 0)) {
+		fragment_hold(l, p, m);
 		return;
 	}
 	m->data_off = (uint16_t)(p->frame - (uint8_t *)m->buf_addr);
@@ -122,6 +134,25 @@ static uint16_t receive(struct loop *l, uint16_t dpdk_port, const struct mac *ow
 	return kept;
 }
 
+// Fragments whose first one has come by now, or which waited too long.
+static void submit_fragments(struct loop *l, const struct view *view)
+{
+	struct agent_released released;
+	uint16_t n = 0;
+	while (agent_next_fragment(&l->agent, &released)) {
+		struct held_fragment *held = &l->fragments[released.slot];
+		struct agent_packet p;
+		packet_begin(&p, held->frame, held->port);
+		agent_release_fragment(&l->agent, &released, &p);
+		packet_end(l, &p, held->frame);
+		held->frame = NULL;
+		if (++n % AGENT_BURST == 0)
+			tx_flush_all(l, view);
+	}
+	if (n > 0)
+		tx_flush_all(l, view);
+}
+
 static uint16_t turn_uplink(struct loop *l, const struct view *view)
 {
 	struct rte_mbuf *mbufs[AGENT_BURST];
@@ -136,6 +167,7 @@ static uint16_t turn_uplink(struct loop *l, const struct view *view)
 	for (uint16_t i = 0; i < n; i++)
 		packet_end(l, &packets[i], mbufs[i]);
 	tx_flush_all(l, view);
+	submit_fragments(l, view);
 	return n;
 }
 
@@ -158,6 +190,7 @@ static uint16_t turn_vm(struct loop *l, const struct view *view, uint16_t port)
 			packet_end(l, &packets[i], mbufs[i]);
 	}
 	tx_flush_all(l, view);
+	submit_fragments(l, view);
 	return n;
 }
 
@@ -199,6 +232,7 @@ static void submit_held(struct loop *l, const struct view *view, const struct he
 			packet_hold(l, packets[i].hold_slot, &frames[i]);
 	}
 	tx_flush_all(l, view);
+	submit_fragments(l, view);
 }
 
 // All frames of the slot once more, in order; those that must go on waiting come to the end of the queue in the same order.
@@ -267,6 +301,9 @@ static void free_held(struct loop *l, bool is_all)
 void loop_free_held(struct loop *l)
 {
 	free_held(l, true);
+	for (uint32_t i = 0; i < AGENT_FRAGMENT_SLOTS; i++)
+		rte_pktmbuf_free(l->fragments[i].frame);
+	memset(l->fragments, 0, sizeof l->fragments);
 }
 
 // ---- Orders and reports ----
@@ -354,6 +391,8 @@ static void tend(struct loop *l, const struct view *view, struct mono_time now)
 	l->tended = now;
 	send_arp_requests(l, now);
 	agent_expire_flows(&l->agent, now, elapsed_us);
+	agent_expire_fragments(&l->agent, now);
+	submit_fragments(l, view);
 	agent_snat_tend(&l->agent, now, elapsed_us);
 	submit_expired(l, view, now);
 	atomic_store_explicit(&l->n_flows, l->agent.flows.n_flows, memory_order_relaxed);
@@ -364,6 +403,7 @@ static void take_view(struct loop *l, const struct view *view)
 	l->generation = view->generation;
 	l->agent.config = view->config;
 	memset(l->agent.port_is_open, 0, sizeof l->agent.port_is_open);
+	memcpy(l->agent.port_mtu, view->mtu, sizeof l->agent.port_mtu);
 	for (uint16_t i = 0; i < view->n_open; i++)
 		l->agent.port_is_open[view->open[i]] = true;
 	free_held(l, false);

@@ -28,6 +28,11 @@ struct tx_buffer {
 	struct rte_mbuf *packets[AGENT_BURST];
 };
 
+struct held_fragment {
+	struct rte_mbuf *frame; // NULL: none
+	uint16_t port; // the VM port that it came from
+};
+
 struct loop {
 	_Atomic(const struct view *) view;
 	atomic_bool is_stopping;
@@ -51,6 +56,7 @@ struct loop {
 	uint16_t touched[AGENT_BURST];
 	struct rte_mempool *pool;
 	struct hold_queue held;
+	struct held_fragment fragments[AGENT_FRAGMENT_SLOTS]; // that wait for their datagram's first one
 };
 
 // The body of the worker lcore, for rte_eal_remote_launch; returns after loop_stop.

@@ -14,5 +14,6 @@ struct view {
 	uint16_t n_open;
 	uint16_t open[AGENT_PORTS_MAX]; // VM ports that are open
 	uint16_t dpdk_port[AGENT_PORTS_MAX]; // of a VM port; NO_DPDK_PORT when it is not open
+	uint16_t mtu[AGENT_PORTS_MAX]; // of an open VM port, as it was when it was opened
 	struct mac own_mac[AGENT_PORTS_MAX]; // of the host's end of the VM port
 };

@@ -149,5 +149,6 @@ void vm_ports_fill_view(const struct vm_ports *v, struct view *view)
 		view->open[view->n_open++] = i;
 		view->dpdk_port[i] = p->port.id;
 		view->own_mac[i] = p->port.mac;
+		view->mtu[i] = p->port.mtu;
 	}
 }

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "common/packet/encap.h"
 #include "hostagent/core/config.h"
 #include "hostagent/core/flow_table.h"
 
@@ -27,11 +28,22 @@ static void read_probe_address(struct agent_file_config *c, struct json_reader *
 		json_reader_fail(r, "probe_address", "must not be the host's own address");
 }
 
+// What a packet has beside its TCP segment on its way from a mux.
+#define MSS_HEADERS_BYTES (ENCAP_BYTES + IP4_TCP_BYTES)
+#define MSS_MIN 536u // RFC 9293 section 3.7.1: what every way carries
+
+static uint16_t read_mss(struct json_reader *r, uint32_t mtu)
+{
+	uint64_t most = mtu - MSS_HEADERS_BYTES;
+	uint64_t mss = most;
+	json_reader_u64_or(r, "mss", most < MSS_MIN ? most : MSS_MIN, most, &mss);
+	return (uint16_t)mss;
+}
+
 static void read_own(struct agent_file_config *c, struct json_reader *r)
 {
 	uint64_t max_flows = 1048576;
 	uint64_t max_vms = 16;
-	uint64_t mss = 1440;
 	strcpy(c->vm_driver, "af_xdp");
 	read_path(r, "local_socket", c->local_socket, sizeof c->local_socket);
 	read_path(r, "state_dir", c->state_dir, sizeof c->state_dir);
@@ -40,12 +52,11 @@ static void read_own(struct agent_file_config *c, struct json_reader *r)
 		json_reader_fail(r, "vm_driver", "must be \"af_xdp\" or \"af_packet\"");
 	json_reader_u64_or(r, "max_flows", 1024, FLOW_TABLE_CAPACITY_MAX, &max_flows);
 	json_reader_u64_or(r, "max_vms", 1, AGENT_PORTS_MAX, &max_vms);
-	json_reader_u64_or(r, "mss", 536, 8960, &mss);
 	json_reader_bool_or(r, "proxy_arp", &c->proxy_arp);
 	read_probe_address(c, r);
 	c->max_flows = (uint32_t)max_flows;
 	c->max_vms = (uint16_t)max_vms;
-	c->mss = (uint16_t)mss;
+	c->mss = read_mss(r, c->node.mtu);
 }
 
 int agent_file_config_read(const char *path, struct agent_file_config *ret_config, struct error *err)

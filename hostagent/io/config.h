@@ -1,10 +1,11 @@
 // The configuration file of ananta-agent: what all nodes have (common/io/node_config.h), and
 //
 //   "local_socket": "/run/ananta/agent.sock", "state_dir": "/run/ananta/agent", "vm_driver": "af_xdp",
-//   "max_flows": 1048576, "max_vms": 16, "mss": 1440, "proxy_arp": false,
+//   "max_flows": 1048576, "max_vms": 16, "mss": 1540, "proxy_arp": false,
 //   "probe_address": "169.254.1.1"
 //
-// All but local_socket and state_dir have these defaults. state_dir belongs on tmpfs.
+// All but local_socket and state_dir have these defaults; `mss` is at most what `mtu` leaves beside outer header, IP and TCP (60
+// bytes), and that by default. A VM whose interface takes less gets less. state_dir belongs on tmpfs.
 #pragma once
 
 #include "common/io/node_config.h"

@@ -184,6 +184,23 @@ static void read_when_all_down(struct json_reader *r, struct vip_config *vip)
 		json_reader_fail(r, "when_all_down", "must be \"send\" or \"refuse\", got \"%s\"", text);
 }
 
+static int read_idle(struct json_reader *r, struct vip_config *vip)
+{
+	json_t *object = json_reader_object(r, "idle", false);
+	if (object == NULL)
+		return r->err->code;
+	char path[JSON_PATH_BYTES];
+	struct json_reader idle;
+	uint64_t tcp_s = 0;
+	uint64_t udp_s = 0;
+	json_reader_init(&idle, object, json_reader_path(r, "idle", -1, path), r->err);
+	json_reader_u64_or(&idle, "tcp_s", LIMIT_IDLE_MIN_S, LIMIT_IDLE_S, &tcp_s);
+	json_reader_u64_or(&idle, "udp_s", LIMIT_IDLE_MIN_S, LIMIT_IDLE_S, &udp_s);
+	vip->idle_tcp_s = (uint32_t)tcp_s;
+	vip->idle_udp_s = (uint32_t)udp_s;
+	return json_reader_finish(&idle);
+}
+
 static int read_document(json_t *root, struct vip_config *vip, struct error *err)
 {
 	struct json_reader r;
@@ -196,7 +213,9 @@ static int read_document(json_t *root, struct vip_config *vip, struct error *err
 	read_when_all_down(&r, vip);
 	(void)json_reader_object(&r, "status", false);
 	read_endpoints(&r, vip);
-	int code = read_snat(&r, vip);
+	int code = read_idle(&r, vip);
+	if (code == 0)
+		code = read_snat(&r, vip);
 	if (code == 0)
 		code = json_reader_finish(&r);
 	return code != 0 ? code : vip_config_validate(vip, err);
@@ -270,6 +289,17 @@ static json_t *make_snat(const struct snat_policy *p, json_t *dips)
 	                 (json_int_t)p->max_ports_per_dip, "idle_s", (json_int_t)p->idle_s);
 }
 
+// Only what is set.
+static json_t *make_idle(const struct vip_config *vip)
+{
+	json_t *idle = json_object();
+	if (vip->idle_tcp_s != 0)
+		json_object_set_new(idle, "tcp_s", json_integer(vip->idle_tcp_s));
+	if (vip->idle_udp_s != 0)
+		json_object_set_new(idle, "udp_s", json_integer(vip->idle_udp_s));
+	return idle;
+}
+
 json_t *vip_json_make(const struct vip_config *vip)
 {
 	json_t *document = json_pack("{s:o, s:s, s:I, s:s}", "vip", make_addr(&vip->vip), "tenant", vip->tenant, "drain_s",
@@ -280,6 +310,8 @@ json_t *vip_json_make(const struct vip_config *vip)
 		json_array_append_new(endpoints, make_endpoint(&vip->endpoints[i]));
 	for (uint32_t i = 0; i < vip->n_snat_dips; i++)
 		json_array_append_new(snat_dips, make_addr(&vip->snat_dips[i]));
+	if (vip->idle_tcp_s != 0 || vip->idle_udp_s != 0)
+		json_object_set_new(document, "idle", make_idle(vip));
 	if (vip->n_endpoints > 0)
 		json_object_set(document, "endpoints", endpoints);
 	if (vip->n_snat_dips > 0)

@@ -1,6 +1,6 @@
 // The JSON document of a VIP, and back: what is printed parses back to the same configuration.
 //
-//   { "vip": "203.0.113.10", "tenant": "shop", "drain_s": 3600, "when_all_down": "send",
+//   { "vip": "203.0.113.10", "tenant": "shop", "drain_s": 3600, "when_all_down": "send", "idle": { "tcp_s": 7440, "udp_s": 300 },
 //     "endpoints": [ { "name": "web", "protocol": "tcp", "port": 80,
 //                      "dips": [ { "dip": "10.1.1.11", "port": 8080, "weight": 1 } ],
 //                      "probe": { "type": "http", "path": "/health" } } ],
@@ -9,7 +9,7 @@
 //
 // Of protocol "any" no port is given.
 // `drain_s` may be left out (DRAIN_DEFAULT_S), `when_all_down` ("send": to all DIPs all the same; or "refuse" new connections),
-// `weight` (1), `probe` (manager/cli/probe_json.h), `snat` too, and of `snat` all but `dips` (SNAT_POLICY_DEFAULT; prealloc_ports is then less
+// `idle` and each of its fields (as agents have them), `weight` (1), `probe` (manager/cli/probe_json.h), `snat` too, and of `snat` all but `dips` (SNAT_POLICY_DEFAULT; prealloc_ports is then less
 // where the other fields leave no room for it); `endpoints` only beside `snat`. Unknown fields are refused by name.
 // A `status` object is ignored: `vip show -o json` prints there what is no configuration (manager/cli/vip_status.h).
 // Fuzz target: tests/fuzz/vip_json.

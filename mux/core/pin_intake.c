@@ -16,7 +16,7 @@ static bool is_fresh(struct mux_worker *w, uint32_t slot, const struct pin_messa
 // A pin for an endpoint that the tables have, in a bucket that asks for pins, to a DIP that has a template.
 static void take_pin(struct mux_worker *w, const struct mux_tables *t, const struct pin *pin)
 {
-	uint8_t protocol = ip_protocol_is_any(pin->protocol) ? IP_PROTO_ANY : pin->protocol;
+	uint8_t protocol = ip_protocol_of_endpoint(pin->protocol);
 	const struct vip_entry *e = vip_lookup(t, pin->vip, pin->vip_port, protocol);
 	uint64_t hash = flow_hash_v4(pin->remote, pin->vip, pin->remote_port, pin->vip_port, pin->protocol, t->hash_seed);
 	uint32_t dip = NOT_A_DIP;

@@ -27,7 +27,7 @@ be32 vip_icmp_dip_of_error(struct mux_worker *w, const struct mux_tables *t, con
 		return 0;
 	uint64_t hash =
 		flow_hash_v4(inside.dst, inside.src, inside.dst_port, inside.src_port, inside.protocol, t->hash_seed);
-	uint8_t protocol = ip_protocol_is_any(inside.protocol) ? IP_PROTO_ANY : inside.protocol;
+	uint8_t protocol = ip_protocol_of_endpoint(inside.protocol);
 	const struct vip_entry *e = protocol == IP_PROTO_ICMP ? NULL : vip_lookup(t, inside.src, inside.src_port, protocol);
 	*ret_hash = hash;
 	return e != NULL ? history_template_of(w, e, hash)->dst : lessee_of(vip, inside.src_port);

@@ -8,25 +8,31 @@
 
 #define N_FLOWS 256
 
+struct agent_world {
+	struct agent_fixture f;
+	struct test_frame held[AGENT_FRAGMENT_SLOTS];
+};
+
 static void *create(void)
 {
-	struct agent_fixture *f = memory_array(1, sizeof *f);
-	CHECK(f != NULL);
-	fixture_init(f, N_FLOWS);
-	f->agent.port_is_open[0] = f->agent.port_is_open[1] = true;
-	return f;
+	struct agent_world *w = memory_array(1, sizeof *w);
+	CHECK(w != NULL);
+	fixture_init(&w->f, N_FLOWS);
+	w->f.agent.port_is_open[0] = w->f.agent.port_is_open[1] = true;
+	return w;
 }
 
 static void destroy(void *world)
 {
-	fixture_fini(world);
-	memory_free(world);
+	struct agent_world *w = world;
+	fixture_fini(&w->f);
+	memory_free(w);
 }
 
 // "snat": the VIPs with SNAT, and one port of the first leased to the first VM, so that what it gets can be written down.
 static bool set(void *world, const char *words)
 {
-	struct agent_fixture *f = world;
+	struct agent_fixture *f = &((struct agent_world *)world)->f;
 	unsigned seconds;
 	if (strcmp(words, "snat") == 0) {
 		fixture_add_snat(f, NULL);
@@ -65,28 +71,45 @@ static bool port(const char *name, bool is_out, struct notation_port *ret_port)
 	return true;
 }
 
-static const char *send(void *world, const char *name, struct test_frame *frame, struct test_frame *ret_out)
+static const char *outcome(const struct agent_packet *p, struct test_frame *ret_out)
 {
 	static __thread char text[64];
-	struct agent_packet p = strcmp(name, "uplink") == 0 ? fixture_inbound(world, frame)
-	                                                    : fixture_outbound(world, (uint16_t)(name[2] - '0'), frame);
-	if (p.verdict == AGENT_DROP) {
-		(void)text_format(text, sizeof text, "drop %s", drop_reason_name(p.reason));
+	if (p->verdict == AGENT_DROP) {
+		(void)text_format(text, sizeof text, "drop %s", drop_reason_name(p->reason));
 		return text;
 	}
-	if (p.verdict == AGENT_HOLD)
+	if (p->verdict == AGENT_HOLD || p->verdict == AGENT_HOLD_FRAGMENT)
 		return "hold";
 	ret_out->offset = TEST_HEADROOM;
-	ret_out->len = p.len;
-	CHECK(p.len <= TEST_FRAME_BYTES);
-	memcpy(test_data(ret_out), p.frame, p.len);
-	if (p.verdict == AGENT_TO_VM) {
-		(void)text_format(text, sizeof text, "vm%u", p.port);
+	ret_out->len = p->len;
+	CHECK(p->len <= TEST_FRAME_BYTES);
+	memcpy(test_data(ret_out), p->frame, p->len);
+	if (p->verdict == AGENT_TO_VM) {
+		(void)text_format(text, sizeof text, "vm%u", p->port);
 		return text;
 	}
-	return p.verdict == AGENT_TO_TAP ? "tap" : "uplink";
+	return p->verdict == AGENT_TO_TAP ? "tap" : "uplink";
+}
+
+static const char *send(void *world, const char *name, struct test_frame *frame, struct test_frame *ret_out)
+{
+	struct agent_world *w = world;
+	struct agent_packet p = strcmp(name, "uplink") == 0 ? fixture_inbound(&w->f, frame)
+	                                                    : fixture_outbound(&w->f, (uint16_t)(name[2] - '0'), frame);
+	if (p.verdict == AGENT_HOLD_FRAGMENT) {
+		w->held[p.hold_slot] = *frame;
+		w->f.held[p.hold_slot].frame = test_data(&w->held[p.hold_slot]);
+	}
+	return outcome(&p, ret_out);
+}
+
+static const char *next(void *world, struct test_frame *ret_out)
+{
+	struct agent_world *w = world;
+	struct agent_packet p;
+	return fixture_next_fragment(&w->f, &p) ? outcome(&p, ret_out) : NULL;
 }
 
 const struct golden_world golden_world = {
-	.name = "agent", .create = create, .destroy = destroy, .set = set, .port = port, .send = send
+	.name = "agent", .create = create, .destroy = destroy, .set = set, .port = port, .send = send, .next = next
 };

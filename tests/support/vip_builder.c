@@ -71,6 +71,8 @@ struct vip_config *test_random_vip(unsigned *seed, unsigned n)
 	struct vip_config *v = memory_array(1, sizeof *v);
 	v->vip = ip_addr_from_v4(load32(bytes));
 	text_format(v->tenant, sizeof v->tenant, "tenant%u", n % 3);
+	v->idle_tcp_s = n % 3 == 0 ? 600 + n : 0;
+	v->idle_udp_s = n % 2 == 0 ? 60 + n : 0;
 	v->n_endpoints = 1 + pick(seed, 4);
 	v->endpoints = memory_array(v->n_endpoints, sizeof *v->endpoints);
 	for (uint32_t i = 0; i < v->n_endpoints; i++)

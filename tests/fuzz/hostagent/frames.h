@@ -45,6 +45,10 @@ static inline void check_verdict(const struct agent *a, const struct agent_packe
 		CHECK(p->reason > DROP_NONE && p->reason < DROP_REASON_COUNT);
 		return;
 	}
+	if (p->verdict == AGENT_HOLD_FRAGMENT) {
+		CHECK(p->hold_slot < AGENT_FRAGMENT_SLOTS && p->frame == frame && p->len == len);
+		return;
+	}
 	if (p->verdict == AGENT_HOLD) {
 		CHECK(p->hold_slot < snat_slots(a->snat) && p->frame == frame && p->len == len);
 		return;
@@ -87,6 +91,49 @@ static inline void check_is_translated(const struct agent *a, const struct agent
 	CHECK(agent_config_lookup_dip(a->config, ip->src) == AGENT_NO_PORT || agent_config_is_inside(a->config, ip->dst));
 }
 
+// ---- Fragments that wait ----
+
+struct held {
+	uint8_t *buffers[AGENT_FRAGMENT_SLOTS];
+	struct agent_packet packets[AGENT_FRAGMENT_SLOTS];
+};
+
+// The buffer is kept or freed.
+static inline void held_put(struct held *h, const struct agent_packet *p, uint8_t *buffer)
+{
+	if (p->verdict != AGENT_HOLD_FRAGMENT) {
+		free(buffer);
+		return;
+	}
+	free(h->buffers[p->hold_slot]);
+	h->buffers[p->hold_slot] = buffer;
+	h->packets[p->hold_slot] = *p;
+}
+
+static inline void held_release(struct held *h, struct agent *a,
+                                void (*check)(const struct agent *, const struct agent_packet *))
+{
+	struct agent_released released;
+	while (agent_next_fragment(a, &released)) {
+		CHECK(released.slot < AGENT_FRAGMENT_SLOTS && h->buffers[released.slot] != NULL);
+		struct agent_packet p = h->packets[released.slot];
+		const uint8_t *frame = p.frame;
+		uint32_t len = p.len;
+		agent_release_fragment(a, &released, &p);
+		CHECK(p.verdict != AGENT_HOLD_FRAGMENT && p.verdict != AGENT_HOLD);
+		check_verdict(a, &p, frame, len);
+		check(a, &p);
+		free(h->buffers[released.slot]);
+		h->buffers[released.slot] = NULL;
+	}
+}
+
+static inline void held_free(struct held *h)
+{
+	for (uint32_t i = 0; i < AGENT_FRAGMENT_SLOTS; i++)
+		free(h->buffers[i]);
+}
+
 static inline void fuzz_fixture_init(struct agent_fixture *f)
 {
 	fixture_init(f, 16);
@@ -109,6 +156,7 @@ static inline void fuzz_tend(struct agent_fixture *f, uint64_t now_us, uint64_t 
 		fixture_lease(f, "203.0.113.20", "10.1.1.11", 1024, 8, 1);
 	}
 	agent_expire_flows(&f->agent, mono_from_us(now_us), elapsed_us);
+	agent_expire_fragments(&f->agent, mono_from_us(now_us));
 	agent_snat_tend(&f->agent, mono_from_us(now_us), elapsed_us);
 	struct snat_report report;
 	uint16_t slot;

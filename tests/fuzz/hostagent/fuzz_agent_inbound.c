@@ -7,6 +7,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct agent_fixture f;
 	fuzz_fixture_init(&f);
+	struct held held = { 0 };
 	struct frames frames = { .at = data, .n_left = size, .now_us = 1000000000 };
 	uint64_t before_us = frames.now_us;
 	uint32_t len;
@@ -20,8 +21,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_verdict(&f.agent, &p, frame, len);
 		check_chained(&f.agent, &p);
 		check_pins(&f.agent, frames.now_us);
-		free(buffer);
+		held_put(&held, &p, buffer);
+		held_release(&held, &f.agent, check_chained);
 	}
+	held_free(&held);
 	fixture_fini(&f);
 	return 0;
 }

@@ -83,6 +83,8 @@ void fixture_init(struct agent_fixture *f, uint32_t n_flows)
 	agent_set_now(&f->agent, at_s(1000));
 	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = gateway };
 	neighbor_table_on_arp(&f->agent.neighbors, &arp, at_s(1000));
+	f->agent.fragments = agent_fragments_create(FIXTURE_DATAGRAMS, TEST_SEED);
+	CHECK(f->agent.fragments != NULL);
 	use_config(f);
 	f->agent.port_is_open[0] = true;
 	f->agent.port_is_open[1] = true;
@@ -101,6 +103,7 @@ void fixture_end_patience(struct agent *a)
 void fixture_fini(struct agent_fixture *f)
 {
 	snat_destroy(f->agent.snat);
+	agent_fragments_destroy(f->agent.fragments);
 	agent_config_destroy(f->config);
 	store_fini(&f->store);
 	free(f->block);
@@ -112,10 +115,27 @@ void fixture_change(struct agent_fixture *f, struct change c)
 	use_config(f);
 }
 
+static void hold_fragment(struct agent_fixture *f, const struct agent_packet *p)
+{
+	if (p->verdict == AGENT_HOLD_FRAGMENT)
+		f->held[p->hold_slot] = *p;
+}
+
+bool fixture_next_fragment(struct agent_fixture *f, struct agent_packet *ret_packet)
+{
+	struct agent_released released;
+	if (!agent_next_fragment(&f->agent, &released))
+		return false;
+	*ret_packet = f->held[released.slot];
+	agent_release_fragment(&f->agent, &released, ret_packet);
+	return true;
+}
+
 struct agent_packet fixture_inbound(struct agent_fixture *f, struct test_frame *frame)
 {
 	struct agent_packet p = { .frame = test_data(frame), .len = frame->len };
 	agent_inbound(&f->agent, &p, 1);
+	hold_fragment(f, &p);
 	return p;
 }
 
@@ -123,6 +143,7 @@ struct agent_packet fixture_outbound(struct agent_fixture *f, uint16_t port, str
 {
 	struct agent_packet p = { .frame = test_data(frame), .len = frame->len, .port = port };
 	agent_outbound(&f->agent, &p, 1);
+	hold_fragment(f, &p);
 	return p;
 }
 
@@ -145,6 +166,7 @@ const char *fixture_text(const struct agent_packet *p, char *buf, size_t size)
 	case AGENT_TO_VM:
 		text_format(buf, size, "vm%d %s", p->port, test_format(p->frame, p->len, frame, sizeof frame));
 		return buf;
+	case AGENT_HOLD_FRAGMENT: text_format(buf, size, "hold fragment"); return buf;
 	case AGENT_HOLD: text_format(buf, size, "hold"); return buf;
 	}
 	return "no verdict";
@@ -243,6 +265,7 @@ void fixture_pass(struct agent_fixture *f, uint32_t n_seconds)
 		struct mono_time now = mono_add_us(fixture_now(f), 1000000);
 		agent_set_now(&f->agent, now);
 		agent_expire_flows(&f->agent, now, FLOW_SWEEP_US);
+		agent_expire_fragments(&f->agent, now);
 		if (f->agent.snat != NULL)
 			agent_snat_tend(&f->agent, now, 1000000);
 	}

@@ -21,7 +21,10 @@ struct agent_fixture {
 	struct agent_config *config;
 	void *block;
 	struct agent agent;
+	struct agent_packet held[AGENT_FRAGMENT_SLOTS]; // their frames are the test's
 };
+
+#define FIXTURE_DATAGRAMS 64
 
 // The store of the data centre above.
 void fixture_store(struct store *s);
@@ -64,6 +67,9 @@ void fixture_change(struct agent_fixture *f, struct change c);
 struct agent_packet fixture_inbound(struct agent_fixture *f, struct test_frame *frame);
 struct agent_packet fixture_outbound(struct agent_fixture *f, uint16_t port, struct test_frame *frame);
 struct agent_packet fixture_from_host(struct agent_fixture *f, struct test_frame *frame);
+
+// A fragment that waited and goes on, or is dropped, by now. False: none. Its frame must still be where it was.
+bool fixture_next_fragment(struct agent_fixture *f, struct agent_packet *ret_packet);
 
 // What came of it: "drop encap_source", "vm0 FRAME", "uplink FRAME", "tap FRAME" (FRAME as test_format has it).
 const char *fixture_text(const struct agent_packet *p, char *buf, size_t size);

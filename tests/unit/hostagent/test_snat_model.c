@@ -318,6 +318,7 @@ static void submit(struct model *m, struct test_frame *frame, uint16_t port, boo
 		m->n_refused++;
 		break;
 	case AGENT_DROP: break;
+	case AGENT_HOLD_FRAGMENT:
 	case AGENT_TO_TAP: ck_abort_msg("a VM's packet to the tap");
 	}
 }

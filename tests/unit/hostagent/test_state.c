@@ -331,10 +331,33 @@ START_TEST(a_config_file_is_read_with_its_defaults)
 	ck_assert_str_eq(c.vm_driver, "af_xdp");
 	ck_assert_uint_eq(c.max_flows, 1048576);
 	ck_assert_uint_eq(c.max_vms, 16);
-	ck_assert_uint_eq(c.mss, 1440);
+	ck_assert_uint_eq(c.mss, 1540);
 	ck_assert(!c.proxy_arp);
 	struct ip_addr probe_address = test_addr("169.254.1.1");
 	ck_assert(ip_addr_equal(&c.probe_address, &probe_address));
+}
+END_TEST
+
+START_TEST(the_segment_size_follows_the_mtu)
+{
+	static const struct {
+		const char *rest;
+		uint16_t want;
+	} rows[] = {
+		{ "\"mtu\": 1500", 1440 },
+		{ "\"mtu\": 9000", 8940 },
+		{ "\"mtu\": 576", 516 },
+		{ "\"mtu\": 1600, \"mss\": 1200", 1200 },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char text[1024];
+		struct agent_file_config c;
+		struct error err;
+		text_format(text, sizeof text, "%s\"local_socket\": \"/a\", \"state_dir\": \"/b\", %s }", GOOD_START,
+		            rows[i].rest);
+		ck_assert_msg(read_text(text, &c, &err) == 0, "%s", err.text);
+		ck_assert_uint_eq(c.mss, rows[i].want);
+	}
 }
 END_TEST
 
@@ -351,6 +374,8 @@ START_TEST(a_wrong_config_file_is_refused_by_field)
 		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"max_flows\": 10 }", "max_flows" },
 		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"max_vms\": 2000 }", "max_vms" },
 		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"mss\": 100 }", "mss" },
+		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"mtu\": 1500, \"mss\": 1460 }",
+		  "mss: must be 536 to 1440" },
 		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"maxflows\": 5000 }", "maxflows" },
 		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"proxy_arp\": 1 }", "proxy_arp" },
 		{ "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"probe_address\": \"fe80::1\" }", "probe_address" },
@@ -373,4 +398,4 @@ SUITE_MAIN("agent state", flows_are_there_again_after_the_process, another_capac
            two_agents_do_not_share_a_directory, the_last_configuration_and_its_leases_are_there_again,
            a_damaged_configuration_file_gives_nothing_or_something_whole,
            the_local_socket_takes_dips_of_its_own_host_only, a_config_file_is_read_with_its_defaults,
-           a_wrong_config_file_is_refused_by_field)
+           the_segment_size_follows_the_mtu, a_wrong_config_file_is_refused_by_field)

@@ -53,6 +53,8 @@ START_TEST(a_bad_document_is_refused_in_one_sentence_that_names_the_field)
 		{ "{" HEAD ",\"drain_s\":0,\"endpoints\":[" WEB "]}", "drain_s: must be 1 to 2592000, got 0" },
 		{ "{" HEAD ",\"drain_s\":2592001,\"endpoints\":[" WEB "]}", "drain_s: must be 1 to 2592000, got 2592001" },
 		{ "{" HEAD ",\"drain_s\":\"1h\",\"endpoints\":[" WEB "]}", "drain_s: must be a whole number" },
+		{ "{" HEAD ",\"idle\":{\"tcp_s\":9},\"endpoints\":[" WEB "]}", "idle.tcp_s: must be 10 to 2592000, got 9" },
+		{ "{" HEAD ",\"idle\":{\"sctp_s\":60},\"endpoints\":[" WEB "]}", "idle.sctp_s: is not a field" },
 		{ "{" HEAD ",\"status\":7,\"endpoints\":[" WEB "]}", "status: must be an object" },
 		{ "{" HEAD ",\"endpoints\":{}}", "endpoints: must be a list" },
 		{ "{" HEAD ",\"endpoints\":[]}", "endpoints: must hold at least one endpoint" },
@@ -283,6 +285,8 @@ START_TEST(what_is_printed_parses_back)
 	static const char *const rows[] = {
 		"{" HEAD ",\"endpoints\":[" WEB "]}",
 		"{" HEAD ",\"drain_s\":60,\"endpoints\":[" WEB "]}",
+		"{" HEAD ",\"idle\":{\"tcp_s\":600,\"udp_s\":10},\"endpoints\":[" WEB "]}",
+		"{" HEAD ",\"idle\":{\"udp_s\":2592000},\"endpoints\":[" WEB "]}",
 		"{" HEAD ",\"snat\":{\"dips\":[\"10.1.1.2\",\"10.1.1.1\"]}}",
 		SNAT("\"range_size\":1024,\"first_port\":2048,\"prealloc_ports\":0,\"max_ports_per_dip\":2048,\"idle_s\":30"),
 		SNAT("\"max_ports_per_dip\":8"),

@@ -69,6 +69,12 @@ START_TEST(policies_make_configurations_different)
 	ck_assert(vip_config_equal(a, b));
 	b->snat.idle_s++;
 	ck_assert(!vip_config_equal(a, b));
+	b->snat.idle_s--;
+	b->idle_tcp_s = 600;
+	ck_assert(!vip_config_equal(a, b));
+	b->idle_tcp_s = 0;
+	b->idle_udp_s = 60;
+	ck_assert(!vip_config_equal(a, b));
 	vip_config_destroy(a);
 	vip_config_destroy(b);
 }
