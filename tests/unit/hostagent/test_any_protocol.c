@@ -1,6 +1,7 @@
 // Protocols without ports, through an endpoint for all of them: flows by addresses and protocol, and what is rewritten.
 #include "common/base/memory.h"
 #include "common/packet/checksum.h"
+#include "hostagent/core/chain.h"
 #include "tests/support/suite.h"
 #include "tests/unit/hostagent/fixture.h"
 #include "tests/unit/hostagent/flow_block.h"
@@ -8,6 +9,7 @@
 #define CLIENT "198.51.100.7"
 #define VIP "203.0.113.10"
 #define MUX "10.0.0.31"
+#define HOST2 "10.0.0.22"
 #define ESP 50
 #define GRE 47
 #define SCTP 132
@@ -208,6 +210,15 @@ START_TEST(a_flow_of_another_protocol_is_found_by_the_chain_and_outlives_the_pro
 	inner = from_client(ESP);
 	frame = fixture_encapsulate(MUX, "10.1.1.11", &inner);
 	ck_assert_int_eq(fixture_inbound(&f, &frame).verdict, AGENT_TO_VM);
+	ck_assert_uint_eq(agent_pins_begin(&f.agent, 1700000000000000), 0);
+	inner = from_client(ESP); // by a detour: a mux may send it straight
+	frame = fixture_encapsulate(HOST2, "10.1.1.11", &inner);
+	struct ip4_header *outer = (struct ip4_header *)(test_data(&frame) + ETH_BYTES);
+	outer->checksum = checksum_update16(outer->checksum, outer->id, be16_from(CHAIN_MARK | 1));
+	outer->id = be16_from(CHAIN_MARK | 1);
+	ck_assert_int_eq(fixture_inbound(&f, &frame).verdict, AGENT_TO_VM);
+	ck_assert_uint_eq(f.agent.counters.chain_delivered, 1);
+	ck_assert_uint_eq(agent_pins_begin(&f.agent, 1700000000000001), 1);
 	fixture_fini(&f);
 }
 END_TEST
