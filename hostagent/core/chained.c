@@ -14,11 +14,16 @@ struct chained_flow {
 	enum chain_kind kind;
 };
 
-static bool serves(const struct agent *a, const struct chained_flow *f, be32 dip)
+COLD_PATH static bool serves_any(const struct agent *a, const struct chained_flow *f, be32 dip)
+{
+	return ip_protocol_is_any(f->protocol) &&
+	       agent_config_lookup_endpoint(a->config, f->vip, 0, IP_PROTO_ANY, dip) != NULL;
+}
+
+static inline bool serves(const struct agent *a, const struct chained_flow *f, be32 dip)
 {
 	return agent_config_lookup_endpoint(a->config, f->vip, f->vip_port, f->protocol, dip) != NULL ||
-	       (ip_protocol_is_any(f->protocol) &&
-	        agent_config_lookup_endpoint(a->config, f->vip, 0, IP_PROTO_ANY, dip) != NULL);
+	       serves_any(a, f, dip);
 }
 
 // Walks on among the DIPs of this host, at most CHAIN_HOPS_MAX times: each step counts in the mark.
