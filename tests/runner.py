@@ -1,6 +1,7 @@
 """The tests of Ananta, by suite: called by tests/run, which installs what is needed first."""
 
 import argparse
+import concurrent.futures
 import contextlib
 import fcntl
 import json
@@ -21,6 +22,8 @@ SIM_SEEDS = os.path.join(REPOSITORY, "tests", "sim", "seeds.txt")
 FUZZ_RUNS = 50000
 FUZZ_SECONDS = 20
 PROGRAM_TIMEOUT_S = 900
+# Unit programs with several processes, sockets or real time in them, which run alone; all others run side by side.
+ALONE = re.compile(r"cluster|replica|netlink|data-plane|dpdk|port|routes|link|watchdog|probe|control|program|rcu|poller")
 
 
 class Report:
@@ -102,12 +105,22 @@ def run_unit(report, builder, _):
         found = programs(directory, "test-")
         if not found:
             report.add("skip", f"unit {preset}: no test programs")
+        together = [program for program in found if not ALONE.search(os.path.basename(program))]
+        for program, outcome in side_by_side(run_libcheck, together):
+            report_libcheck(report, preset, program, *outcome)
         for program in found:
-            run_libcheck(report, preset, program)
+            if program not in together:
+                report_libcheck(report, preset, program, *run_libcheck(program))
 
 
-def run_libcheck(report, preset, program):
-    suite = f"unit {preset} {os.path.basename(program)}"
+def side_by_side(function, items):
+    """Each item with what the function returns for it, in order; as many run at a time as there are processors."""
+    with concurrent.futures.ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        yield from zip(items, pool.map(function, items))
+
+
+def run_libcheck(program):
+    """(exit code, what it said, seconds, lines of its TAP file)."""
     with tempfile.TemporaryDirectory() as directory:
         tap_file = os.path.join(directory, "tap")
         code, said, seconds = run([program], env={**os.environ, "CK_TAP_LOG_FILE_NAME": tap_file, "CK_DEFAULT_TIMEOUT": "120"})
@@ -116,6 +129,11 @@ def run_libcheck(report, preset, program):
                 lines = tap.read().splitlines()
         except FileNotFoundError:
             lines = []
+    return code, said, seconds, lines
+
+
+def report_libcheck(report, preset, program, code, said, seconds, lines):
+    suite = f"unit {preset} {os.path.basename(program)}"
     failures = 0
     for line in lines:
         # ok 3 - ./tests/unit/base/test_hash.c:hash:hash_is_stable: Passed
@@ -138,13 +156,16 @@ def run_fuzz(report, builder, _):
     found = programs(directory, "fuzz-")
     if not found:
         report.add("skip", "fuzz: no fuzz programs")
-    for program in found:
+    for program, (code, said, seconds) in side_by_side(run_fuzz_target, found):
         name = os.path.basename(program)
-        corpus = os.path.join(REPOSITORY, "tests", "fuzz", "corpus", name.removeprefix("fuzz-"))
-        with tempfile.TemporaryDirectory() as fresh:
-            argv = [program, "-seed=1", f"-runs={FUZZ_RUNS}", f"-max_total_time={FUZZ_SECONDS}", f"-artifact_prefix={fresh}/", "-print_final_stats=0", fresh]
-            code, said, seconds = run(argv + ([corpus] if os.path.isdir(corpus) else []))
         report.add("ok" if code == 0 else "FAIL", f"fuzz: {name}", seconds, "" if code == 0 else "\n".join(said.splitlines()[-60:]))
+
+
+def run_fuzz_target(program):
+    corpus = os.path.join(REPOSITORY, "tests", "fuzz", "corpus", os.path.basename(program).removeprefix("fuzz-"))
+    with tempfile.TemporaryDirectory() as fresh:
+        argv = [program, "-seed=1", f"-runs={FUZZ_RUNS}", f"-max_total_time={FUZZ_SECONDS}", f"-artifact_prefix={fresh}/", "-print_final_stats=0", fresh]
+        return run(argv + ([corpus] if os.path.isdir(corpus) else []))
 
 
 def run_bench(report, builder, _):
