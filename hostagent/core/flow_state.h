@@ -71,7 +71,7 @@ enum flow_direction { FLOW_INBOUND = 0, FLOW_REPLY = 1 };
 //   SYN_OUT, SYN_ACK*,
 //   FIN_*,
 //   UNCONFIRMED_*    240  RFC 5382 REQ-5: a transitory connection, at least four minutes
-//   RESET_IN,
+//   RESET_IN         240  RFC 7857 section 2.2; not of SNAT: as RESET (flow_table.c)
 //   DISPUTED         240  RFC 7857 section 2.2
 //   ESTABLISHED     7440  RFC 5382 REQ-5: at least 2 hours 4 minutes
 //   CLOSED           120  twice the maximum segment lifetime, as the endpoints' TIME_WAIT

@@ -300,10 +300,18 @@ void flow_entry_move(struct flow_entry *e, enum flow_direction direction, uint8_
 	flow_entry_set_deltas(e);
 }
 
+// A RST that came in is seldom forged. Should it have been: a flow of SNAT could not be made anew (RFC 7857 section 2.2), one that
+// came through an endpoint is made anew from the next packet of either side, and must not keep who drains its DIP waiting.
+static enum flow_state state_of_timeout(const struct flow_entry *e)
+{
+	enum flow_state state = flow_entry_state(e);
+	return state == FLOW_RESET_IN && !flow_entry_is_snat(e) ? FLOW_RESET : state;
+}
+
 static bool entry_is_expired(const struct flow_table *t, const struct flow_idles *idles, const struct flow_entry *e)
 {
 	uint32_t idle_s = t->now_s > e->seen_s ? t->now_s - e->seen_s : 0;
-	return idle_s >= flow_idles_timeout_s(idles, e->vip, flow_entry_state(e));
+	return idle_s >= flow_idles_timeout_s(idles, e->vip, state_of_timeout(e));
 }
 
 struct flow_entry *flow_table_next_expired(struct flow_table *t, const struct flow_idles *idles, uint32_t *budget)

@@ -19,7 +19,7 @@ from harness import TOOLS, LabTest, dip, document, endpoint, eventually
 VMS = ["vm1-1", "vm2-1", "vm3-1"]
 UDP_PORT = 5300
 HOG_SECONDS = float(os.environ.get("ANANTA_HOG_SECONDS", "10"))
-NEW_VIPS = int(os.environ.get("ANANTA_NEW_VIPS", "12"))
+NEW_VIPS = int(os.environ.get("ANANTA_NEW_VIPS", "8"))
 PROBE = {"type": "tcp", "interval_ms": 200, "timeout_ms": 150, "up": 2, "down": 2}
 
 
@@ -220,6 +220,13 @@ class Health(NoticingTest):
     def health(self):
         return {row["vm"]: row["health"] for row in self.lab.ask("dip", "list")}
 
+    def start_downloads(self, n):
+        """Downloads that have begun: their connections are established."""
+        downloads = [self.lab.start_download(self.vip) for _ in range(n)]
+        eventually(lambda: len(self.lab.exec("client1", "ss", "-Hnt", "state", "established", "dst", self.vip).stdout.splitlines()) == n,
+                   f"{n} downloads have begun")
+        return downloads
+
     def test_a_service_that_dies_gets_no_more_connections(self):
         self.apply(self.probed())
         pid = self.pid("vm2-1")
@@ -254,7 +261,7 @@ class Health(NoticingTest):
         self.addCleanup(lambda: self.lab.anantactl("vip", "delete", self.vip, check=False))
         self.lab.apply({**document(self.vip, self.probed()), "when_all_down": "refuse"})
         self.lab.wait_announced(self.vip)
-        old = self.lab.start_download(self.vip)
+        [old] = self.start_downloads(1)
         for vm in VMS:  # nobody new gets in, who is there stays
             self.lab.exec(vm, "nft", "add table ip deaf; add chain ip deaf in { type filter hook input priority 0; }; "
                           "add rule ip deaf in tcp dport 8080 tcp flags syn drop")
@@ -267,7 +274,7 @@ class Health(NoticingTest):
 
     def test_an_established_connection_survives_bad_health(self):
         self.apply(self.probed(["vm1-1", "vm2-1"]))
-        downloads = [self.lab.start_download(self.vip) for _ in range(4)]
+        downloads = self.start_downloads(4)
         self.lab.exec("vm1-1", "nft", "add table ip deaf; add chain ip deaf in { type filter hook input priority 0; }; "
                       "add rule ip deaf in tcp dport 8080 tcp flags syn drop")
         self.addCleanup(lambda: self.lab.exec("vm1-1", "nft", "delete table ip deaf"))
