@@ -47,6 +47,7 @@ static inline bool cluster_info_has_pin_key(const struct cluster_info *c)
 struct node_info { // a mux, or a host with its agent
 	char name[NAME_BYTES];
 	struct ip_addr addr; // the outer source of what it encapsulates
+	struct ip_addr addr6; // likewise over IPv6, when addr is IPv4; else unspecified
 };
 
 struct dip_info { // a VM's address and where it is attached
@@ -55,6 +56,8 @@ struct dip_info { // a VM's address and where it is attached
 	char vm[NAME_BYTES];
 	char interface[NAME_BYTES]; // of the VM's port, on the host
 	uint8_t mac[6]; // of the VM
+	struct ip_addr
+		via; // where encapsulated packets for it are sent instead, in the other family; unspecified: to the DIP itself
 };
 
 // Marks say something of another object, for as long as they are there:

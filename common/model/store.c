@@ -386,13 +386,14 @@ int store_get_all(const struct store *s, struct change_list *ret_list)
 
 static bool node_equal(const struct node_info *a, const struct node_info *b)
 {
-	return strcmp(a->name, b->name) == 0 && ip_addr_equal(&a->addr, &b->addr);
+	return strcmp(a->name, b->name) == 0 && ip_addr_equal(&a->addr, &b->addr) && ip_addr_equal(&a->addr6, &b->addr6);
 }
 
 static bool dip_equal(const struct dip_info *a, const struct dip_info *b)
 {
 	return ip_addr_equal(&a->dip, &b->dip) && strcmp(a->host, b->host) == 0 && strcmp(a->vm, b->vm) == 0 &&
-	       strcmp(a->interface, b->interface) == 0 && memcmp(a->mac, b->mac, sizeof a->mac) == 0;
+	       strcmp(a->interface, b->interface) == 0 && memcmp(a->mac, b->mac, sizeof a->mac) == 0 &&
+	       ip_addr_equal(&a->via, &b->via);
 }
 
 static bool marks_equal(const struct store_array *a, const struct store_array *b)

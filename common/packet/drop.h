@@ -5,9 +5,10 @@
 // clang-format off
 #define DROP_REASONS(X) \
 	X(RUNT, "runt", "the frame is shorter than its headers") \
-	X(ETHER_TYPE, "ether_type", "neither IPv4 nor ARP") \
+	X(ETHER_TYPE, "ether_type", "neither IPv4, IPv6 nor ARP") \
 	X(IP_VERSION, "ip_version", "the version field is not that of the Ethernet type") \
 	X(IP_LENGTH, "ip_length", "header or total length beyond the frame, or below the header") \
+	X(IP6_EXTENSION, "ip6_extension", "IPv6 extension headers that are too many, in a wrong place, or source routing") \
 	X(FRAGMENT, "fragment", "a fragment whose first one was dropped, or that is not taken here") \
 	X(FRAGMENT_MALFORMED, "fragment_malformed", "a fragment that is too small, or beyond the largest packet") \
 	X(FRAGMENT_OVERLAP, "fragment_overlap", "a fragment that overlaps another, or of a datagram with such") \

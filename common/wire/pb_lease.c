@@ -136,20 +136,6 @@ int pb_to_leases(const Ananta__Leases *pb, struct lease_list *ret_leases, struct
 
 // ---- Operations ----
 
-ProtobufCBinaryData pb_from_addr_or_none(const struct ip_addr *addr)
-{
-	return ip_addr_is_unspecified(addr) ? (ProtobufCBinaryData){ 0 } : pb_from_addr(addr);
-}
-
-int pb_to_addr_or_none(const ProtobufCBinaryData *pb, struct ip_addr *ret_addr, struct error *err)
-{
-	if (pb->len == 0) {
-		*ret_addr = (struct ip_addr){ { 0 } };
-		return 0;
-	}
-	return pb_to_addr(pb, ret_addr, err);
-}
-
 Ananta__SnatOp **pb_from_snat_ops(struct arena *a, const struct snat_op_list *ops)
 {
 	Ananta__SnatOp **pointers = arena_array(a, ops->n, sizeof(Ananta__SnatOp *));

@@ -4,10 +4,6 @@
 #include "common/model/lease.h"
 #include "common/wire/pb_model.h"
 
-// The unspecified address is no bytes at all.
-ProtobufCBinaryData pb_from_addr_or_none(const struct ip_addr *addr);
-NODISCARD int pb_to_addr_or_none(const ProtobufCBinaryData *pb, struct ip_addr *ret_addr, struct error *err);
-
 Ananta__Leases *pb_from_leases(struct arena *a, const struct lease_list *leases);
 // NULL is an empty list. What cannot be a range is refused.
 NODISCARD int pb_to_leases(const Ananta__Leases *pb, struct lease_list *ret_leases, struct error *err);

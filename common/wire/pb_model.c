@@ -26,6 +26,20 @@ int pb_to_addr(const ProtobufCBinaryData *pb, struct ip_addr *ret_addr, struct e
 	return error_set(err, ERR_MALFORMED, "an address of %zu bytes", pb->len);
 }
 
+ProtobufCBinaryData pb_from_addr_or_none(const struct ip_addr *addr)
+{
+	return ip_addr_is_unspecified(addr) ? (ProtobufCBinaryData){ 0 } : pb_from_addr(addr);
+}
+
+int pb_to_addr_or_none(const ProtobufCBinaryData *pb, struct ip_addr *ret_addr, struct error *err)
+{
+	if (pb->len == 0) {
+		*ret_addr = (struct ip_addr){ { 0 } };
+		return 0;
+	}
+	return pb_to_addr(pb, ret_addr, err);
+}
+
 int pb_to_text(const char *pb, char *buf, size_t size, const char *what, struct error *err)
 {
 	if (!text_copy(buf, size, pb))
@@ -41,13 +55,16 @@ Ananta__NodeInfo *pb_from_node(struct arena *a, const struct node_info *node)
 	ananta__node_info__init(pb);
 	pb->name = (char *)node->name;
 	pb->address = pb_from_addr(&node->addr);
+	pb->address6 = pb_from_addr_or_none(&node->addr6);
 	return pb;
 }
 
 int pb_to_node(const Ananta__NodeInfo *pb, struct node_info *ret_node, struct error *err)
 {
 	int code = pb_to_text(pb->name, ret_node->name, sizeof ret_node->name, "name", err);
-	return code != 0 ? code : pb_to_addr(&pb->address, &ret_node->addr, err);
+	if (code == 0)
+		code = pb_to_addr(&pb->address, &ret_node->addr, err);
+	return code != 0 ? code : pb_to_addr_or_none(&pb->address6, &ret_node->addr6, err);
 }
 
 static Ananta__ClusterInfo *pb_from_cluster(struct arena *a, const struct cluster_info *cluster)
@@ -73,6 +90,7 @@ static Ananta__DipInfo *pb_from_dip(struct arena *a, const struct dip_info *dip)
 	pb->vm = (char *)dip->vm;
 	pb->interface = (char *)dip->interface;
 	pb->mac = (ProtobufCBinaryData){ .len = sizeof dip->mac, .data = (uint8_t *)dip->mac };
+	pb->via = pb_from_addr_or_none(&dip->via);
 	return pb;
 }
 
@@ -89,7 +107,7 @@ static int pb_to_dip(const Ananta__DipInfo *pb, struct dip_info *ret_dip, struct
 		code = error_set(err, ERR_MALFORMED, "a MAC address of %zu bytes", pb->mac.len);
 	if (code == 0)
 		memcpy(ret_dip->mac, pb->mac.data, sizeof ret_dip->mac);
-	return code;
+	return code != 0 ? code : pb_to_addr_or_none(&pb->via, &ret_dip->via, err);
 }
 
 static Ananta__ClusterSettings *pb_from_settings(struct arena *a, const struct cluster_settings *s)

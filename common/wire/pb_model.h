@@ -12,6 +12,10 @@
 ProtobufCBinaryData pb_from_addr(const struct ip_addr *addr);
 NODISCARD int pb_to_addr(const ProtobufCBinaryData *pb, struct ip_addr *ret_addr, struct error *err);
 
+// The same where the unspecified address is no bytes at all.
+ProtobufCBinaryData pb_from_addr_or_none(const struct ip_addr *addr);
+NODISCARD int pb_to_addr_or_none(const ProtobufCBinaryData *pb, struct ip_addr *ret_addr, struct error *err);
+
 // Copies a string that must fit; `what` names it in the error.
 NODISCARD int pb_to_text(const char *pb, char *buf, size_t size, const char *what, struct error *err);
 
