@@ -229,7 +229,8 @@ class Lab:
 
     def _not_attached(self, operator):
         states = {row["dip"]: row["state"] for row in operator.ask("dip", "list")}
-        return _listed({vm.name: states.get(vm.address, "unknown") for vm in self.topo.of_kind("vm")}, lambda state: state == "attached")
+        return _listed({f"{vm.name} {dip}": states.get(dip, "unknown") for vm in self.topo.of_kind("vm") for dip in (vm.address, vm.address6)},
+                       lambda state: state == "attached")
 
     def _without_bgp(self, operator):
         states = {}
