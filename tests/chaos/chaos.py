@@ -55,6 +55,11 @@ class Operator:
         return done.returncode, done.stdout, done.stderr
 
 
+def value_of(shown):
+    """What a write wrote, in a VIP as it is shown: the name of its endpoint."""
+    return json.loads(shown)["endpoints"][0]["name"]
+
+
 class Client(threading.Thread):
     """Applies and reads VIPs, and notes what it saw."""
 
@@ -65,6 +70,7 @@ class Client(threading.Thread):
         self.random = random.Random(seed * 1000 + number)
         self.over = over
         self.operations = []
+        self.refusals = set()
         self.failure = ""
 
     def run(self):
@@ -82,10 +88,11 @@ class Client(threading.Thread):
 
     def write(self, vip, value):
         vms = self.random.sample(VMS, self.random.randint(1, len(VMS)))
-        document = {"vip": vip, "tenant": value, "endpoints": [
-            {"name": "web", "protocol": "tcp", "port": 80, "dips": [{"dip": dip(vm), "port": 8080, "weight": 1} for vm in vms]}]}
+        document = {"vip": vip, "tenant": "chaos", "endpoints": [
+            {"name": value, "protocol": "tcp", "port": 80, "dips": [{"dip": dip(vm), "port": 8080, "weight": 1} for vm in vms]}]}
         begin = time.monotonic()
-        code, said, _ = self.operator.run(self.random.choice(MANAGERS), "-o", "json", "vip", "apply", "-f", "-", stdin=json.dumps(document))
+        code, said, complaint = self.operator.run(self.random.choice(MANAGERS), "-o", "json", "vip", "apply", "-f", "-",
+                                                  stdin=json.dumps(document))
         end = time.monotonic()
         if code == 0:
             self.note("write", vip, value, begin, end, history.ACKNOWLEDGED, json.loads(said)["version"])
@@ -93,13 +100,14 @@ class Client(threading.Thread):
             self.note("write", vip, value, begin, math.inf, history.UNKNOWN)
         else:
             self.note("write", vip, value, begin, end, history.REFUSED)
+            self.refusals.add(complaint.strip())
 
     def read(self, vip):
         begin = time.monotonic()
         code, said, complaint = self.operator.run(self.random.choice(MANAGERS), "-o", "json", "vip", "show", vip)
         end = time.monotonic()
         if code == 0:
-            self.note("read", vip, json.loads(said)["tenant"], begin, end)
+            self.note("read", vip, value_of(said), begin, end)
         elif code != UNREACHABLE and "not configured" in complaint:
             self.note("read", vip, "", begin, end)
         elif code != UNREACHABLE:
@@ -255,10 +263,12 @@ def run(lab, args):
     final = {}
     for vip in VIPS:
         code, said, _ = operator.run("mgr1", "-o", "json", "vip", "show", vip)
-        final[vip] = json.loads(said)["tenant"] if code == 0 else ""
+        final[vip] = value_of(said) if code == 0 else ""
     rows = json.loads(operator.run("mgr1", "-o", "json", "snat", "list", "--vip", SNAT_VIP)[1])
     operations = [operation for client in clients for operation in client.operations]
     problems = [client.failure for client in clients if client.failure]
+    for refusal in sorted(set().union(*(client.refusals for client in clients))):
+        print(f"refused: {refusal}")
     problems += history.problems_of(operations) + history.lost_writes(operations, final) + leases.problems + history.double_leases(rows)
     return operations, nemesis, leases, problems
 

@@ -4,7 +4,9 @@
 //                                                         slow=MS     each fsync, and each batch of asynchronous writes, takes so long
 //                                                         clock=MS    the wall clock is so far off (may be negative)
 // No file: no faults. It is looked at with each call; sockets, pipes and the monotonic clock are left alone.
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE
+#endif
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
