@@ -22,6 +22,7 @@ SIM_SEEDS = os.path.join(REPOSITORY, "tests", "sim", "seeds.txt")
 FUZZ_RUNS = 50000
 FUZZ_SECONDS = 20
 PROGRAM_TIMEOUT_S = 900
+CHAOS_SECONDS = 45
 # Unit programs with several processes, sockets or real time in them, which run alone; all others run side by side.
 ALONE = re.compile(r"cluster|replica|netlink|data-plane|dpdk|port|routes|link|watchdog|probe|control|program|rcu|poller")
 
@@ -327,6 +328,17 @@ def run_lab(report, builder, args):
         os.close(lock)
 
 
+def run_chaos(report, builder, _):
+    """The judge, and a short run of what it judges; tests/chaos/run has long ones."""
+    script_suite(report, "chaos", "tests/chaos/test-history")
+    directory = builder.build("release")
+    if directory is None or not report.wants("chaos: managers"):
+        return
+    argv = [os.path.join(REPOSITORY, "tests", "chaos", "run"), "--seconds", str(CHAOS_SECONDS), "--seed", "1", "--name", "chaosci"]
+    code, said, seconds = run(argv, env={**os.environ, "ANANTA_BIN": directory})
+    report.add("ok" if code == 0 else "FAIL", "chaos: managers under faults keep what they acknowledged", seconds, said)
+
+
 SUITES = {
     "format": lambda report, _, __: script_suite(report, "format", ".ci/check-format"),
     "layers": lambda report, _, __: script_suite(report, "layers", ".ci/check-layers"),
@@ -335,6 +347,7 @@ SUITES = {
     "bench": run_bench,
     "sim": run_sim,
     "lab": run_lab,
+    "chaos": run_chaos,
 }
 
 

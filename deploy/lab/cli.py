@@ -45,6 +45,7 @@ def parser():
         up.add_argument(f"--{name}", type=int, default=value, metavar="N", help=f"number of {name}{of} (default {value})")
     up.add_argument("--driver", choices=("af_xdp", "af_packet"), default="af_xdp", help="how DPDK takes hold of interfaces (default af_xdp)")
     up.add_argument("--bare", action="store_true", help="wires, BIRD and nginx only: no manager, mux or agent")
+    up.add_argument("--preload", metavar="FILE", default="", help="a library that managers are run with (LD_PRELOAD), to try faults")
     up.add_argument("--timeout", type=float, default=60, metavar="SECONDS", help="give up after this time (default 60)")
     up.add_argument("-q", "--quiet", action="store_true", help="no progress")
 
@@ -73,7 +74,7 @@ def cmd_up(lab, args):
             print(f"  {time.monotonic() - began:5.1f} s  {text}", flush=True)
 
     sizes = topology.Sizes(**{name: getattr(args, name) for name in topology.Sizes().as_dict()})
-    lab.up(sizes, args.driver, args.bare, args.timeout, say)
+    lab.up(sizes, args.driver, args.bare, args.preload, args.timeout, say)
     if not args.quiet:
         print(f"lab '{lab.prefix}' is up after {time.monotonic() - began:.1f} s")
 

@@ -20,10 +20,21 @@ protocol kernel {{
   merge paths on limit 64; netlink rx buffer 67108864; scan time 10;
   ipv4 {{ import none; export where source = RTS_BGP; }};
 }}
+protocol kernel {{
+  merge paths on limit 64; netlink rx buffer 67108864; scan time 10;
+  ipv6 {{ import none; export where source = RTS_BGP; }};
+}}
+function pref_vip() {{
+  if (65535, 0) ~ bgp_community then bgp_local_pref = 0;
+  return true;
+}}
 filter only_vips {{
   if net !~ [{vip_prefix}{{32,32}}] then reject;
-  if (65535, 0) ~ bgp_community then bgp_local_pref = 0;
-  accept;
+  if pref_vip() then accept;
+}}
+filter only_vips6 {{
+  if net !~ [{vip6_prefix}{{128,128}}] then reject;
+  if pref_vip() then accept;
 }}
 """
 
@@ -33,6 +44,7 @@ protocol bgp {peer} {{
   hold time 9; keepalive time 3; connect delay time 1; connect retry time 1; error wait time 1, 2; graceful restart off;
   bfd on; password "{password}"; ttl security on;
   ipv4 {{ import filter only_vips; export none; }};
+  ipv6 {{ import filter only_vips6; export none; }};
 }}
 """
 
@@ -54,6 +66,7 @@ http {{
   sendfile on;
   server {{
     listen 8080 backlog=4096;
+    listen [::]:8080 ipv6only=on backlog=4096;
     location = / {{ default_type text/plain; return 200 "{name}\\n"; }}
     location = /whoami {{ default_type text/plain; return 200 "{name} $remote_addr:$remote_port\\n"; }}
     location = /big {{ alias {big_file}; }}
@@ -65,7 +78,7 @@ http {{
 
 def router_bird(topo, node):
     text = BIRD_COMMON.format(address=node.address, interface="eth0")
-    text += ROUTER_BIRD.format(vip_prefix=topology.VIP_PREFIX)
+    text += ROUTER_BIRD.format(vip_prefix=topology.VIP_PREFIX, vip6_prefix=topology.VIP6_PREFIX)
     for mux in topo.of_kind("mux"):
         text += BGP_PEER.format(peer=mux.name, address=node.address, own_as=topology.ROUTER_AS, peer_address=mux.address,
                                 peer_as=topology.MUX_AS, password=topology.BGP_PASSWORD)
@@ -84,6 +97,7 @@ def mux(topo, node, driver, directory):
     return json.dumps({
         "name": node.name,
         "address": f"{node.address}/24",
+        "address6": f"{node.address6}/64",
         "uplink": {"interface": "eth0", "driver": driver},
         "tap": "mux0",
         "gateways": topo.gateways,
@@ -106,6 +120,7 @@ def agent(topo, node, driver, directory):
     return json.dumps({
         "name": node.name,
         "address": f"{node.address}/24",
+        "address6": f"{node.address6}/64",
         "uplink": {"interface": "eth0", "driver": driver},
         "tap": "host0",
         "gateways": topo.gateways,

@@ -38,8 +38,10 @@ class Control:
         return next(f"mgr{row['id']}" for row in self.replicas() if row["role"] == "leader")
 
     def attach(self, vm):
-        self.anantactl("host", "attach", f"host{vm.host_number}", "--name", vm.name, "--dip", vm.address,
-                       "--interface", vm.interface.peer, "--mac", vm.interface.mac)
+        """By both of its addresses."""
+        for dip in (vm.address, vm.address6):
+            self.anantactl("host", "attach", f"host{vm.host_number}", "--name", vm.name, "--dip", dip,
+                           "--interface", vm.interface.peer, "--mac", vm.interface.mac)
 
     def bgp_states(self, node, socket):
         """{neighbour: state} of the BIRD of a node; "Established" is the one that one hopes for."""

@@ -105,6 +105,8 @@ class Lab:
         DPDK keeps its sockets below RUNTIME_DIRECTORY: in the node's own directory they collide with nothing and go with the lab.
         """
         kept = {name: value for name, value in os.environ.items() if name.endswith("SAN_OPTIONS")}
+        if node.kind == "mgr" and self.settings.get("preload"):
+            kept["LD_PRELOAD"] = self.settings["preload"]
         return {**kept, "PATH": DEFAULT_PATH, "LANG": "C.UTF-8", "RUNTIME_DIRECTORY": self.node_directory(node)}
 
     def control(self):
@@ -116,8 +118,11 @@ class Lab:
 
     # --- up
 
-    def up(self, sizes, driver, bare, timeout_s, say):
+    def up(self, sizes, driver, bare, preload, timeout_s, say):
         topo = topology.Topology(self.prefix, sizes)
+        if preload and not os.path.isfile(preload):
+            raise LabError(f"--preload {preload}: there is no such file")
+        preload = os.path.realpath(preload) if preload else ""
         binaries = find_binaries() if sizes.muxes or not bare else ""  # a mux prints its BIRD's configuration
         if os.geteuid() != 0:
             raise LabError("network namespaces need root")
@@ -126,7 +131,7 @@ class Lab:
         self._make_directory()
         lock = self._lock()
         try:
-            self.settings = {"sizes": sizes.as_dict(), "driver": driver, "binaries": binaries, "bare": bare}
+            self.settings = {"sizes": sizes.as_dict(), "driver": driver, "binaries": binaries, "bare": bare, "preload": preload}
             self.topo = topo
             self._write(f"{self.directory}/lab.json", json.dumps(self.settings) + "\n")
             self._bring_up(timeout_s, say)
@@ -229,7 +234,8 @@ class Lab:
 
     def _not_attached(self, operator):
         states = {row["dip"]: row["state"] for row in operator.ask("dip", "list")}
-        return _listed({vm.name: states.get(vm.address, "unknown") for vm in self.topo.of_kind("vm")}, lambda state: state == "attached")
+        return _listed({f"{vm.name} {dip}": states.get(dip, "unknown") for vm in self.topo.of_kind("vm") for dip in (vm.address, vm.address6)},
+                       lambda state: state == "attached")
 
     def _without_bgp(self, operator):
         states = {}

@@ -12,8 +12,13 @@ import topology
 NETNS_DIR = "/run/netns"
 
 COMMON_SYSCTLS = {
-    "net/ipv6/conf/all/disable_ipv6": 1,
-    "net/ipv6/conf/default/disable_ipv6": 1,
+    "net/ipv6/conf/all/accept_dad": 0,  # else an address may be used two seconds after it was given
+    "net/ipv6/conf/default/accept_dad": 0,
+    "net/ipv6/conf/all/accept_ra": 0,
+    "net/ipv6/conf/default/accept_ra": 0,
+    "net/ipv6/conf/default/router_solicitations": 0,
+    "net/ipv6/conf/all/accept_redirects": 0,
+    "net/ipv6/conf/default/accept_redirects": 0,
     "net/ipv4/conf/all/accept_redirects": 0,
     "net/ipv4/conf/all/send_redirects": 0,
     "net/ipv4/conf/default/send_redirects": 0,
@@ -22,9 +27,12 @@ COMMON_SYSCTLS = {
     "net/ipv4/conf/all/forwarding": 0,
     "net/ipv4/conf/default/forwarding": 0,
     "net/ipv4/fib_multipath_hash_policy": 1,
+    "net/ipv6/fib_multipath_hash_policy": 1,
 }
 SYSCTLS = {
-    "router": {"net/ipv4/conf/all/forwarding": 1, "net/ipv4/conf/default/forwarding": 1},
+    "fabric": {"net/ipv6/conf/all/disable_ipv6": 1, "net/ipv6/conf/default/disable_ipv6": 1},
+    "router": {"net/ipv4/conf/all/forwarding": 1, "net/ipv4/conf/default/forwarding": 1,
+               "net/ipv6/conf/all/forwarding": 1, "net/ipv6/conf/default/forwarding": 1},
     "client": {"net/ipv4/fib_multipath_use_neigh": 1},
     "mux": {"net/ipv4/conf/all/rp_filter": 1, "net/ipv4/conf/all/arp_ignore": 1},
     "host": {"net/ipv4/conf/all/rp_filter": 1, "net/ipv4/conf/all/arp_ignore": 1},
@@ -98,6 +106,11 @@ def _setup_script(topo, node):
     """A shell script that makes a namespace with its cables into the node."""
     sysctls = {**COMMON_SYSCTLS, **SYSCTLS.get(node.kind, {})}
     far_ends = [(other, i) for other in topo.nodes.values() for i in other.interfaces if i.peer_node == node.name]
+    owned = [i.name for i in node.interfaces if i.dpdk] + ([i.peer for _, i in far_ends] if node.kind == "host" else [])
+    # Interfaces are there before the defaults are set.
+    for name in [i.name for i in node.interfaces]:
+        sysctls.update({f"net/ipv6/conf/{name}/{key}": 0 for key in ("accept_dad", "accept_ra", "accept_redirects", "router_solicitations")})
+    sysctls.update({f"net/ipv6/conf/{name}/disable_ipv6": 1 for name in owned})  # a DPDK program speaks there
     script = [f"[ ! -e /proc/sys/{key} ] || echo {value} > /proc/sys/{key}" for key, value in sysctls.items()]
     batch = ["link set lo up"]
     no_offload = []
@@ -114,15 +127,16 @@ def _setup_script(topo, node):
         batch.append(f"link set {i.name} {'arp off ' if i.dpdk else ''}up")
         if i.cidr:
             batch.append(f"address add {i.cidr} dev {i.name}")
+            batch.append(f"address add {i.cidr6} dev {i.name}")
         if node.kind == "vm":
             no_offload.append(i.name)
     batch += [f"route add {subnet} via {via}" for subnet, via in node.routes]
-    if node.default_via:
-        batch.append("route add default " + " ".join(f"nexthop via {via}" for via in node.default_via))
+    for default, vias in (("default", node.default_via), ("::/0", node.default_via6)):
+        if vias:
+            batch.append(f"route add {default} " + " ".join(f"nexthop via {via}" for via in vias))
     script += ["ip -batch - <<'END'", *batch, "END"]
     # A partial checksum or a superframe is the kernel's word for "the card will do it"; a DPDK program is no such card.
     script += [f"ethtool -K {name} tx off > /dev/null" for name in no_offload]
-    owned = [i.name for i in node.interfaces if i.dpdk] + ([i.peer for _, i in far_ends] if node.kind == "host" else [])
     # The kernel must not answer beside a DPDK program: no ARP (above), no IPv6, and no copy of the packets. net_af_packet gets its packets
     # before the ingress hook, net_af_xdp before that, so that dropping there takes them from the kernel alone.
     if owned:

@@ -375,7 +375,7 @@ def bring_up(lab):
         say(f"(the lab '{PREFIX}' of an earlier run was taken down)")
     say(PICTURE)
     began = time.monotonic()
-    lab.up(topology.Sizes(), "af_xdp", False, 60, lambda text: say(f"  {time.monotonic() - began:5.1f} s  {text}"))
+    lab.up(topology.Sizes(), "af_xdp", False, "", 60, lambda text: say(f"  {time.monotonic() - began:5.1f} s  {text}"))
 
 
 def the_end(command):

@@ -13,6 +13,11 @@ ROUTER_AS = 65000
 MUX_AS = 65001
 BGP_PASSWORD = "ananta-lab"
 VIP_PREFIX = "203.0.113.0/24"
+VIP6_PREFIX = "2001:db8:5::/64"
+FABRIC6 = "2001:db8:f"  # a /64, as the next ones; the last part of an address is that of its IPv4 twin
+INTERNET6 = "2001:db8:c"
+VMS6 = "2001:db8:1"  # and the number of the host
+VM_GATEWAY6 = "fe80::1"
 
 KINDS = ("router", "mgr", "mux", "host", "vm", "client")
 PREFIX_PATTERN = re.compile(r"[a-z][a-z0-9]{0,7}")
@@ -57,6 +62,7 @@ class Interface:
     peer: str
     bridge: str = ""  # of the fabric namespace, when that is where the cable ends
     cidr: str = ""  # "" when a DPDK program owns the interface
+    cidr6: str = ""
     dpdk: bool = False
 
 
@@ -66,11 +72,13 @@ class Node:
     kind: str
     namespace: str
     address: str = ""  # the node's own address, whoever puts it on an interface
+    address6: str = ""
     host_number: int = 0  # of a VM: the number of its host
     number: int = 0
     interfaces: list = field(default_factory=list)
     default_via: list = field(default_factory=list)
-    routes: list = field(default_factory=list)  # (subnet, next hop)
+    default_via6: list = field(default_factory=list)
+    routes: list = field(default_factory=list)  # (subnet, next hop), of both families
 
     @property
     def programs(self):
@@ -125,36 +133,38 @@ class Topology:
         for n in range(1, sizes.routers + 1):
             self._add_router(n)
         for n in range(1, sizes.managers + 1):
-            node = self._add(f"mgr{n}", "mgr", n, f"10.0.0.{10 + n}")
-            self._plug(node, "fabric", cidr=f"{node.address}/24")
+            node = self._add(f"mgr{n}", "mgr", n, f"10.0.0.{10 + n}", f"{FABRIC6}::{10 + n}")
+            self._plug(node, "fabric", cidr=f"{node.address}/24", cidr6=f"{node.address6}/64")
         for n in range(1, sizes.muxes + 1):
-            node = self._add(f"mux{n}", "mux", n, f"10.0.0.{30 + n}")
+            node = self._add(f"mux{n}", "mux", n, f"10.0.0.{30 + n}", f"{FABRIC6}::{30 + n}")
             self._plug(node, "fabric", dpdk=True)
         for n in range(1, sizes.hosts + 1):
-            node = self._add(f"host{n}", "host", n, f"10.0.0.{100 + n}")
+            node = self._add(f"host{n}", "host", n, f"10.0.0.{100 + n}", f"{FABRIC6}::{100 + n}")
             self._plug(node, "fabric", dpdk=True)
         for h in range(1, sizes.hosts + 1):
             for n in range(1, sizes.vms + 1):
                 self._add_vm(h, n)
         for n in range(1, sizes.clients + 1):
-            node = self._add(f"client{n}", "client", n, f"198.51.100.{10 + n}")
-            self._plug(node, "internet", cidr=f"{node.address}/24")
+            node = self._add(f"client{n}", "client", n, f"198.51.100.{10 + n}", f"{INTERNET6}::{10 + n}")
+            self._plug(node, "internet", cidr=f"{node.address}/24", cidr6=f"{node.address6}/64")
             node.default_via = [f"198.51.100.{r}" for r in range(1, sizes.routers + 1)]
+            node.default_via6 = [f"{INTERNET6}::{r}" for r in range(1, sizes.routers + 1)]
 
     def of_kind(self, kind):
         return [node for node in self.nodes.values() if node.kind == kind]
 
     @property
     def gateways(self):
-        """The routers as the fabric sees them."""
-        return [node.address for node in self.of_kind("router")]
+        """The routers as the fabric sees them, by both families."""
+        routers = self.of_kind("router")
+        return [node.address for node in routers] + [node.address6 for node in routers]
 
     @property
     def manager_endpoints(self):
         return [f"{node.address}:7400" for node in self.of_kind("mgr")]
 
-    def _add(self, name, kind, number, address=""):
-        node = Node(name=name, kind=kind, namespace=f"{self.prefix}-{name}", address=address, number=number)
+    def _add(self, name, kind, number, address="", address6=""):
+        node = Node(name=name, kind=kind, namespace=f"{self.prefix}-{name}", address=address, address6=address6, number=number)
         self.nodes[name] = node
         return node
 
@@ -165,14 +175,17 @@ class Topology:
             peer_node="fabric", peer=port or node.name, bridge=bridge, **more))
 
     def _add_router(self, n):
-        node = self._add(f"router{n}", "router", n, f"10.0.0.{n}")
-        self._plug(node, "fabric", cidr=f"{node.address}/24")
-        self._plug(node, "internet", name="eth1", port=f"router{n}-inet", cidr=f"198.51.100.{n}/24")
+        node = self._add(f"router{n}", "router", n, f"10.0.0.{n}", f"{FABRIC6}::{n}")
+        self._plug(node, "fabric", cidr=f"{node.address}/24", cidr6=f"{node.address6}/64")
+        self._plug(node, "internet", name="eth1", port=f"router{n}-inet", cidr=f"198.51.100.{n}/24", cidr6=f"{INTERNET6}::{n}/64")
         node.routes = [(f"10.1.{h}.0/24", f"10.0.0.{100 + h}") for h in range(1, self.sizes.hosts + 1)]
+        node.routes += [(f"{VMS6}:{h}::/64", f"{FABRIC6}::{100 + h}") for h in range(1, self.sizes.hosts + 1)]
 
     def _add_vm(self, h, n):
-        node = self._add(f"vm{h}-{n}", "vm", n, f"10.1.{h}.{10 + n}")
+        node = self._add(f"vm{h}-{n}", "vm", n, f"10.1.{h}.{10 + n}", f"{VMS6}:{h}::{10 + n}")
         node.host_number = h
         node.interfaces.append(Interface(
-            name="eth0", mac=_mac("vm", h, n), mtu=INTERNET_MTU, peer_node=f"host{h}", peer=f"vm{n}", cidr=f"{node.address}/24"))
+            name="eth0", mac=_mac("vm", h, n), mtu=INTERNET_MTU, peer_node=f"host{h}", peer=f"vm{n}", cidr=f"{node.address}/24",
+            cidr6=f"{node.address6}/64"))
         node.default_via = [f"10.1.{h}.1"]
+        node.default_via6 = [f"{VM_GATEWAY6} dev eth0"]

@@ -159,15 +159,15 @@ class Lab:
         """Counter values of a "mux" or "host"."""
         return self.ask(kind, "show", name)["counters"]
 
-    def attach(self, vm, host=None, check=True):
-        """Attaches a VM; the lab has done so for all of them when it came up."""
+    def attach(self, vm, host=None, check=True, address=None, via=None):
+        """Attaches a VM by its IPv4 address, or by another one; the lab has done so for all of them, by both, when it came up."""
         h, n = vm.removeprefix("vm").split("-")
-        return self.anantactl("host", "attach", host or f"host{h}", "--name", vm, "--dip", dip(vm), "--interface", f"vm{n}", "--mac", self.mac(vm),
-                              check=check)
+        return self.anantactl("host", "attach", host or f"host{h}", "--name", vm, "--dip", address or dip(vm), "--interface", f"vm{n}",
+                              "--mac", self.mac(vm), *(["--via", via] if via else []), check=check)
 
-    def detach(self, vm):
+    def detach(self, vm, address=None):
         h, _ = vm.removeprefix("vm").split("-")
-        return self.anantactl("host", "detach", f"host{h}", "--dip", dip(vm))
+        return self.anantactl("host", "detach", f"host{h}", "--dip", address or dip(vm))
 
     def mac(self, vm):
         return self.exec(vm, "cat", "/sys/class/net/eth0/address").stdout.strip()
@@ -176,8 +176,8 @@ class Lab:
 
     def routes(self, vip, router="router1"):
         """The muxes that a router sends a VIP's packets to."""
-        words = self.exec(router, "ip", "route", "show", vip).stdout.split()
-        return sorted(f"mux{int(words[i + 1].rpartition('.')[2]) - 30}" for i, word in enumerate(words) if word == "via")
+        words = self.exec(router, "ip", "-6" if ":" in vip else "-4", "route", "show", vip).stdout.split()
+        return sorted(f"mux{int(words[i + 1].replace(':', '.').rpartition('.')[2]) - 30}" for i, word in enumerate(words) if word == "via")
 
     def all_muxes(self):
         return [node for node in self.status() if node.startswith("mux")]
@@ -188,12 +188,12 @@ class Lab:
 
     def http(self, vip, connections=1, requests=1, client="client1", port=80, sequential=False, timeout=15):
         """http_load against a VIP: {"answers": {...}, "errors": [...]}."""
-        return self.tool(client, "http_load", f"{vip}:{port}", "--connections", connections, "--requests", requests, "--timeout", timeout,
+        return self.tool(client, "http_load", f"{in_url(vip)}:{port}", "--connections", connections, "--requests", requests, "--timeout", timeout,
                          *(["--sequential"] if sequential else []))
 
     def start_download(self, vip, path="/slow/big", client="client1"):
         """A download beside the test; checksum_of() waits for it."""
-        return self.spawn(client, "sh", "-c", f"curl -sS --max-time 100 http://{vip}{path} | sha256sum")
+        return self.spawn(client, "sh", "-c", f"curl -sS --max-time 100 http://{in_url(vip)}{path} | sha256sum")
 
     @staticmethod
     def checksum_of(download):
@@ -239,14 +239,14 @@ class Lab:
     def is_well(self):
         muxes = {row["name"]: row["state"] for row in self.ask("mux", "list")}
         hosts = {row["name"]: row["state"] for row in self.ask("host", "list")}
-        dips = {row["vm"]: row["state"] for row in self.ask("dip", "list") if row["health"] != "host-gone"}
+        dips = {row["dip"]: row["state"] for row in self.ask("dip", "list") if row["health"] != "host-gone"}
         replicas = self.replicas()
         roles = sorted(row["role"] for row in replicas)
         terms = {row.get("term") for row in replicas}  # one: every replica has heard from this leader
         nodes = self.status()
         return (all(muxes.get(n, "down") != "down" for n in nodes if n.startswith("mux"))
                 and all(hosts.get(n) == "ready" for n in nodes if n.startswith("host"))
-                and all(dips.get(n) == "attached" for n in nodes if n.startswith("vm"))
+                and all(dips.get(address(n)) == "attached" for n in nodes if n.startswith("vm") for address in (dip, dip6))
                 and roles == ["follower"] * (len(roles) - 1) + ["leader"] and len(terms) == 1)
 
 
@@ -256,11 +256,22 @@ def dip(vm):
     return f"10.1.{h}.{10 + int(n)}"
 
 
-def endpoint(vms, port=80, dip_port=8080, protocol="tcp", name="web"):
+def dip6(vm):
+    """"vm2-1" -> "2001:db8:1:2::11"."""
+    h, n = vm.removeprefix("vm").split("-")
+    return f"2001:db8:1:{h}::{10 + int(n)}"
+
+
+def in_url(address):
+    """As it stands before a port."""
+    return f"[{address}]" if ":" in address else address
+
+
+def endpoint(vms, port=80, dip_port=8080, protocol="tcp", name="web", family=4):
     """`vms`: {"vm1-1": weight} or a list of names."""
     weights = vms if isinstance(vms, dict) else {vm: 1 for vm in vms}
     return {"name": name, "protocol": protocol, "port": port,
-            "dips": [{"dip": dip(vm), "port": dip_port, "weight": weight} for vm, weight in weights.items()]}
+            "dips": [{"dip": dip(vm) if family == 4 else dip6(vm), "port": dip_port, "weight": weight} for vm, weight in weights.items()]}
 
 
 def document(vip, *endpoints, tenant="test"):
@@ -338,7 +349,9 @@ class LabTest(unittest.TestCase):
 
     def setUp(self):
         self.lab = Labs.get_shared()
-        self.vip = f"203.0.113.{next(self.last_byte)}"
+        last_byte = next(self.last_byte)
+        self.vip = f"203.0.113.{last_byte}"
+        self.vip6 = f"2001:db8:5::{last_byte}"
         self.addCleanup(self.lab.reap)
 
     def apply(self, *endpoints, lab=None, vip=None, wait=True):

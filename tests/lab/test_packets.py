@@ -1,5 +1,6 @@
 """Packets that balancers get wrong, through real kernels on both sides: pings, traceroutes, fragments, narrow paths."""
 
+import json
 import re
 
 from harness import LabTest, dip, endpoint, eventually
@@ -79,3 +80,28 @@ class NarrowPaths(PacketTest):
                 self.narrow(mtu)
                 download = self.lab.start_download(self.vip, path="/big")
                 self.assertEqual(self.lab.checksum_of(download), self.lab.big_checksum())
+
+    def test_a_client_that_ignores_the_clamped_mss_gets_through(self):
+        """RFC 2923: the muxes' network carries 1500 bytes only, the outer header included, and the client sends segments of 1460."""
+        for mux in self.lab.all_muxes():
+            self.reconfigure(mux, mtu=1500)
+        self.lab.serve("vm1-1", "tcp-sink", 9000)
+        self.apply(endpoint(["vm1-1"], port=9, dip_port=9000))
+        outcome = self.lab.tool("client1", "forged_mss", self.vip, 9, "--mss", 1460)
+        self.assertEqual(outcome["digest"], outcome["expected"])
+        self.assertEqual(outcome["last_mss"], 1500 - 20 - 40 - 12)  # with the time stamp option, and what the muxes have said by ICMP
+
+    def reconfigure(self, mux, **fields):
+        """With other settings in its file, and back with the test."""
+        path = f"{self.lab.directory}/{mux}/mux.json"
+        with open(path, encoding="utf-8") as file:
+            before = file.read()
+
+        def restart(text):
+            self.lab.kill(mux)
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(text)
+            self.lab.start(mux)
+
+        self.addCleanup(restart, before)
+        restart(json.dumps({**json.loads(before), **fields}))

@@ -36,6 +36,10 @@ def percentiles(values):
             (("p50", 0.5), ("p99", 0.99), ("max", 1.0))}
 
 
+def family_of(host):
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
 def name_of(error):
     if isinstance(error, asyncio.TimeoutError):
         return "timeout"
@@ -57,7 +61,7 @@ class Outcome:
 
 async def connect(host, port, timeout, outcome):
     """A connected socket that knows how the peer sees it, or None."""
-    s = socket.socket()
+    s = socket.socket(family_of(host))
     s.setblocking(False)
     loop = asyncio.get_running_loop()
     began = time.monotonic()
@@ -140,10 +144,13 @@ def run_long(args):
 
 def run_udp(args):
     seen, errors = [], collections.Counter()
-    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(args.sockets)]
+    sockets = [socket.socket(family_of(args.host), socket.SOCK_DGRAM) for _ in range(args.sockets)]
     for s in sockets:
         s.settimeout(args.timeout)
-        s.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR: ICMP errors are told
+        if s.family == socket.AF_INET:
+            s.setsockopt(socket.IPPROTO_IP, 11, 1)  # IP_RECVERR: ICMP errors are told
+        else:
+            s.setsockopt(socket.IPPROTO_IPV6, 25, 1)  # IPV6_RECVERR
         seen.append([])
         for port in args.ports:
             try:
@@ -158,7 +165,7 @@ def run_udp(args):
 def run_dns(args):
     name = b"".join(bytes([len(label)]) + label for label in (b"www", b"example", b"com")) + b"\0"
     query = struct.pack("!6H", os.getpid() & 0xffff, 0x0100, 1, 0, 0, 0) + name + struct.pack("!HH", 1, 1)
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+    with socket.socket(family_of(args.host), socket.SOCK_DGRAM) as s:
         s.settimeout(args.timeout)
         s.connect((args.host, args.ports[0]))
         s.send(query)

@@ -57,8 +57,9 @@ async def main():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     for port in map(int, sys.argv[1:]):
-        await asyncio.start_server(serve_tcp, "0.0.0.0", port, backlog=4096)
-        await asyncio.get_running_loop().create_datagram_endpoint(Udp, local_addr=("0.0.0.0", port))
+        for address in ("0.0.0.0", "::"):
+            await asyncio.start_server(serve_tcp, address, port, backlog=4096)
+            await asyncio.get_running_loop().create_datagram_endpoint(Udp, local_addr=(address, port))
     print("ready", flush=True)
     await asyncio.Event().wait()
 

@@ -27,14 +27,20 @@ class TcpSink(socketserver.BaseRequestHandler):
 
 
 class Server(socketserver.ThreadingTCPServer):
+    address_family = socket.AF_INET6  # and IPv4, as mapped addresses
     allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 512
 
+    def server_bind(self):
+        self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        super().server_bind()
+
 
 def serve_udp(port, name):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
-        server.bind(("0.0.0.0", port))
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as server:
+        server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        server.bind(("::", port))
         print("ready", flush=True)
         while True:
             data, peer = server.recvfrom(65536)
@@ -46,7 +52,7 @@ def main():
     if kind == "udp-echo":
         serve_udp(port, sys.argv[3])
         return
-    with Server(("0.0.0.0", port), {"tcp-echo": TcpEcho, "tcp-sink": TcpSink}[kind]) as server:
+    with Server(("::", port), {"tcp-echo": TcpEcho, "tcp-sink": TcpSink}[kind]) as server:
         print("ready", flush=True)
         server.serve_forever()
 
