@@ -52,7 +52,7 @@ int dpdk_port_config_of_uplink(const struct node_config *node, uint16_t n_queues
 
 // ---- the kernel's side of the interface
 
-static void write_sysctl(const char *family, const char *interface, const char *name, const char *value)
+void dpdk_port_write_sysctl(const char *family, const char *interface, const char *name, const char *value)
 {
 	char path[128];
 	snprintf(path, sizeof path, "/proc/sys/net/%s/conf/%s/%s", family, interface, name);
@@ -68,10 +68,10 @@ static void write_sysctl(const char *family, const char *interface, const char *
 static int silence_kernel(struct netlink *nl, const struct dpdk_port_config *config, uint32_t link_index,
                           struct error *err)
 {
-	write_sysctl("ipv6", config->interface, "disable_ipv6", "1");
+	dpdk_port_write_sysctl("ipv6", config->interface, "disable_ipv6", "1");
 	if (config->driver != DPDK_AF_PACKET)
 		return 0;
-	write_sysctl("ipv4", config->interface, "rp_filter", "1");
+	dpdk_port_write_sysctl("ipv4", config->interface, "rp_filter", "1");
 	return netlink_set_arp(nl, link_index, false, err);
 }
 

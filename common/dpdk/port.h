@@ -81,3 +81,6 @@ NODISCARD int dpdk_port_open(struct dpdk_port *port, const struct dpdk_port_conf
 
 // No worker may use the port any more. Closing a closed port is fine.
 void dpdk_port_close(struct dpdk_port *port);
+
+// Sets net.<family>.conf.<interface>.<name>, where the kernel has it.
+void dpdk_port_write_sysctl(const char *family, const char *interface, const char *name, const char *value);

@@ -224,6 +224,8 @@ int netlink_add_addr(struct netlink *nl, uint32_t link_index, const struct ip_pr
 	info->ifa_prefixlen = addr->bits;
 	info->ifa_scope = RT_SCOPE_UNIVERSE;
 	info->ifa_index = link_index;
+	if (info->ifa_family == AF_INET6)
+		info->ifa_flags = IFA_F_NODAD;
 	put_addr(nlh, IFA_LOCAL, &addr->addr);
 	put_addr(nlh, IFA_ADDRESS, &addr->addr);
 	int cause = transact(nl, nlh, NULL, NULL);

@@ -45,7 +45,8 @@ NODISCARD int netlink_set_mtu(struct netlink *nl, uint32_t link_index, uint32_t 
 NODISCARD int netlink_set_mac(struct netlink *nl, uint32_t link_index, const uint8_t mac[6], struct error *err);
 NODISCARD int netlink_set_arp(struct netlink *nl, uint32_t link_index, bool arp, struct error *err);
 
-// "10.0.0.31/24" with its subnet's route.
+// "10.0.0.31/24" with its subnet's route. An IPv6 address is usable at once: it is the operator's word that nobody else has it, and
+// duplicate address detection (RFC 4862 section 5.4) would keep it back for a second.
 NODISCARD int netlink_add_addr(struct netlink *nl, uint32_t link_index, const struct ip_prefix *addr,
                                struct error *err);
 

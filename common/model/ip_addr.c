@@ -103,6 +103,14 @@ int ip_endpoint_parse(const char *text, struct ip_addr *ret_addr, uint16_t *ret_
 	return 0;
 }
 
+const char *ip_endpoint_format(const struct ip_addr *addr, uint16_t port, char *buf)
+{
+	char text[IP_ADDR_TEXT_BYTES];
+	(void)text_format(buf, IP_ENDPOINT_TEXT_BYTES, ip_addr_is_v4(addr) ? "%s:%u" : "[%s]:%u",
+	                  ip_addr_format(addr, text), port);
+	return buf;
+}
+
 static int hex_digit(char c)
 {
 	if (c >= '0' && c <= '9')

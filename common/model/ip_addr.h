@@ -92,6 +92,10 @@ NODISCARD int ip_prefix_parse(const char *text, struct ip_prefix *ret_prefix, st
 // "10.0.0.11:7400" or "[2001:db8::1]:7400"; IPv6 addresses only in brackets (RFC 5952 section 6). ERR_INVALID.
 NODISCARD int ip_endpoint_parse(const char *text, struct ip_addr *ret_addr, uint16_t *ret_port, struct error *err);
 
+// The same text of an address and a port, into IP_ENDPOINT_TEXT_BYTES.
+#define IP_ENDPOINT_TEXT_BYTES (IP_ADDR_TEXT_BYTES + sizeof "[]:65535")
+const char *ip_endpoint_format(const struct ip_addr *addr, uint16_t port, char *buf);
+
 // A MAC address: aa:bb:cc:dd:ee:ff.
 #define MAC_TEXT_BYTES 18
 NODISCARD int mac_parse(const char *text, uint8_t ret_mac[6], struct error *err);

@@ -135,6 +135,7 @@ static int check_ranges_stay(const struct vip_config *vip, const struct snat_poo
 {
 	char text[IP_ADDR_TEXT_BYTES];
 	char other[IP_ADDR_TEXT_BYTES];
+	char where[IP_ENDPOINT_TEXT_BYTES];
 	struct lease lease;
 	if (vip->snat.range_size != pool->range_size)
 		return error_set(err, ERR_CONFLICT,
@@ -144,25 +145,25 @@ static int check_ranges_stay(const struct vip_config *vip, const struct snat_poo
 	for (uint32_t port = 0; port < vip->snat.first_port; port += pool->range_size)
 		if (snat_pool_lookup(pool, port, &lease))
 			return error_set(err, ERR_CONFLICT,
-			                 "snat.first_port: %u is leased to %s for SNAT; `anantactl snat revoke %s:%u`, or leave "
+			                 "snat.first_port: %u is leased to %s for SNAT; `anantactl snat revoke %s`, or leave "
 			                 "first_port below it",
-			                 lease.first_port, ip_addr_format(&lease.dip, other), ip_addr_format(&vip->vip, text),
-			                 lease.first_port);
+			                 lease.first_port, ip_addr_format(&lease.dip, other),
+			                 ip_endpoint_format(&vip->vip, lease.first_port, where));
 	return 0;
 }
 
 static int check_endpoints_are_not_leased(const struct vip_config *vip, const struct snat_pool *pool, struct error *err)
 {
-	char text[IP_ADDR_TEXT_BYTES];
 	char other[IP_ADDR_TEXT_BYTES];
+	char where[IP_ENDPOINT_TEXT_BYTES];
 	struct lease lease;
 	for (uint32_t i = 0; i < vip->n_endpoints; i++)
 		if (snat_pool_lookup(pool, vip->endpoints[i].port, &lease))
 			return error_set(err, ERR_CONFLICT,
-			                 "endpoint \"%s\": port %u is leased to %s for SNAT; `anantactl snat revoke %s:%u`, or "
+			                 "endpoint \"%s\": port %u is leased to %s for SNAT; `anantactl snat revoke %s`, or "
 			                 "choose another port",
 			                 vip->endpoints[i].name, vip->endpoints[i].port, ip_addr_format(&lease.dip, other),
-			                 ip_addr_format(&vip->vip, text), vip->endpoints[i].port);
+			                 ip_endpoint_format(&vip->vip, vip->endpoints[i].port, where));
 	return 0;
 }
 

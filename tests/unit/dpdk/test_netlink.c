@@ -110,6 +110,34 @@ START_TEST(address_and_default_route_are_as_ip_shows_them)
 }
 END_TEST
 
+START_TEST(an_ipv6_address_is_usable_at_once_and_its_gateway_may_be_link_local)
+{
+	struct netlink *nl = open_netlink();
+	struct netlink_link link;
+	struct ip_prefix prefix = { .addr = addr("2001:db8::31"), .bits = 64 };
+	netns_run("ip link add bv0 type veth peer name bv1; ip link set bv1 up");
+	ck_assert_int_eq(netlink_get_link(nl, "bv0", &link, NULL), 0);
+	ck_assert_int_eq(netlink_set_up(nl, link.index, true, NULL), 0);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(netlink_add_addr(nl, link.index, &prefix, NULL), 0);
+	netns_run("ip -6 addr show dev bv0 | grep 'inet6 2001:db8::31/64' | grep -qv tentative");
+	struct netlink_route route = {
+		.dst = { .addr = addr("::") },
+		.gateway = addr("fe80::1"),
+		.has_gateway = true,
+		.link_index = link.index,
+		.table = 254,
+		.protocol = NETLINK_PROTOCOL_ANANTA,
+	};
+	struct error err;
+	for (int i = 0; i < 2; i++)
+		ck_assert_msg(netlink_add_route(nl, &route, &err) == 0, "%s", err.text);
+	netns_run("ip -6 route | grep -q 'default via fe80::1 dev bv0'");
+	netns_run("ip link del bv0");
+	netlink_close(nl);
+}
+END_TEST
+
 START_TEST(ten_thousand_routes_come_and_go_with_the_tun)
 {
 	enum { N = 10000 };
@@ -182,6 +210,7 @@ int main(void)
 	tcase_add_test(tc, an_interface_that_does_not_exist_is_named);
 	tcase_add_test(tc, links_are_set_up_and_changed);
 	tcase_add_test(tc, address_and_default_route_are_as_ip_shows_them);
+	tcase_add_test(tc, an_ipv6_address_is_usable_at_once_and_its_gateway_may_be_link_local);
 	tcase_add_test(tc, ten_thousand_routes_come_and_go_with_the_tun);
 	tcase_add_test(tc, routes_of_others_are_not_listed);
 	tcase_add_test(tc, a_tun_whose_name_is_taken_is_refused);

@@ -196,7 +196,7 @@ static struct op random_op(unsigned *seed, bool has_cluster)
 		.name = pick(seed, N_NAMES),
 		.interface = pick(seed, N_INTERFACES),
 		.mac = pick(seed, 2),
-		.other = pick(seed, 3) == 0 ? pick(seed, N_ADDRS) : NO_ADDR,
+		.other = pick(seed, 6) == 0 ? pick(seed, N_ADDRS) : NO_ADDR,
 		.dips =
 			pick(seed, 3) == 0 ? 0 : pick(seed, 1u << N_ADDRS) & pick(seed, 1u << N_ADDRS) & pick(seed, 1u << N_ADDRS),
 		.snat = pick(seed, 3) != 0 ? 0 : 1u << pick(seed, N_ADDRS),

@@ -55,6 +55,8 @@ START_TEST(prefixes_endpoints_and_macs_are_read)
 	ck_assert_uint_eq(port, 7400);
 	ck_assert_int_eq(ip_endpoint_parse("[2001:db8::1]:7400", &addr, &port, NULL), 0);
 	ck_assert_uint_eq(port, 7400);
+	char endpoint[IP_ENDPOINT_TEXT_BYTES];
+	ck_assert_str_eq(ip_endpoint_format(&addr, port, endpoint), "[2001:db8::1]:7400");
 	ck_assert_int_ne(ip_endpoint_parse("2001:db8::1:7400", &addr, &port, NULL), 0); // which of them is the port?
 	ck_assert_int_ne(ip_endpoint_parse("[2001:db8::1]", &addr, &port, NULL), 0);
 	ck_assert_int_ne(ip_endpoint_parse("10.0.0.11", &addr, &port, NULL), 0);
