@@ -30,9 +30,8 @@ static int add_family(struct netlink *nl, const struct node_config *node, uint32
 static int add_addresses_and_routes(struct netlink *nl, const struct node_config *node, struct error *err)
 {
 	struct netlink_link link;
-	bool has_ip6 = node_config_address(node, true) != NULL;
+	dpdk_port_write_sysctl("ipv6", node->tap, "disable_ipv6", "0");
 	dpdk_port_write_sysctl("ipv6", node->tap, "accept_ra", "0");
-	dpdk_port_write_sysctl("ipv6", node->tap, "disable_ipv6", has_ip6 ? "0" : "1");
 	int code = netlink_get_link(nl, node->tap, &link, err);
 	if (code == 0)
 		code = netlink_set_up(nl, link.index, true, err);

@@ -10,7 +10,7 @@ struct node_ports {
 };
 
 // Opens both; the tap gets the uplink's MAC address, the node's addresses, and of each family a default route by its first
-// gateway. A node without IPv6 address has no IPv6 on its tap.
+// gateway.
 // ERR_NOT_FOUND, ERR_INVALID or ERR_IO with the port that refused; nothing is left behind.
 NODISCARD int node_ports_open(struct node_ports *p, const struct node_config *node, uint16_t n_queues,
                               struct rte_mempool *pool, struct error *err);

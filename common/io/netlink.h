@@ -27,6 +27,7 @@ struct netlink_link {
 
 struct netlink_route {
 	struct ip_prefix dst; // bits 0: the default route
+	struct ip_prefix src; // of IPv6, when bits is not 0: only of packets from there
 	struct ip_addr gateway; // where has_gateway
 	bool has_gateway;
 	uint32_t link_index;
@@ -44,6 +45,9 @@ NODISCARD int netlink_set_up(struct netlink *nl, uint32_t link_index, bool up, s
 NODISCARD int netlink_set_mtu(struct netlink *nl, uint32_t link_index, uint32_t mtu, struct error *err);
 NODISCARD int netlink_set_mac(struct netlink *nl, uint32_t link_index, const uint8_t mac[6], struct error *err);
 NODISCARD int netlink_set_arp(struct netlink *nl, uint32_t link_index, bool arp, struct error *err);
+
+// A card filters what is sent to groups that its kernel has not joined.
+NODISCARD int netlink_set_all_multicast(struct netlink *nl, uint32_t link_index, struct error *err);
 
 // "10.0.0.31/24" with its subnet's route. An IPv6 address is usable at once: it is the operator's word that nobody else has it, and
 // duplicate address detection (RFC 4862 section 5.4) would keep it back for a second.

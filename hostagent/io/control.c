@@ -415,7 +415,8 @@ static int start_prober(struct control *c, uv_loop_t *loop, struct error *err)
 	struct prober_config config = {
 		.loop = loop,
 		.host = c->config->node.name,
-		.source = ip_addr_is_v4(&c->config->probe_address) ? ip_addr_to_v4(&c->config->probe_address) : 0,
+		.source = c->config->probe_address,
+		.source6 = c->config->probe_address6,
 		.device = c->config->node.tap,
 		.send = send_to_leader,
 		.user = c,

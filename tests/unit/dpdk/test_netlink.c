@@ -74,6 +74,8 @@ START_TEST(links_are_set_up_and_changed)
 	ck_assert_uint_eq(link.mtu, 1600);
 	ck_assert_mem_eq(link.mac, mac, sizeof mac);
 	netns_run("ip link show lv0 | grep -q NOARP");
+	ck_assert_int_eq(netlink_set_all_multicast(nl, link.index, NULL), 0);
+	netns_run("ip link show lv0 | grep -q ALLMULTI");
 	netns_run("ip link del lv0");
 	netlink_close(nl);
 }

@@ -313,7 +313,8 @@ START_TEST(the_tap_of_a_node_has_its_addresses_and_a_default_route_of_each_famil
 	node_ports_close(&ports);
 	both.address = prefix_of("10.0.0.31/24"); // of IPv4 alone
 	ck_assert_msg(node_ports_open(&ports, &both, 1, eal.pool, &err) == 0, "%s", err.text);
-	netns_run("! ip -6 addr show ntap0 | grep -q inet6");
+	netns_run("! ip -6 addr show ntap0 | grep -q 'scope global'");
+	netns_run("! ip -6 route | grep -q default");
 	node_ports_close(&ports);
 	netns_run("ip link del nv0");
 }

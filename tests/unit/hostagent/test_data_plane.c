@@ -418,7 +418,7 @@ START_TEST(a_probe_reaches_the_vm_by_the_kernel_and_the_gateway_sees_nothing)
 	struct error err = { 0 };
 	struct probe_socket s;
 	struct probe_socket_config config = { .loop = &loop,
-		                                  .source = test_ip4(PROBE_ADDRESS),
+		                                  .source = test_addr(PROBE_ADDRESS),
 		                                  .device = node.tap,
 		                                  .on_result = on_probe_result,
 		                                  .on_closed = on_probe_closed };
