@@ -65,12 +65,6 @@ static inline struct flow_deltas flow_entry_any_deltas(const struct flow_table *
 	return flow_entry_state(e) == FLOW_SYN_ACK ? flow_entry_make_deltas(t, e) : flow_entry_deltas(e);
 }
 
-static inline be16 checksum_apply(be16 checksum, uint16_t delta)
-{
-	uint32_t sum = (uint32_t)(uint16_t)~checksum + delta;
-	return (be16) ~((sum & 0xffff) + (sum >> 16));
-}
-
 enum { L4_SRC_PORT = 0, L4_DST_PORT = 2 }; // where TCP and UDP have them
 
 // Protocols whose ports are not looked at (they are 0 in the flow): only the addresses change. UDP-Lite (RFC 3828 section 3.1) and
