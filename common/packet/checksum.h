@@ -48,3 +48,28 @@ static inline be16 checksum_update32(be16 checksum, be32 old_word, be32 new_word
 	sum += new_word >> 16;
 	return (be16)~checksum_fold(sum);
 }
+
+// What a sum changes by when the bytes at `old_bytes` become those at `new_bytes` (~m + m' of equation 3), for checksum_apply. n: even.
+static inline uint16_t checksum_delta(const void *old_bytes, const void *new_bytes, uint32_t n)
+{
+	const uint8_t *from = (const uint8_t *)old_bytes;
+	const uint8_t *to = (const uint8_t *)new_bytes;
+	uint32_t sum = 0;
+	for (uint32_t i = 0; i < n; i += 2)
+		sum += (uint32_t)(uint16_t)~load16(from + i) + load16(to + i);
+	return checksum_fold(sum);
+}
+
+// The field after the sum changed by delta. The opposite change is that of ~delta.
+static inline be16 checksum_apply(be16 checksum, uint16_t delta)
+{
+	uint32_t sum = (uint32_t)(uint16_t)~checksum + delta;
+	return (be16) ~((sum & 0xffff) + (sum >> 16));
+}
+
+// The pseudo-header of IPv6 (RFC 8200 section 8.1), not folded. `addrs`: source and destination, 32 bytes, as they lie in the header.
+static inline uint32_t checksum_pseudo_ip6(const uint8_t *addrs, uint32_t l4_bytes, uint8_t protocol)
+{
+	return checksum_add(addrs, 32, be16_from(protocol)) + be16_from((uint16_t)(l4_bytes >> 16)) +
+	       be16_from((uint16_t)l4_bytes);
+}

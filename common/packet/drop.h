@@ -15,6 +15,8 @@
 	X(FRAGMENT_HOLD_FULL, "fragment_hold_full", "more fragments waited for their first one than are held") \
 	X(FRAGMENT_TIMEOUT, "fragment_timeout", "a fragment waited for its first one, which did not come in time") \
 	X(L4_LENGTH, "l4_length", "the TCP, UDP or ICMP header does not fit into the packet") \
+	X(UDP6_NO_CHECKSUM, "udp6_no_checksum", "UDP over IPv6 without a checksum, where it must have one") \
+	X(ND_MALFORMED, "nd_malformed", "Neighbor Discovery with a wrong hop limit, checksum, address or option") \
 	X(ARP_MALFORMED, "arp_malformed", "an ARP packet that is none of Ethernet and IPv4") \
 	X(NOT_FOR_US, "not_for_us", "sent to another MAC address, or to an address that nobody here has") \
 	X(BAD_SOURCE, "bad_source", "from an address that is no host's, or from where it goes to") \
@@ -22,7 +24,7 @@
 	X(NOT_A_VIP, "not_a_vip", "the destination is no VIP") \
 	X(NO_ENDPOINT, "no_endpoint", "the VIP has no endpoint of this protocol and port") \
 	X(ICMP_IGNORED, "icmp_ignored", "ICMP to a VIP that is neither echo nor an error") \
-	X(NO_NEXT_HOP, "no_next_hop", "no gateway answers ARP") \
+	X(NO_NEXT_HOP, "no_next_hop", "no gateway of the family answers ARP or Neighbor Discovery") \
 	X(TOO_BIG, "too_big", "packet and outer header exceed the MTU of the way to the DIP") \
 	X(NO_BUFFER, "no_buffer", "no buffer was left for the second half of a packet that had to be cut") \
 	X(NO_HEADROOM, "no_headroom", "the buffer has no room for the outer header") \

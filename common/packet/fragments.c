@@ -17,13 +17,17 @@ struct piece {
 	uint16_t end; // bytes
 };
 
+struct datagram_key {
+	uint64_t addrs; // of IPv6 a hash
+	uint32_t id; // of IPv4 with the protocol
+	bool is_ip6;
+} PACKED;
+
 struct fragment_datagram {
-	uint64_t addrs;
-	uint32_t id_and_protocol;
+	struct datagram_key key;
 	uint8_t state;
 	uint8_t n_pieces;
 	uint8_t n_waiting;
-	uint8_t unused;
 	struct mono_time since;
 	uint64_t decision;
 	uint32_t n_bytes; // of all pieces
@@ -41,12 +45,19 @@ static uint32_t l4_bytes_min(uint8_t protocol)
 	switch (protocol) {
 	case IP_PROTO_TCP: return sizeof(struct tcp_header);
 	case IP_PROTO_UDP: return sizeof(struct udp_header);
-	case IP_PROTO_ICMP: return sizeof(struct icmp_header);
+	case IP_PROTO_ICMP:
+	case IP_PROTO_ICMP6: return sizeof(struct icmp_header);
 	default: return 1;
 	}
 }
 
-enum drop_reason fragment_parse(const uint8_t *frame, const struct parsed *p, struct fragment *ret_fragment)
+// In units of eight bytes, and of a datagram whose payload ends within the largest, with what is in front of it.
+static bool is_sized_right(const struct fragment *f, uint32_t front_bytes)
+{
+	return f->end > f->begin && (f->is_last || f->end % 8 == 0) && f->end + front_bytes <= UINT16_MAX;
+}
+
+static enum drop_reason parse4(const uint8_t *frame, const struct parsed *p, struct fragment *ret_fragment)
 {
 	const struct ip4_header *ip = (const struct ip4_header *)(frame + p->l3_off);
 	uint32_t flags = be16_to(ip->fragment);
@@ -55,17 +66,67 @@ enum drop_reason fragment_parse(const uint8_t *frame, const struct parsed *p, st
 	f.is_last = (flags & IP4_MORE_FRAGMENTS) == 0;
 	f.begin = (flags & IP4_OFFSET_MASK) * 8;
 	f.end = f.begin + p->l3_bytes - header_bytes;
-	if (f.end == f.begin || (!f.is_last && f.end % 8 != 0) || f.end + header_bytes > UINT16_MAX)
-		return DROP_FRAGMENT_MALFORMED;
 	uint32_t l4_min = l4_bytes_min(p->protocol);
-	if (f.begin == 0 ? f.end < l4_min : f.begin < l4_min)
+	if (!is_sized_right(&f, header_bytes) || (f.begin == 0 ? f.end < l4_min : f.begin < l4_min))
 		return DROP_FRAGMENT_MALFORMED;
 	*ret_fragment = f;
 	return DROP_NONE;
 }
 
+static uint32_t end_of(const struct parsed *p)
+{
+	return (uint32_t)p->l3_off + p->l3_bytes;
+}
+
+static struct ip6_walk behind_fragment_header(const uint8_t *frame, const struct parsed *p)
+{
+	const struct ip6_fragment *h = (const struct ip6_fragment *)(frame + p->fragment_off);
+	return (struct ip6_walk){ .off = p->fragment_off + IP6_FRAGMENT_BYTES, .next_header = h->next_header };
+}
+
+// The first one has all headers.
+static enum drop_reason check_first6(const uint8_t *frame, const struct parsed *p, struct fragment *f)
+{
+	struct ip6_walk w = behind_fragment_header(frame, p);
+	enum drop_reason reason = ip6_walk_extensions(frame, end_of(p), &w);
+	if (reason != DROP_NONE || w.next_header == IP_PROTO_FRAGMENT || end_of(p) - w.off < l4_bytes_min(w.next_header))
+		return DROP_FRAGMENT_MALFORMED;
+	f->protocol = w.next_header;
+	const struct udp_header *udp = (const struct udp_header *)(frame + w.off);
+	return f->protocol == IP_PROTO_UDP && udp->checksum == 0 ? DROP_UDP6_NO_CHECKSUM : DROP_NONE;
+}
+
+// What follows the Fragment header is one piece of the datagram; what is in front of it, every fragment has.
+static enum drop_reason parse6(const uint8_t *frame, const struct parsed *p, struct fragment *ret_fragment)
+{
+	const struct ip6_fragment *h = (const struct ip6_fragment *)(frame + p->fragment_off);
+	uint32_t flags = be16_to(h->offset_more);
+	uint32_t begin_off = p->fragment_off + IP6_FRAGMENT_BYTES;
+	struct fragment f = { .addrs6 = parsed_src6(frame, p), .id = h->id, .protocol = p->protocol };
+	f.is_last = (flags & IP6_MORE_FRAGMENTS) == 0;
+	f.begin = flags & IP6_OFFSET_MASK;
+	f.end = f.begin + end_of(p) - begin_off;
+	if (!is_sized_right(&f, (uint32_t)p->fragment_off - p->l3_off - IP6_BYTES))
+		return DROP_FRAGMENT_MALFORMED;
+	enum drop_reason reason = f.begin == 0 ? check_first6(frame, p, &f) : DROP_NONE;
+	if (reason == DROP_NONE)
+		*ret_fragment = f;
+	return reason;
+}
+
+enum drop_reason fragment_parse(const uint8_t *frame, const struct parsed *p, struct fragment *ret_fragment)
+{
+	return p->is_ip6 ? parse6(frame, p, ret_fragment) : parse4(frame, p, ret_fragment);
+}
+
 void fragment_read_ports(const uint8_t *frame, struct parsed *p)
 {
+	if (p->is_ip6) {
+		struct ip6_walk w = behind_fragment_header(frame, p);
+		(void)ip6_walk_extensions(frame, end_of(p), &w); // fragment_parse went there
+		p->protocol = w.next_header;
+		p->l4_off = (uint16_t)w.off;
+	}
 	const uint8_t *l4 = frame + p->l4_off;
 	if (p->protocol != IP_PROTO_TCP && p->protocol != IP_PROTO_UDP)
 		return;
@@ -199,7 +260,7 @@ static bool is_over(const struct fragment_datagram *d, struct mono_time now)
 	return d->state == DATAGRAM_FREE || mono_elapsed_us(d->since, now) >= FRAGMENT_TIMEOUT_US;
 }
 
-static void begin_datagram(struct fragments *t, struct fragment_datagram *d, uint64_t addrs, uint32_t id_and_protocol,
+static void begin_datagram(struct fragments *t, struct fragment_datagram *d, const struct datagram_key *key,
                            struct mono_time now)
 {
 	if (d->state != DATAGRAM_FREE) {
@@ -208,33 +269,53 @@ static void begin_datagram(struct fragments *t, struct fragment_datagram *d, uin
 		release_all(t, d, is_late ? DROP_FRAGMENT_TIMEOUT : DROP_FRAGMENT_HOLD_FULL);
 	}
 	memset(d, 0, offsetof(struct fragment_datagram, pieces));
-	d->addrs = addrs;
-	d->id_and_protocol = id_and_protocol;
+	d->key = *key;
 	d->state = DATAGRAM_WAITS;
 	d->since = now;
 	d->waiting = FRAGMENT_NO_SLOT;
 	t->counters.datagrams++;
 }
 
+// Word by word, each step under the seed: who does not know it makes no two pairs of addresses the same.
+static uint64_t hash_addrs6(const uint8_t *addrs, uint64_t seed)
+{
+	uint64_t h = seed;
+	for (uint32_t i = 0; i < 32; i += 8)
+		h = hash_mix64(h ^ load64(addrs + i)) + seed;
+	return h;
+}
+
+static struct datagram_key key_of(const struct fragments *t, const struct fragment *f)
+{
+	if (f->addrs6 != NULL)
+		return (struct datagram_key){ hash_addrs6(f->addrs6, t->seed), f->id, true };
+	return (struct datagram_key){ (uint64_t)f->src << 32 | f->dst, (uint32_t)f->protocol << 16 | f->id, false };
+}
+
+static bool is_of(const struct fragment_datagram *d, const struct datagram_key *key)
+{
+	return d->state != DATAGRAM_FREE && d->key.addrs == key->addrs && d->key.id == key->id &&
+	       d->key.is_ip6 == key->is_ip6;
+}
+
 // The entry of the fragment's datagram, which is begun when there is none.
 static struct fragment_datagram *find_datagram(struct fragments *t, const struct fragment *f, struct mono_time now)
 {
-	uint64_t addrs = (uint64_t)f->src << 32 | f->dst;
-	uint32_t rest = (uint32_t)f->protocol << 16 | f->id;
-	uint64_t hash = hash_mix64(hash_mix64(addrs ^ t->seed) ^ rest);
+	struct datagram_key key = key_of(t, f);
+	uint64_t hash = hash_mix64(hash_mix64(key.addrs ^ t->seed) ^ key.id);
 	struct fragment_datagram *set = t->datagrams + (size_t)hash_reduce(hash, t->n_sets) * FRAGMENT_WAYS;
 	struct fragment_datagram *victim = set;
 	for (uint32_t i = 0; i < FRAGMENT_WAYS; i++) {
 		struct fragment_datagram *d = &set[i];
-		if (d->state != DATAGRAM_FREE && d->addrs == addrs && d->id_and_protocol == rest) {
+		if (is_of(d, &key)) {
 			if (is_over(d, now))
-				begin_datagram(t, d, addrs, rest, now);
+				begin_datagram(t, d, &key, now);
 			return d;
 		}
 		if (!is_over(victim, now) && (is_over(d, now) || mono_is_before(d->since, victim->since)))
 			victim = d;
 	}
-	begin_datagram(t, victim, addrs, rest, now);
+	begin_datagram(t, victim, &key, now);
 	return victim;
 }
 

@@ -1,6 +1,8 @@
-// Fragments of IPv4 datagrams that are forwarded one by one, all of them where the first one's ports say (RFC 791 section 2.3).
+// Fragments of datagrams that are forwarded one by one, all of them where the first one's ports say (RFC 791 section 2.3, RFC 8200
+// section 4.5), of both families in one table.
 //
-// Nothing is reassembled. A datagram is known by (source, destination, identification, protocol). What its first fragment
+// Nothing is reassembled. A datagram is known by (source, destination, identification, protocol), over IPv6 without the protocol, of which
+// only the first fragment can tell; its addresses as 64 bits of a seeded hash. What its first fragment
 // decided is kept as a number of the caller's; fragments that come before the first wait, in slots that the caller keeps
 // buffers for: a slot is a number below FRAGMENT_SLOTS, and the table never sees a buffer. What overlaps others (RFC 5722; RFC
 // 1858 section 4) spoils its datagram: all that comes of it later is refused. So are first fragments that end before their
@@ -35,21 +37,23 @@
 
 // What a fragment's IP header says. begin and end are bytes of the datagram's payload: [begin, end).
 struct fragment {
-	be32 src;
+	be32 src; // of IPv6 both are 0
 	be32 dst;
-	be16 id;
-	uint8_t protocol;
+	const uint8_t *addrs6; // of IPv6: source and destination, 32 bytes, in the frame; NULL: it is of IPv4
+	be32 id; // of IPv4 16 bits
+	uint8_t protocol; // over IPv6 right in the first one only
 	bool is_last; // no more follow
 	uint32_t begin;
 	uint32_t end;
 };
 
-// Reads the fragment for which parse_ip4 said DROP_FRAGMENT. DROP_FRAGMENT_MALFORMED: nothing in it, not in units of eight
-// bytes, beyond 65,535 bytes, a first one without the whole TCP, UDP or ICMP header, another one that begins inside the TCP header.
+// Reads the fragment for which parse_ip4 or parse_ip6 said DROP_FRAGMENT. DROP_FRAGMENT_MALFORMED: nothing in it, not in units of
+// eight bytes, beyond 65,535 bytes, a first one without the whole TCP, UDP or ICMP header (over IPv6 without all extension headers, or
+// with such that parse.h refuses), another one that begins inside the TCP header. DROP_UDP6_NO_CHECKSUM: as parse_ip6 says.
 enum drop_reason fragment_parse(const uint8_t *frame, const struct parsed *p, struct fragment *ret_fragment);
 
-// The ports of a first fragment (begin is 0, and fragment_parse was DROP_NONE), as parse_ip4 reads those of a whole packet:
-// fills src_port, dst_port and tcp_flags. A TCP header that has options need not be all in it.
+// The ports of a first fragment (begin is 0, and fragment_parse was DROP_NONE), as parse_ip4 and parse_ip6 read those of a whole packet:
+// fills src_port, dst_port and tcp_flags; over IPv6 protocol and l4_off, too. A TCP header that has options need not be all in it.
 void fragment_read_ports(const uint8_t *frame, struct parsed *p);
 
 struct fragment_datagram; // an entry of the table

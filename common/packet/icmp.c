@@ -1,6 +1,7 @@
 #include "common/packet/icmp.h"
 
 #include "common/packet/checksum.h"
+#include "common/packet/icmp6.h"
 #include "common/packet/martian.h"
 
 enum { ECHO_REPLY_TTL = 64, ERROR_TTL = 64 };
@@ -24,11 +25,18 @@ static inline void turn_round(uint8_t *frame, const struct parsed *p)
 
 void icmp_write_echo_reply_fragment(uint8_t *frame, const struct parsed *p)
 {
-	turn_round(frame, p);
+	if (p->is_ip6)
+		icmp6_write_echo_reply_fragment(frame, p);
+	else
+		turn_round(frame, p);
 }
 
 void icmp_write_echo_reply(uint8_t *frame, const struct parsed *p)
 {
+	if (p->is_ip6) {
+		icmp6_write_echo_reply(frame, p);
+		return;
+	}
 	turn_round(frame, p);
 	struct icmp_header *icmp = (struct icmp_header *)(frame + p->l4_off);
 	be16 old_word = load16(&icmp->type);
@@ -39,6 +47,8 @@ void icmp_write_echo_reply(uint8_t *frame, const struct parsed *p)
 bool icmp_may_answer(const uint8_t *frame, const struct parsed *p)
 {
 	const struct ip4_header *ip = (const struct ip4_header *)(frame + p->l3_off);
+	if (p->is_ip6)
+		return icmp6_may_answer(frame, p);
 	if (ip4_is_martian(p->src) || p->src == p->dst || (ip->fragment & be16_from(IP4_OFFSET_MASK)) != 0)
 		return false;
 	uint32_t l4_bytes = (uint32_t)p->l3_off + p->l3_bytes - p->l4_off;
@@ -55,6 +65,8 @@ uint32_t icmp_write_error(uint8_t *frame, const struct parsed *p, uint8_t type, 
 
 uint32_t icmp_write_answer(uint8_t *frame, const struct parsed *p, const struct icmp_answer *a)
 {
+	if (p->is_ip6)
+		return icmp6_write_answer(frame, p, a);
 	uint32_t n_kept = p->l3_bytes;
 	if (n_kept > ICMP_ERROR_PACKET_BYTES - ICMP_ERROR_BYTES)
 		n_kept = ICMP_ERROR_PACKET_BYTES - ICMP_ERROR_BYTES;

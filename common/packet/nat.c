@@ -1,6 +1,7 @@
 #include "common/packet/nat.h"
 
-#include "common/packet/checksum.h"
+#include <stddef.h>
+#include <string.h>
 
 // The checksum field of TCP or UDP after address and port changed. RFC 768: 0 stays 0; a result of 0 becomes 0xffff.
 static void update_l4(uint8_t *frame, const struct parsed *p, be32 old_ip, be32 new_ip, be16 old_port, be16 new_port)
@@ -61,6 +62,111 @@ void ip4_put_id(struct ip4_header *ip, be16 id)
 	ip->checksum = checksum_update16(ip->checksum, ip->id, id);
 	ip->id = id;
 }
+
+// ---- IPv6 ----
+
+static uint8_t *src6(uint8_t *frame, const struct parsed *p)
+{
+	return frame + p->l3_off + offsetof(struct ip6_header, src);
+}
+
+static uint8_t *dst6(uint8_t *frame, const struct parsed *p)
+{
+	return frame + p->l3_off + offsetof(struct ip6_header, dst);
+}
+
+// What the protocol has that NAT rewrites; NAT6_NONE: it lies nowhere.
+struct nat6_layout {
+	uint8_t checksum_off;
+	uint8_t src_off, dst_off; // of ports
+};
+
+enum { NAT6_NONE = 0xff };
+
+static struct nat6_layout layout_of(uint8_t protocol)
+{
+	switch (protocol) {
+	case IP_PROTO_TCP: return (struct nat6_layout){ offsetof(struct tcp_header, checksum), 0, 2 };
+	case IP_PROTO_UDP: return (struct nat6_layout){ offsetof(struct udp_header, checksum), 0, 2 };
+	case IP_PROTO_ICMP6: return (struct nat6_layout){ offsetof(struct icmp_header, checksum), 4, 4 };
+	case IP_PROTO_UDPLITE: // RFC 3828 section 3.1
+	case IP_PROTO_DCCP: return (struct nat6_layout){ 6, NAT6_NONE, NAT6_NONE }; // RFC 4340 section 9.1
+	default: return (struct nat6_layout){ NAT6_NONE, NAT6_NONE, NAT6_NONE };
+	}
+}
+
+static uint32_t l4_bytes_of(const struct parsed *p)
+{
+	return (uint32_t)p->l3_off + p->l3_bytes - p->l4_off;
+}
+
+// Of UDP 0 means that there is none, and so is never the result (RFC 768); it is not valid over IPv6, and stays what it is.
+static void apply_checksum(uint8_t *at, uint8_t protocol, uint16_t delta)
+{
+	be16 old = load16(at);
+	bool is_udp = protocol == IP_PROTO_UDP || protocol == IP_PROTO_UDPLITE;
+	if (is_udp && old == 0)
+		return;
+	be16 sum = checksum_apply(old, delta);
+	store16(at, is_udp && sum == 0 ? 0xffff : sum);
+}
+
+static void apply_l4(uint8_t *frame, const struct parsed *p, const struct nat6_layout *l, uint32_t port_off, be16 port,
+                     uint16_t delta)
+{
+	uint8_t *l4 = frame + p->l4_off;
+	if (l->checksum_off == NAT6_NONE || l4_bytes_of(p) < l->checksum_off + 2u)
+		return;
+	if (port_off != NAT6_NONE)
+		store16(l4 + port_off, port);
+	apply_checksum(l4 + l->checksum_off, p->protocol, delta);
+}
+
+// Port and identifier as they are now; `new_port` where there is none, so that it changes nothing.
+static be16 old_port_of(const uint8_t *frame, const struct parsed *p, uint32_t port_off, be16 new_port)
+{
+	if (port_off == NAT6_NONE || l4_bytes_of(p) < port_off + 2u)
+		return new_port;
+	return load16(frame + p->l4_off + port_off);
+}
+
+void nat6_apply_dst(uint8_t *frame, const struct parsed *p, const uint8_t *new_dst, be16 new_port, uint16_t delta)
+{
+	struct nat6_layout l = layout_of(p->protocol);
+	memmove(dst6(frame, p), new_dst, 16);
+	apply_l4(frame, p, &l, l.dst_off, new_port, delta);
+}
+
+void nat6_apply_src(uint8_t *frame, const struct parsed *p, const uint8_t *new_src, be16 new_port, uint16_t delta)
+{
+	struct nat6_layout l = layout_of(p->protocol);
+	memmove(src6(frame, p), new_src, 16);
+	apply_l4(frame, p, &l, l.src_off, new_port, delta);
+}
+
+void nat6_rewrite_dst(uint8_t *frame, const struct parsed *p, const uint8_t *new_dst, be16 new_port)
+{
+	be16 old_port = old_port_of(frame, p, layout_of(p->protocol).dst_off, new_port);
+	nat6_apply_dst(frame, p, new_dst, new_port, nat6_delta(dst6(frame, p), new_dst, old_port, new_port));
+}
+
+void nat6_rewrite_src(uint8_t *frame, const struct parsed *p, const uint8_t *new_src, be16 new_port)
+{
+	be16 old_port = old_port_of(frame, p, layout_of(p->protocol).src_off, new_port);
+	nat6_apply_src(frame, p, new_src, new_port, nat6_delta(src6(frame, p), new_src, old_port, new_port));
+}
+
+void nat6_rewrite_fragment_dst(uint8_t *frame, const struct parsed *p, const uint8_t *new_dst)
+{
+	memmove(dst6(frame, p), new_dst, 16);
+}
+
+void nat6_rewrite_fragment_src(uint8_t *frame, const struct parsed *p, const uint8_t *new_src)
+{
+	memmove(src6(frame, p), new_src, 16);
+}
+
+// ---- MSS ----
 
 enum { TCP_OPTION_END = 0, TCP_OPTION_NOP = 1, TCP_OPTION_MSS = 2, TCP_OPTION_MSS_BYTES = 4 };
 

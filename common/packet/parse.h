@@ -101,7 +101,8 @@ struct ip6_walk {
 };
 
 // Goes through Hop-by-Hop, Routing and Destination Options headers (RFC 8200 section 4.1), up to `end`. DROP_IP6_EXTENSION: more
-// of them than IP6_EXTENSIONS_MAX, Hop-by-Hop not at the beginning, beyond the packet, or a Routing header of type 0 (RFC 5095).
+// of them than IP6_EXTENSIONS_MAX, Hop-by-Hop not at the beginning, beyond the packet, or a Routing header of type 0 (RFC 5095)
+// or with segments left: nobody here is on a source route (RFC 8200 section 4.4).
 static inline enum drop_reason ip6_walk_extensions(const uint8_t *frame, uint32_t end, struct ip6_walk *w)
 {
 	for (uint32_t n = 0;; n++) {
@@ -112,11 +113,21 @@ static inline enum drop_reason ip6_walk_extensions(const uint8_t *frame, uint32_
 			return w->next_header == IP_PROTO_HOP_BY_HOP ? DROP_IP6_EXTENSION : DROP_NONE;
 		if (n == IP6_EXTENSIONS_MAX || end - w->off < 8 || end - w->off < (x->length + 1u) * 8u)
 			return DROP_IP6_EXTENSION;
-		if (w->next_header == IP_PROTO_ROUTING && frame[w->off + 2] == 0)
+		if (w->next_header == IP_PROTO_ROUTING && (frame[w->off + 2] == 0 || frame[w->off + 3] != 0))
 			return DROP_IP6_EXTENSION;
 		w->next_header = x->next_header;
 		w->off += (x->length + 1u) * 8u;
 	}
+}
+
+// As parse_l4, and UDP must have a checksum (RFC 8200 section 8.1).
+static inline enum drop_reason parse_ip6_l4(const uint8_t *l4, uint32_t l4_bytes, uint8_t protocol,
+                                            struct parsed *ret_parsed)
+{
+	enum drop_reason reason = parse_l4(l4, l4_bytes, protocol, ret_parsed);
+	if (protocol == IP_PROTO_UDP && reason == DROP_NONE && ((const struct udp_header *)l4)->checksum == 0)
+		return DROP_UDP6_NO_CHECKSUM;
+	return reason;
 }
 
 // The rest of parse_ip6, for packets with other headers between IPv6 and what they carry. ret_parsed is filled but for
@@ -144,12 +155,12 @@ static inline enum drop_reason parse_ip6_extended(const uint8_t *frame, uint32_t
 		return reason;
 	ret_parsed->protocol = w.next_header;
 	ret_parsed->l4_off = (uint16_t)w.off;
-	return parse_l4(frame + w.off, end - w.off, w.next_header, ret_parsed);
+	return parse_ip6_l4(frame + w.off, end - w.off, w.next_header, ret_parsed);
 }
 
 // An IPv6 packet that starts at frame[l3_off]; len is the frame's length. Fills *ret_parsed on DROP_NONE; on DROP_FRAGMENT all but
 // the ports and flags, where `protocol` is what the Fragment header says (in the first fragment, other extension headers may follow
-// it) and l4_off is behind that header; on DROP_L4_LENGTH all but the ports and flags. Jumbograms (RFC 2675) are DROP_IP_LENGTH.
+// it) and l4_off is behind that header; on DROP_L4_LENGTH all but the ports and flags; on DROP_UDP6_NO_CHECKSUM all. Jumbograms (RFC 2675) are DROP_IP_LENGTH.
 static inline enum drop_reason parse_ip6(const uint8_t *frame, uint32_t len, uint32_t l3_off, struct parsed *ret_parsed)
 {
 	if (__builtin_expect(len < l3_off + IP6_BYTES, 0))
@@ -177,7 +188,7 @@ static inline enum drop_reason parse_ip6(const uint8_t *frame, uint32_t len, uin
 	case IP_PROTO_DESTINATION:
 		return parse_ip6_extended(frame, l4_off + payload, (struct ip6_walk){ l4_off, ip->next_header, true },
 		                          ret_parsed);
-	default: return parse_l4(frame + l4_off, payload, ip->next_header, ret_parsed);
+	default: return parse_ip6_l4(frame + l4_off, payload, ip->next_header, ret_parsed);
 	}
 }
 

@@ -67,7 +67,7 @@ uint32_t agent_pins_begin(struct agent *a, uint64_t wall_us)
 
 uint32_t agent_pins_write(const struct agent *a, uint32_t i, uint8_t *frame)
 {
-	be32 mux = a->config->muxes[i];
+	be32 mux = a->config->muxes[i].addr;
 	const struct mac *gateway = neighbor_table_select(&a->neighbors, (uint32_t)(hash_mix64(mux) >> 32));
 	if (gateway == NULL)
 		return 0;

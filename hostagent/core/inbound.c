@@ -430,7 +430,7 @@ __attribute__((noinline)) static void deliver_turning(struct agent *a, struct ag
 	}
 	flow_entry_touch(&a->flows, flow, FLOW_INBOUND, p->ip.tcp_flags);
 	note_detour(a, p, flow);
-	rewrite_inbound(p->frame, &p->ip, flow, flow_entry_any_deltas(flow));
+	rewrite_inbound(p->frame, &p->ip, flow, flow_entry_any_deltas(&a->flows, flow));
 	deliver_any(a, p);
 }
 

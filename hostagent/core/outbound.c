@@ -413,7 +413,7 @@ COLD_PATH static void forward_error(struct agent *a, struct agent_packet *p)
 // A packet that may begin, confirm or end its connection.
 __attribute__((noinline)) static void forward_turning(struct agent *a, struct agent_packet *p, struct flow_entry *flow)
 {
-	rewrite_reply(p->frame, &p->ip, flow, flow_entry_any_deltas(flow));
+	rewrite_reply(p->frame, &p->ip, flow, flow_entry_any_deltas(&a->flows, flow));
 	if ((p->ip.tcp_flags & TCP_SYN) != 0)
 		on_syn(a, p, flow);
 	forward_translated(a, p);
@@ -485,7 +485,7 @@ static inline void forward_one(struct agent *a, struct agent_packet *p)
 	bool is_steady = flow_entry_is_steady(flow, p->ip.tcp_flags);
 	flow_entry_see(&a->flows, flow);
 	if (__builtin_expect(!is_steady, 0))
-		flow_entry_move(flow, FLOW_REPLY, p->ip.tcp_flags);
+		flow_entry_move(&a->flows, flow, FLOW_REPLY, p->ip.tcp_flags);
 	if (__builtin_expect(flow->vip == flow->dip, 0)) {
 		forward_known_plain(a, p);
 		return;

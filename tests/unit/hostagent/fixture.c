@@ -62,7 +62,7 @@ void fixture_store(struct store *s)
 static void use_config(struct agent_fixture *f)
 {
 	struct agent_config *config;
-	CHECK(agent_config_create(&f->store, "host1", 4, f->config, &config, NULL) == 0);
+	CHECK(agent_config_create(&f->store, "host1", 4, f->names, f->config, &config, NULL) == 0);
 	agent_config_destroy(f->config);
 	f->config = config;
 	f->agent.config = config;
@@ -72,6 +72,8 @@ void fixture_init(struct agent_fixture *f, uint32_t n_flows)
 {
 	memset(f, 0, sizeof *f);
 	fixture_store(&f->store);
+	f->names = addr_names_create();
+	CHECK(f->names != NULL);
 	struct agent_settings settings = { .uplink_mac = TEST_MAC_B,
 		                               .address = test_ip4("10.0.0.21"),
 		                               .probe_address = test_ip4(FIXTURE_PROBE_ADDRESS),
@@ -79,7 +81,7 @@ void fixture_init(struct agent_fixture *f, uint32_t n_flows)
 	be32 gateway = test_ip4("10.0.0.1");
 	agent_init(&f->agent, &settings, &gateway, 1);
 	f->block = flow_block_create(n_flows);
-	flow_table_init(&f->agent.flows, f->block, n_flows, TEST_SEED, TEST_OWNER, at_s(1000));
+	flow_table_init(&f->agent.flows, f->block, n_flows, TEST_SEED, TEST_OWNER, f->names, at_s(1000));
 	agent_set_now(&f->agent, at_s(1000));
 	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = gateway };
 	neighbor_table_on_arp(&f->agent.neighbors, &arp, at_s(1000));
@@ -106,6 +108,7 @@ void fixture_fini(struct agent_fixture *f)
 	agent_fragments_destroy(f->agent.fragments);
 	agent_config_destroy(f->config);
 	store_fini(&f->store);
+	addr_names_destroy(f->names);
 	free(f->block);
 }
 

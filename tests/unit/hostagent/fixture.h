@@ -18,6 +18,7 @@
 
 struct agent_fixture {
 	struct store store;
+	struct addr_names *names;
 	struct agent_config *config;
 	void *block;
 	struct agent agent;
