@@ -273,13 +273,21 @@ static void submit_expired(struct loop *l, const struct view *view, struct mono_
 		submit_held(l, view, frames, n, true);
 }
 
-// Is the VM still there that sent it? A frame that is held is IPv4 without a VLAN tag.
+// The DIP that sent a frame, which is IPv4 or IPv6 without a VLAN tag; 0: it has no name any more.
+static be32 source_of(const struct agent_config *config, const uint8_t *frame)
+{
+	if (frame_ether_type(frame) == be16_from(ETHER_IP6))
+		return addr_names_lookup(config->names, ((const struct ip6_header *)(frame + ETH_BYTES))->src);
+	return ((const struct ip4_header *)(frame + ETH_BYTES))->src;
+}
+
+// Is the VM still there that sent it?
 static bool is_orphan(const struct loop *l, const struct held_frame *frame)
 {
 	const struct rte_mbuf *m = frame->frame;
-	be32 source = load32(rte_pktmbuf_mtod(m, const uint8_t *) + ETH_BYTES + 12);
-	return !l->agent.port_is_open[frame->port] || l->agent.config == NULL ||
-	       agent_config_lookup_dip(l->agent.config, source) != frame->port;
+	const struct agent_config *config = l->agent.config;
+	return !l->agent.port_is_open[frame->port] || config == NULL ||
+	       agent_config_lookup_dip(config, source_of(config, rte_pktmbuf_mtod(m, const uint8_t *))) != frame->port;
 }
 
 // The frames of VMs that have gone, or all.

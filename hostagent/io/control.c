@@ -442,7 +442,7 @@ int control_create(uv_loop_t *loop, const struct agent_file_config *config, cons
 	struct control *c = memory_array(1, sizeof *c);
 	if (c == NULL)
 		return error_set(err, ERR_NO_MEMORY, "no memory for the agent's control");
-	*c = (struct control){ .config = config, .dir = dir, .dp = dp, .loop = loop };
+	*c = (struct control){ .config = config, .dir = dir, .dp = dp, .names = names, .loop = loop };
 	store_init(&c->store);
 	snat_control_init(&c->snat,
 	                  &(struct snat_control_config){ .dp = dp, .names = names, .send = send_to_leader, .user = c },
