@@ -2,8 +2,6 @@
 
 #include "common/io/netlink.h"
 
-enum { TABLE_MAIN = 254, PROTOCOL_STATIC = 4 }; // linux/rtnetlink.h: RT_TABLE_MAIN, RTPROT_STATIC
-
 // The address of one family, if the node has it, and the default route, if there is a gateway.
 static int add_family(struct netlink *nl, const struct node_config *node, uint32_t link_index, bool is_ip6,
                       struct error *err)
@@ -20,8 +18,8 @@ static int add_family(struct netlink *nl, const struct node_config *node, uint32
 		.gateway = *gateway,
 		.has_gateway = true,
 		.link_index = link_index,
-		.table = TABLE_MAIN,
-		.protocol = PROTOCOL_STATIC,
+		.table = NETLINK_TABLE_MAIN,
+		.protocol = NETLINK_PROTOCOL_STATIC,
 	};
 	return netlink_add_route(nl, &route, err);
 }

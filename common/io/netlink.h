@@ -13,6 +13,8 @@
 #include "common/model/ip_addr.h"
 
 #define NETLINK_PROTOCOL_ANY 0 // for listing
+#define NETLINK_PROTOCOL_STATIC 4 // linux/rtnetlink.h: RTPROT_STATIC, RT_TABLE_MAIN
+#define NETLINK_TABLE_MAIN 254
 #define NETLINK_PROTOCOL_ANANTA 200 // rtm_protocol of VIP routes; see rt_protos
 
 struct netlink;

@@ -8,7 +8,8 @@
 
 #define CONFIG_BYTES_MAX (1u << 20)
 #define PROBE_ADDRESS_DEFAULT "169.254.1.1"
-#define PROBE_ADDRESS6_DEFAULT "fd00:a9fe:101::1" // of RFC 4193, since a link-local one needs an interface on both sides
+#define PROBE_ADDRESS6_DEFAULT \
+	"fd00:a9fe:101::1" // of RFC 4193, since a link-local one needs an interface on both sides
 
 static void read_path(struct json_reader *r, const char *field, char *buf, size_t size)
 {
@@ -25,8 +26,8 @@ static void read_probe_address(const struct node_config *node, struct json_reade
 	char text[IP_ADDR_TEXT_BYTES];
 	(void)text_copy(text, sizeof text, usual);
 	json_reader_string_or(r, field, text, sizeof text);
-	bool is_usable = ip_addr_parse(text, ret_addr, NULL) == 0 && ip_addr_is_v4(ret_addr) != is_ip6 &&
-	                 ip_addr_is_usable(ret_addr);
+	bool is_usable =
+		ip_addr_parse(text, ret_addr, NULL) == 0 && ip_addr_is_v4(ret_addr) != is_ip6 && ip_addr_is_usable(ret_addr);
 	if (!is_usable)
 		json_reader_fail(r, field, "must be an %s address like \"%s\"", is_ip6 ? "IPv6" : "IPv4", usual);
 	else if (ip_addr_equal(ret_addr, &node->address.addr) || ip_addr_equal(ret_addr, &node->address6.addr))

@@ -72,11 +72,12 @@ static json_t *make_dip_json(const struct store *state, const struct dip_view *v
 	struct dip_health health = dip_health_of_all(state, &dip->dip);
 	json_t *via = dip_info_has_via(dip) ? cli_json_addr(&dip->via) : json_null();
 	json_t *flows = view->status != NULL ? json_integer((json_int_t)view->status->flows) : json_null();
-	return json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:s?, s:o, s:o}", "dip", cli_json_addr(&dip->dip),
-	                 "host", dip->host, "vm", dip->vm, "interface", dip->interface, "mac", mac_format(dip->mac, mac),
-	                 "via", via, "state", view->state, "flows", flows, "vips", make_vips_json(state, &dip->dip), "drains",
-	                 make_drains_json(state, &dip->dip), "health", dip_health_word(&health), "unhealthy",
-	                 dip_health_make_unhealthy(state, &dip->dip), "host_gone", dip_health_make_mark(health.gone));
+	return json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:s?, s:o, s:o}", "dip",
+	                 cli_json_addr(&dip->dip), "host", dip->host, "vm", dip->vm, "interface", dip->interface, "mac",
+	                 mac_format(dip->mac, mac), "via", via, "state", view->state, "flows", flows, "vips",
+	                 make_vips_json(state, &dip->dip), "drains", make_drains_json(state, &dip->dip), "health",
+	                 dip_health_word(&health), "unhealthy", dip_health_make_unhealthy(state, &dip->dip), "host_gone",
+	                 dip_health_make_mark(health.gone));
 }
 
 #define VIPS_TEXT_BYTES 96

@@ -7,9 +7,9 @@
 
 enum { DEFAULT_TIMEOUT_MS = 5000, LONG_ONLY = 256 };
 
-static const char *const usages[OPTION_BITS] = { "-f FILE",          "--name VM",    "--dip ADDRESS",
-	                                             "--interface NAME", "--mac MAC",    "--agent-socket PATH",
-	                                             "--vip ADDRESS",    "--at TIME",    "--wait",
+static const char *const usages[OPTION_BITS] = { "-f FILE",          "--name VM",     "--dip ADDRESS",
+	                                             "--interface NAME", "--mac MAC",     "--agent-socket PATH",
+	                                             "--vip ADDRESS",    "--at TIME",     "--wait",
 	                                             "--follow",         "--object TEXT", "--via ADDRESS" };
 
 static unsigned bit_index(unsigned bit)

@@ -290,10 +290,10 @@ static int check_interface_free(const struct cluster_state *s, const struct dip_
 			                 "interface: \"%s\" of host \"%s\" has DIP %s already; it takes one IPv4 and one IPv6",
 			                 dip->interface, dip->host, ip_addr_format(&other->dip, text));
 		if (memcmp(other->mac, dip->mac, sizeof dip->mac) != 0)
-			return error_set(err, ERR_CONFLICT,
-			                 "mac: the VM behind interface \"%s\" of host \"%s\" has %s, as DIP %s says; detach that first",
-			                 dip->interface, dip->host, mac_format(other->mac, mac),
-			                 ip_addr_format(&other->dip, text));
+			return error_set(
+				err, ERR_CONFLICT,
+				"mac: the VM behind interface \"%s\" of host \"%s\" has %s, as DIP %s says; detach that first",
+				dip->interface, dip->host, mac_format(other->mac, mac), ip_addr_format(&other->dip, text));
 	}
 	return 0;
 }

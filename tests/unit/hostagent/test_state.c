@@ -343,7 +343,8 @@ START_TEST(a_config_file_is_read_with_its_defaults)
 }
 END_TEST
 
-#define REST "\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"uplink\": {\"interface\": \"eth0\"}, \"tap\": \"host0\", "
+#define REST \
+	"\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"uplink\": {\"interface\": \"eth0\"}, \"tap\": \"host0\", "
 #define START6 "{ \"name\": \"host1\", \"managers\": [\"[2001:db8::11]:7400\"], " REST
 
 START_TEST(a_node_has_addresses_and_gateways_of_either_family_or_both)
@@ -391,7 +392,8 @@ END_TEST
 START_TEST(wrong_addresses_of_a_node_are_refused_by_field)
 {
 	static const char *const rows[][2] = {
-		{ "\"address\": \"2001:db8::21\", \"gateways\": [\"fe80::1\"] }", "address: must be an address with its prefix" },
+		{ "\"address\": \"2001:db8::21\", \"gateways\": [\"fe80::1\"] }",
+		  "address: must be an address with its prefix" },
 		{ "\"address\": \"fe80::21/64\", \"gateways\": [\"fe80::1\"] }", "address: fe80::21/64 is not an address" },
 		{ "\"address\": \"ff02::21/64\", \"gateways\": [\"fe80::1\"] }", "it is a multicast address" },
 		{ "\"address\": \"2001:db8::21/129\", \"gateways\": [\"fe80::1\"] }", "prefix length must be 0 to 128" },

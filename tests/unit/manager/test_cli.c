@@ -93,8 +93,10 @@ END_TEST
 START_TEST(vms_nodes_and_vips_are_of_both_families)
 {
 	begin();
-	cluster_must(&cluster, "mux mux1 10.0.0.31 2001:db8::31 ; host host1 10.0.0.21 2001:db8::21 ; host host2 2001:db8::22");
-	CHECK_RUN("ctl host attach host1 --name vm1 --dip 10.1.1.11 --interface if1 --mac 02:00:00:00:00:01", 0, "attached on");
+	cluster_must(&cluster,
+	             "mux mux1 10.0.0.31 2001:db8::31 ; host host1 10.0.0.21 2001:db8::21 ; host host2 2001:db8::22");
+	CHECK_RUN("ctl host attach host1 --name vm1 --dip 10.1.1.11 --interface if1 --mac 02:00:00:00:00:01", 0,
+	          "attached on");
 	CHECK_RUN("ctl dip list", 0, "DIP        HOST   VM   INTERFACE");
 	CHECK_RUN("ctl host attach host1 --name vm1 --dip 2001:db8:1::11 --interface if1 --mac 02:00:00:00:00:01", 0,
 	          "dip 2001:db8:1::11 attached on host host1 (version ");
@@ -103,8 +105,9 @@ START_TEST(vms_nodes_and_vips_are_of_both_families)
 	          0, "attached on host host1");
 	CHECK_RUN("ctl host attach host1 --name vm1 --dip 2001:db8:1::12 --interface if1 --mac 02:00:00:00:00:01", 1,
 	          "interface: \"if1\" of host \"host1\" has DIP 2001:db8:1::11 already; it takes one IPv4 and one IPv6");
-	CHECK_RUN("ctl host attach host1 --name vm1 --dip 10.1.1.11 --interface if1 --mac 02:00:00:00:00:01 --via 10.7.1.11",
-	          1, "via: 10.7.1.11 is of the same family as DIP 10.1.1.11");
+	CHECK_RUN(
+		"ctl host attach host1 --name vm1 --dip 10.1.1.11 --interface if1 --mac 02:00:00:00:00:01 --via 10.7.1.11", 1,
+		"via: 10.7.1.11 is of the same family as DIP 10.1.1.11");
 	CHECK_RUN("echo '{\"vip\":\"2001:db8:f::10\",\"tenant\":\"shop\",\"endpoints\":[{\"name\":\"web\","
 	          "\"protocol\":\"tcp\",\"port\":80,\"dips\":[{\"dip\":\"2001:db8:1::11\",\"port\":8080}]}]}' | "
 	          "ctl vip apply -f -",
@@ -117,7 +120,8 @@ START_TEST(vms_nodes_and_vips_are_of_both_families)
 	CHECK_RUN("ctl host list -o json", 0, "\"address\": \"10.0.0.21\",\n    \"address6\": \"2001:db8::21\"",
 	          "\"address\": \"2001:db8::22\",\n    \"address6\": null");
 	CHECK_RUN("ctl vip show 2001:DB8:F:0::10", 0, "vip      2001:db8:f::10", "2001:db8:1::11");
-	CHECK_RUN("ctl events", 0, "address 10.0.0.31 and 2001:db8::31", "VM vm1 on host host1, interface if1, via 10.7.1.11");
+	CHECK_RUN("ctl events", 0, "address 10.0.0.31 and 2001:db8::31",
+	          "VM vm1 on host host1, interface if1, via 10.7.1.11");
 	CHECK_RUN("ctl host detach host1 --dip 2001:db8:1::11", 0, "dip 2001:db8:1::11 detached from host host1");
 	cluster_end(&cluster);
 }
@@ -412,8 +416,8 @@ START_TEST(attach_and_detach_go_to_the_agent_when_its_socket_is_named)
 END_TEST
 
 SUITE_MAIN("cli", a_vip_is_applied_listed_shown_and_deleted, a_refused_or_bad_document_leaves_the_old_configuration,
-           a_vm_is_attached_and_detached, vms_nodes_and_vips_are_of_both_families, nodes_are_listed_shown_and_removed, the_status_of_the_cluster_needs_no_leader,
-           wrong_usage_is_explained_and_exits_with_2, help_is_there_at_every_level, a_snat_policy_is_applied_and_shown,
-           leases_are_listed_looked_up_and_revoked, a_dip_is_drained_as_far_as_others_are_left,
-           the_examples_are_accepted, settings_are_shown_applied_and_reset,
+           a_vm_is_attached_and_detached, vms_nodes_and_vips_are_of_both_families, nodes_are_listed_shown_and_removed,
+           the_status_of_the_cluster_needs_no_leader, wrong_usage_is_explained_and_exits_with_2,
+           help_is_there_at_every_level, a_snat_policy_is_applied_and_shown, leases_are_listed_looked_up_and_revoked,
+           a_dip_is_drained_as_far_as_others_are_left, the_examples_are_accepted, settings_are_shown_applied_and_reset,
            attach_and_detach_go_to_the_agent_when_its_socket_is_named)

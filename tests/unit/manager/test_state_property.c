@@ -9,7 +9,16 @@
 
 #include "tests/unit/manager/objects.h"
 
-enum { N_ADDRS = 9, N_V4 = 5, NO_ADDR = N_ADDRS, N_NAMES = 3, N_INTERFACES = 3, N_TENANTS = 2, MAX_CHANGES = 3, N_COMMANDS = 20000 };
+enum {
+	N_ADDRS = 9,
+	N_V4 = 5,
+	NO_ADDR = N_ADDRS,
+	N_NAMES = 3,
+	N_INTERFACES = 3,
+	N_TENANTS = 2,
+	MAX_CHANGES = 3,
+	N_COMMANDS = 20000
+};
 
 struct op {
 	enum object_kind kind;
@@ -82,8 +91,7 @@ static bool model_put_vip(struct model *m, const struct op *op)
 	               dip_of_via(m, op->addr) != NO_ADDR))
 		return false;
 	for (unsigned i = 0; i < N_ADDRS; i++)
-		if ((all >> i & 1) != 0 &&
-		    (m->vips[i].is_used || is_v4(i) != is_v4(op->addr) || dip_of_via(m, i) != NO_ADDR))
+		if ((all >> i & 1) != 0 && (m->vips[i].is_used || is_v4(i) != is_v4(op->addr) || dip_of_via(m, i) != NO_ADDR))
 			return false;
 	m->vips[op->addr].is_used = true;
 	m->vips[op->addr].tenant = op->name % N_TENANTS;
@@ -102,8 +110,7 @@ static bool model_put_node(struct model *m, const struct op *op, int kind)
 {
 	if (!is_free_for_node(m, op, kind, op->addr))
 		return false;
-	if (op->other != NO_ADDR &&
-	    (!is_v4(op->addr) || is_v4(op->other) || !is_free_for_node(m, op, kind, op->other)))
+	if (op->other != NO_ADDR && (!is_v4(op->addr) || is_v4(op->other) || !is_free_for_node(m, op, kind, op->other)))
 		return false;
 	m->nodes[kind][op->name].other = op->other;
 	m->nodes[kind][op->name].is_used = true;
@@ -132,8 +139,7 @@ static bool model_put_dip(struct model *m, const struct op *op)
 		return false;
 	for (unsigned i = 0; i < N_ADDRS; i++)
 		if (i != op->addr && m->dips[i].is_used && m->dips[i].host == op->name &&
-		    m->dips[i].interface == op->interface &&
-		    (is_v4(i) == is_v4(op->addr) || m->dips[i].mac != op->mac))
+		    m->dips[i].interface == op->interface && (is_v4(i) == is_v4(op->addr) || m->dips[i].mac != op->mac))
 			return false;
 	m->dips[op->addr].via = op->other;
 	m->dips[op->addr].is_used = true;
@@ -260,8 +266,8 @@ static void add_op(char *buf, size_t size, const struct op *op)
 		add_text(buf, size, op->is_delete ? "-cluster" : "cluster %u", op->name + 1);
 	else if (op->kind == OBJECT_MUX || op->kind == OBJECT_HOST)
 		add_text(buf, size, op->is_delete ? "%s%s n%u" : "%s%s n%u %s%s%s", minus,
-		         op->kind == OBJECT_MUX ? "mux" : "host", op->name, text_of(op->addr),
-		         op->other != NO_ADDR ? " " : "", op->other != NO_ADDR ? text_of(op->other) : "");
+		         op->kind == OBJECT_MUX ? "mux" : "host", op->name, text_of(op->addr), op->other != NO_ADDR ? " " : "",
+		         op->other != NO_ADDR ? text_of(op->other) : "");
 	else if (op->is_delete)
 		add_text(buf, size, "-%s %s", op->kind == OBJECT_VIP ? "vip" : "dip", text_of(op->addr));
 	else if (op->kind == OBJECT_VIP)
