@@ -233,6 +233,41 @@ START_TEST(what_the_rules_allow_makes_one_new_version)
 }
 END_TEST
 
+START_TEST(ports_of_an_ipv6_vip_are_leased_kept_and_taken_back_as_of_any_other)
+{
+	struct ip_addr vip = addr_of("2001:db8:f::10");
+	struct ip_addr dip = addr_of("2001:db8:1::11");
+	struct snat_outcome outcome;
+	begin();
+	must_apply(&state, "dip 2001:db8:1::11 host1 vm1 if1 02:00:00:00:00:01");
+	must_apply(&state,
+	           "vip 2001:db8:f::10 shop web tcp 80 [2001:db8:1::11]:80 , snat first=65520 prealloc=0 2001:db8:1::11");
+	ck_assert(ip_addr_equal(&cluster_state_snat_vip(&state, &dip)->vip, &vip));
+	(void)must_apply_at(&state, TEST_TIME_MS + 1, "request 2001:db8:1::11 7 16", &outcome);
+	ck_assert_int_eq(outcome.result, SNAT_DONE);
+	ck_assert_uint_eq(outcome.n_ports, 16);
+	ck_assert_uint_eq(snat_state_lookup_pool(&state.snat, &vip)->n_held, 2);
+	struct apply_result result;
+	struct error err;
+	ck_assert_int_eq(
+		apply_text(&state,
+	               "vip 2001:db8:f::10 shop web tcp 80 [2001:db8:1::11]:80 , b tcp 65520 [2001:db8:1::11]:81 , "
+	               "snat first=65520 prealloc=0 2001:db8:1::11",
+	               &result, &err),
+		ERR_CONFLICT);
+	ck_assert_msg(strstr(err.text, "port 65520 is leased to 2001:db8:1::11 for SNAT; `anantactl snat revoke "
+	                               "[2001:db8:f::10]:65520`") != NULL,
+	              "%s", err.text);
+	replace_by_snapshot(&state);
+	(void)must_apply_at(&state, TEST_TIME_MS + 2, "revoke [2001:db8:f::10]:65520", &outcome);
+	ck_assert_int_eq(outcome.result, SNAT_DONE);
+	ck_assert_uint_eq(snat_state_lookup_pool(&state.snat, &vip)->n_held, 1);
+	must_apply(&state, "-dip 2001:db8:1::11");
+	ck_assert_uint_eq(snat_state_lookup_pool(&state.snat, &vip)->n_held, 0);
+	end();
+}
+END_TEST
+
 START_TEST(what_is_so_already_is_accepted_and_makes_no_version)
 {
 	begin();
@@ -400,8 +435,9 @@ END_TEST
 
 SUITE_MAIN("cluster_state", what_breaks_a_rule_is_refused_with_the_field_and_changes_nothing,
            a_change_that_would_pull_a_leased_port_from_under_a_dip_is_refused,
-           what_the_rules_allow_makes_one_new_version, what_is_so_already_is_accepted_and_makes_no_version,
-           a_vip_written_in_another_order_is_the_same_vip, a_command_takes_effect_as_a_whole_or_not_at_all,
-           a_cluster_without_a_pin_key_is_given_one_once, a_limit_is_refused_by_its_number,
-           a_snapshot_restores_to_an_equal_state_that_goes_on_alike, a_failed_restore_leaves_the_state_as_it_was,
-           short_memory_is_reported_and_never_crashes)
+           what_the_rules_allow_makes_one_new_version,
+           ports_of_an_ipv6_vip_are_leased_kept_and_taken_back_as_of_any_other,
+           what_is_so_already_is_accepted_and_makes_no_version, a_vip_written_in_another_order_is_the_same_vip,
+           a_command_takes_effect_as_a_whole_or_not_at_all, a_cluster_without_a_pin_key_is_given_one_once,
+           a_limit_is_refused_by_its_number, a_snapshot_restores_to_an_equal_state_that_goes_on_alike,
+           a_failed_restore_leaves_the_state_as_it_was, short_memory_is_reported_and_never_crashes)
