@@ -238,31 +238,28 @@ START_TEST(ports_of_an_ipv6_vip_are_leased_kept_and_taken_back_as_of_any_other)
 	struct ip_addr vip = addr_of("2001:db8:f::10");
 	struct ip_addr dip = addr_of("2001:db8:1::11");
 	struct snat_outcome outcome;
-	begin();
-	must_apply(&state, "dip 2001:db8:1::11 host1 vm1 if1 02:00:00:00:00:01");
-	must_apply(&state,
-	           "vip 2001:db8:f::10 shop web tcp 80 [2001:db8:1::11]:80 , snat first=65520 prealloc=0 2001:db8:1::11");
-	ck_assert(ip_addr_equal(&cluster_state_snat_vip(&state, &dip)->vip, &vip));
-	(void)must_apply_at(&state, TEST_TIME_MS + 1, "request 2001:db8:1::11 7 16", &outcome);
-	ck_assert_int_eq(outcome.result, SNAT_DONE);
-	ck_assert_uint_eq(outcome.n_ports, 16);
-	ck_assert_uint_eq(snat_state_lookup_pool(&state.snat, &vip)->n_held, 2);
 	struct apply_result result;
 	struct error err;
-	ck_assert_int_eq(
-		apply_text(&state,
-	               "vip 2001:db8:f::10 shop web tcp 80 [2001:db8:1::11]:80 , b tcp 65520 [2001:db8:1::11]:81 , "
-	               "snat first=65520 prealloc=0 2001:db8:1::11",
-	               &result, &err),
-		ERR_CONFLICT);
-	ck_assert_msg(strstr(err.text, "port 65520 is leased to 2001:db8:1::11 for SNAT; `anantactl snat revoke "
-	                               "[2001:db8:f::10]:65520`") != NULL,
+	struct lease lease;
+	static const char endpoint_on_it[] =
+		"vip 2001:db8:f::10 shop b tcp 65529 [2001:db8:1::11]:81 , snat first=65528 prealloc=0 2001:db8:1::11";
+	begin();
+	must_apply(&state, "dip 2001:db8:1::11 host1 vm1 if1 02:00:00:00:00:01");
+	must_apply(&state, "vip 2001:db8:f::10 shop snat first=65528 prealloc=0 2001:db8:1::11"); // one range
+	ck_assert(ip_addr_equal(&cluster_state_snat_vip(&state, &dip)->vip, &vip));
+	(void)must_apply_at(&state, TEST_TIME_MS + 1, "request 2001:db8:1::11 7 8", &outcome);
+	ck_assert_int_eq(outcome.result, SNAT_DONE);
+	ck_assert_uint_eq(outcome.n_ports, 8);
+	ck_assert(snat_pool_lookup(snat_state_lookup_pool(&state.snat, &vip), 65528, &lease));
+	ck_assert(ip_addr_equal(&lease.vip, &vip) && ip_addr_equal(&lease.dip, &dip));
+	ck_assert_int_eq(apply_text(&state, endpoint_on_it, &result, &err), ERR_CONFLICT);
+	ck_assert_msg(strstr(err.text, "port 65529 is leased to 2001:db8:1::11 for SNAT; `anantactl snat revoke "
+	                               "[2001:db8:f::10]:65529`") != NULL,
 	              "%s", err.text);
 	replace_by_snapshot(&state);
-	(void)must_apply_at(&state, TEST_TIME_MS + 2, "revoke [2001:db8:f::10]:65520", &outcome);
-	ck_assert_int_eq(outcome.result, SNAT_DONE);
 	ck_assert_uint_eq(snat_state_lookup_pool(&state.snat, &vip)->n_held, 1);
-	must_apply(&state, "-dip 2001:db8:1::11");
+	(void)must_apply_at(&state, TEST_TIME_MS + 2, "revoke [2001:db8:f::10]:65529", &outcome);
+	ck_assert_int_eq(outcome.result, SNAT_DONE);
 	ck_assert_uint_eq(snat_state_lookup_pool(&state.snat, &vip)->n_held, 0);
 	end();
 }
