@@ -183,9 +183,9 @@ void chained_found(struct agent *a, const struct agent_packet *p, const struct f
 	if (!flow_entry_is_balanced(flow) || flow_state_is_over(flow_entry_state(flow)))
 		return;
 	struct pin pin = {
-		.remote = flow->remote,
-		.vip = flow->vip,
-		.dip = flow->dip,
+		.remote = pin_addr_from_ip4(flow->remote),
+		.vip = pin_addr_from_ip4(flow->vip),
+		.dip = pin_addr_from_ip4(flow->dip),
 		.remote_port = flow->remote_port,
 		.vip_port = flow->vip_port,
 		.protocol = flow->protocol,
