@@ -83,7 +83,8 @@ static enum drop_reason parse_error6(const uint8_t *frame, const struct parsed *
 		return DROP_ICMP_UNKNOWN;
 	const struct ip6_header *ip = (const struct ip6_header *)(frame + l3_off);
 	uint32_t total = IP6_BYTES + be16_to(ip->payload_length);
-	uint32_t end = l3_off + (total < n_there ? total : n_there); // what follows it are extensions (RFC 4884), or padding
+	uint32_t end =
+		l3_off + (total < n_there ? total : n_there); // what follows it are extensions (RFC 4884), or padding
 	struct ip6_walk w = { l3_off + IP6_BYTES, ip->next_header, true };
 	if (!skip_extensions(frame, end, &w) || end < w.off + ICMP_ERROR_L4_BYTES)
 		return DROP_ICMP_UNKNOWN;

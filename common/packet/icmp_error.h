@@ -19,7 +19,8 @@ struct icmp_error {
 	uint16_t l3_off; // of the IP header inside, from the start of the frame, bytes
 	uint16_t l4_off; // of its TCP, UDP or ICMP header
 	uint16_t l4_bytes; // of it and what follows that are there: ICMP_ERROR_L4_BYTES or more
-	uint8_t protocol; // IP_PROTO_TCP, IP_PROTO_UDP, IP_PROTO_ICMP or _ICMP6 (an echo request or reply), or one of IP_PROTO_ANY
+	uint8_t
+		protocol; // IP_PROTO_TCP, IP_PROTO_UDP, IP_PROTO_ICMP or _ICMP6 (an echo request or reply), or one of IP_PROTO_ANY
 	bool is_ip6; // as the error itself is
 	be32 src; // of IPv6 both are 0, and for the caller to fill in, who has the names: icmp_error_src6
 	be32 dst;

@@ -110,8 +110,7 @@ static bool is_valid(const struct nd_info *info)
 		if (is_from_nobody && (info->has_mac || !is_solicited_node(info->dst)))
 			return false;
 		return !ip6_is_multicast(info->target);
-	default:
-		return !ip6_is_multicast(info->target) && !(ip6_is_multicast(info->dst) && info->is_solicited);
+	default: return !ip6_is_multicast(info->target) && !(ip6_is_multicast(info->dst) && info->is_solicited);
 	}
 }
 

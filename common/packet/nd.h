@@ -18,7 +18,8 @@
 
 struct nd_info {
 	uint8_t type; // ICMP6_NEIGHBOR_SOLICITATION, _ADVERTISEMENT, ICMP6_ROUTER_SOLICITATION, _ADVERTISEMENT
-	bool has_mac; // the option: of a solicitation or a router advertisement the source's MAC, of an advertisement the target's
+	bool
+		has_mac; // the option: of a solicitation or a router advertisement the source's MAC, of an advertisement the target's
 	bool is_router; // the flags of an advertisement
 	bool is_solicited;
 	bool is_override;

@@ -5,7 +5,7 @@
 #include "common/base/check.h"
 
 #define PIN_MAGIC 0x414e504eu // "ANPN"
-#define PIN_VERSION 1
+#define PIN_VERSION 2
 
 struct pin_wire_header {
 	be32 magic;
@@ -14,13 +14,13 @@ struct pin_wire_header {
 	uint8_t zero[2];
 	uint64_t cluster_id; // this and the next: network byte order
 	uint64_t stamp_us;
-	be32 sender;
+	struct pin_addr sender;
 } PACKED;
 
 struct pin_wire {
-	be32 remote;
-	be32 vip;
-	be32 dip;
+	struct pin_addr remote;
+	struct pin_addr vip;
+	struct pin_addr dip;
 	be16 remote_port;
 	be16 vip_port;
 	uint8_t protocol;
@@ -54,6 +54,9 @@ static bool pin_is_well_formed(const uint8_t *data)
 {
 	const struct pin_wire *p = (const struct pin_wire *)data;
 	bool has_ports = p->protocol == IP_PROTO_TCP || p->protocol == IP_PROTO_UDP;
+	bool is_ip4 = pin_addr_is_ip4(&p->vip);
+	if (pin_addr_is_ip4(&p->remote) != is_ip4 || pin_addr_is_ip4(&p->dip) != is_ip4)
+		return false;
 	return (has_ports || (ip_protocol_is_any(p->protocol) && (p->remote_port | p->vip_port) == 0)) &&
 	       (p->zero[0] | p->zero[1] | p->zero[2]) == 0;
 }
@@ -74,11 +77,14 @@ bool pin_message_is_well_formed(const uint8_t *data, size_t n_bytes, uint64_t cl
 	return true;
 }
 
-bool pin_message_is_authentic(const uint8_t *data, size_t n_bytes, be32 sender, const uint8_t key[SIPHASH_KEY_BYTES])
+bool pin_message_is_authentic(const uint8_t *data, size_t n_bytes, const struct pin_addr *sender,
+                              const uint8_t key[SIPHASH_KEY_BYTES])
 {
 	size_t n_signed = n_bytes - PIN_TAG_BYTES;
 	uint64_t tag = __builtin_bswap64(load64(data + n_signed));
-	return ((siphash24(key, data, n_signed) ^ tag) | (((const struct pin_wire_header *)data)->sender ^ sender)) == 0;
+	const uint8_t *said = ((const struct pin_wire_header *)data)->sender.bytes;
+	uint64_t other = (load64(said) ^ load64(sender->bytes)) | (load64(said + 8) ^ load64(sender->bytes + 8));
+	return ((siphash24(key, data, n_signed) ^ tag) | other) == 0;
 }
 
 void pin_message_decode(const uint8_t *data, struct pin_message *ret_message)

@@ -5,14 +5,19 @@
 #include "common/base/check.h"
 #include "hostagent/core/flows.h"
 
-void agent_init(struct agent *a, const struct agent_settings *settings, const be32 *gateways, uint32_t n_gateways)
+void agent_init(struct agent *a, const struct agent_settings *settings, const struct ip_addr *gateways,
+                uint32_t n_gateways)
 {
-	CHECK(n_gateways <= NEIGHBOR_MAX);
 	memset(a, 0, sizeof *a);
 	a->settings = *settings;
 	neighbor_table_init(&a->neighbors, &settings->uplink_mac, settings->address);
-	for (uint32_t i = 0; i < n_gateways; i++)
-		neighbor_table_insert(&a->neighbors, gateways[i]);
+	neighbor_table_init6(&a->neighbors6, &settings->uplink_mac, settings->address6);
+	for (uint32_t i = 0; i < n_gateways; i++) {
+		bool has_room = ip_addr_is_v4(&gateways[i])
+		                    ? neighbor_table_insert(&a->neighbors, ip_addr_to_v4(&gateways[i]))
+		                    : neighbor_table_insert6(&a->neighbors6, gateways[i].bytes);
+		CHECK(has_room);
+	}
 	token_bucket_init(&a->chain_limit, AGENT_CHAIN_PPS, AGENT_CHAIN_PPS, mono_from_us(0));
 	for (uint32_t i = 0; i < AGENT_PORTS_MAX; i++)
 		token_bucket_init(&a->probe_limit[i], AGENT_PROBE_PPS, AGENT_PROBE_PPS, mono_from_us(0));

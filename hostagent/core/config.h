@@ -35,6 +35,7 @@ enum dip_problem { DIP_OK = 0, DIP_NO_PORT_LEFT, DIP_MAC_CONFLICT, DIP_BAD_INTER
 struct agent_vm_port {
 	char interface[INTERFACE_BYTES]; // "": the slot is unused
 	struct mac mac; // of the VM
+	bool has_ip6; // one of the DIPs behind it is of IPv6
 };
 
 struct agent_dip {

@@ -25,7 +25,9 @@ uint32_t pin_reports_encode(struct pin_reports *p, uint64_t cluster_id, const ui
 	if (p->n == 0)
 		return 0;
 	p->stamp_us = wall_us > p->stamp_us ? wall_us : p->stamp_us + 1;
-	struct pin_message m = { .cluster_id = cluster_id, .stamp_us = p->stamp_us, .sender = sender, .n_pins = p->n };
+	struct pin_message m = {
+		.cluster_id = cluster_id, .stamp_us = p->stamp_us, .sender = pin_addr_from_ip4(sender), .n_pins = p->n
+	};
 	memcpy(m.pins, p->items, p->n * sizeof *p->items);
 	p->n_bytes = pin_message_encode(&m, key, p->message);
 	p->n = 0;

@@ -145,3 +145,22 @@ static inline void rewrite_reply6(uint8_t *frame, const struct parsed *p, const 
 	memcpy(((struct ip6_header *)(frame + p->l3_off))->src, a->vip, IP6_ADDR_BYTES);
 	rewrite_l4(frame + p->l4_off, p->protocol, (uint16_t)~d.l4, L4_SRC_PORT, e->vip_port);
 }
+
+// The same of either family, with the entry's addresses where they are.
+static inline void rewrite_inbound_as(const struct flow_table *t, uint8_t *frame, const struct parsed *p,
+                                      const struct flow_entry *e, struct flow_deltas d, bool is_ip6)
+{
+	if (is_ip6)
+		rewrite_inbound6(frame, p, e, flow_table_addrs(t, e), d);
+	else
+		rewrite_inbound(frame, p, e, d);
+}
+
+static inline void rewrite_reply_as(const struct flow_table *t, uint8_t *frame, const struct parsed *p,
+                                    const struct flow_entry *e, struct flow_deltas d, bool is_ip6)
+{
+	if (is_ip6)
+		rewrite_reply6(frame, p, e, flow_table_addrs(t, e), d);
+	else
+		rewrite_reply(frame, p, e, d);
+}

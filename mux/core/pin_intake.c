@@ -10,24 +10,27 @@ static bool is_fresh(struct mux_worker *w, uint32_t slot, const struct pin_messa
 	uint64_t skew_us = m->stamp_us > now_us ? m->stamp_us - now_us : now_us - m->stamp_us;
 	if (w->pins == NULL)
 		return true;
-	return skew_us <= PIN_STAMP_SKEW_US && pin_stamps_advance(&w->pins->stamps, slot, m->sender, m->stamp_us);
+	return skew_us <= PIN_STAMP_SKEW_US &&
+	       pin_stamps_advance(&w->pins->stamps, slot, pin_addr_to_ip4(&m->sender), m->stamp_us);
 }
 
 // A pin for an endpoint that the tables have, in a bucket that asks for pins, to a DIP that has a template.
 static void take_pin(struct mux_worker *w, const struct mux_tables *t, const struct pin *pin)
 {
 	uint8_t protocol = ip_protocol_of_endpoint(pin->protocol);
-	const struct vip_entry *e = vip_lookup(t, pin->vip, pin->vip_port, protocol);
-	uint64_t hash = flow_hash_v4(pin->remote, pin->vip, pin->remote_port, pin->vip_port, pin->protocol, t->hash_seed);
+	be32 remote = pin_addr_to_ip4(&pin->remote), vip = pin_addr_to_ip4(&pin->vip), pin_dip = pin_addr_to_ip4(&pin->dip);
+	const struct vip_entry *e = vip_lookup(t, vip, pin->vip_port, protocol);
+	uint64_t hash = flow_hash_v4(remote, vip, pin->remote_port, pin->vip_port, pin->protocol, t->hash_seed);
 	uint32_t dip = NOT_A_DIP;
-	if (w->pins != NULL && e != NULL && (e->owners[flow_bucket(hash, e->n_buckets)] & BUCKET_HAD_OTHERS) != 0)
-		dip = vip_entry_lookup_dip(e, pin->dip);
+	if (w->pins != NULL && e != NULL && pin_addr_is_ip4(&pin->vip) &&
+	    (e->owners[flow_bucket(hash, e->n_buckets)] & BUCKET_HAD_OTHERS) != 0)
+		dip = vip_entry_lookup_dip(e, pin_dip);
 	if (dip == NOT_A_DIP) {
 		w->counters.pins_ignored++;
 		return;
 	}
 	w->counters.pins_taken++;
-	w->counters.pins_evicted += pins_insert(w->pins, hash, pin->dip, (uint16_t)dip);
+	w->counters.pins_evicted += pins_insert(w->pins, hash, pin_dip, (uint16_t)dip);
 }
 
 enum drop_reason pin_intake_take(struct mux_worker *w, const struct mux_tables *t, const uint8_t *frame,
@@ -37,10 +40,11 @@ enum drop_reason pin_intake_take(struct mux_worker *w, const struct mux_tables *
 	const uint8_t *message = (const uint8_t *)(udp + 1);
 	uint32_t n_bytes = (uint32_t)(p->l3_off + p->l3_bytes - p->l4_off) - (uint32_t)sizeof *udp;
 	uint32_t slot = pin_senders_lookup(t->pin_senders, p->src);
+	struct pin_addr sender = pin_addr_from_ip4(p->src);
 	struct pin_message m;
 	if (be16_to(udp->length) != sizeof *udp + n_bytes || !pin_message_is_well_formed(message, n_bytes, t->cluster_id))
 		return DROP_PIN_MALFORMED;
-	if (slot == PIN_SENDER_NONE || !pin_message_is_authentic(message, n_bytes, p->src, t->pin_key))
+	if (slot == PIN_SENDER_NONE || !pin_message_is_authentic(message, n_bytes, &sender, t->pin_key))
 		return DROP_PIN_FORGED;
 	pin_message_decode(message, &m);
 	if (!is_fresh(w, slot, &m))

@@ -105,6 +105,12 @@ static uint32_t port_that_came(struct run *r)
 {
 	uint8_t *ip = test_data(&r->came_frame) + ETH_BYTES;
 	uint8_t *l4 = ip + (ip[0] & 0x0f) * 4;
+	struct parsed p = { 0 };
+	if (test_is_ip6(&r->came_frame)) {
+		(void)test_parse(test_data(&r->came_frame), r->came_frame.len, &p);
+		l4 = test_data(&r->came_frame) + p.l4_off;
+		return be16_to(load16(p.protocol == IP_PROTO_ICMP6 ? l4 + 4 : l4));
+	}
 	return be16_to(load16(ip[9] == IP_PROTO_ICMP ? l4 + 4 : l4));
 }
 

@@ -250,8 +250,9 @@ void host_from_vm(struct sim *s, uint32_t vm, struct packet *p)
 static void misdirect(const struct sim *s, struct agent *a)
 {
 	for (uint32_t i = 0; i < a->pin_reports.n; i++) {
-		uint32_t dip = be32_to(a->pin_reports.items[i].dip) - DIP_BASE;
-		a->pin_reports.items[i].dip = dip_address((dip + s->options.n_vips) % s->options.n_dips);
+		uint32_t dip = be32_to(pin_addr_to_ip4(&a->pin_reports.items[i].dip)) - DIP_BASE;
+		be32 wrong = dip_address((dip + s->options.n_vips) % s->options.n_dips);
+		a->pin_reports.items[i].dip = pin_addr_from_ip4(wrong);
 	}
 }
 

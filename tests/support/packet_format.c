@@ -48,32 +48,57 @@ static void add_tcp(struct line *l, const uint8_t *packet, const struct parsed *
 	         (unsigned)p->l3_bytes - p->l4_off - (tcp->data_offset >> 4) * 4u);
 }
 
-static void add_ip4(struct line *l, const uint8_t *packet, uint32_t len)
+static const char *addr_text(const uint8_t *packet, const struct parsed *p, bool is_src, char *buf)
+{
+	if (p->is_ip6)
+		return inet_ntop(AF_INET6, is_src ? parsed_src6(packet, p) : parsed_dst6(packet, p), buf, INET6_ADDRSTRLEN);
+	return ip_text(is_src ? p->src : p->dst, buf);
+}
+
+static void add_l4(struct line *l, const uint8_t *packet, const struct parsed *p)
+{
+	if (p->protocol == IP_PROTO_TCP)
+		add_tcp(l, packet, p);
+	else if (p->protocol == IP_PROTO_UDP)
+		line_add(l, " udp len %u", (unsigned)p->l3_bytes - p->l4_off - 8u);
+	else if (p->protocol == IP_PROTO_ICMP)
+		line_add(l, " icmp type %u code %u", packet[p->l4_off], packet[p->l4_off + 1]);
+	else if (p->protocol == IP_PROTO_ICMP6)
+		line_add(l, " icmp6 type %u code %u", packet[p->l4_off], packet[p->l4_off + 1]);
+	else
+		line_add(l, " protocol %u", p->protocol);
+}
+
+static uint32_t fragment_field(const uint8_t *packet, const struct parsed *p)
+{
+	if (p->is_ip6)
+		return be16_to(((const struct ip6_fragment *)(packet + p->fragment_off))->offset_more);
+	return be16_to(((const struct ip4_header *)packet)->fragment);
+}
+
+static void add_ip(struct line *l, const uint8_t *packet, uint32_t len, bool is_ip6)
 {
 	struct parsed p;
-	enum drop_reason reason = parse_ip4(packet, len, 0, &p);
+	const char *family = is_ip6 ? "ip6" : "ip4";
+	enum drop_reason reason = is_ip6 ? parse_ip6(packet, len, 0, &p) : parse_ip4(packet, len, 0, &p);
 	if (reason != DROP_NONE && reason != DROP_FRAGMENT) {
-		line_add(l, " ip4 malformed (%s)", drop_reason_name(reason));
+		line_add(l, " %s malformed (%s)", family, drop_reason_name(reason));
 		return;
 	}
-	const struct ip4_header *ip = (const struct ip4_header *)packet;
-	char src[INET_ADDRSTRLEN], dst[INET_ADDRSTRLEN];
-	line_add(l, " ip4 %s:%u > %s:%u", ip_text(p.src, src), be16_to(p.src_port), ip_text(p.dst, dst),
-	         be16_to(p.dst_port));
+	char src[INET6_ADDRSTRLEN], dst[INET6_ADDRSTRLEN];
+	line_add(l, is_ip6 ? " %s [%s]:%u > [%s]:%u" : " %s %s:%u > %s:%u", family, addr_text(packet, &p, true, src),
+	         be16_to(p.src_port), addr_text(packet, &p, false, dst), be16_to(p.dst_port));
 	if (reason == DROP_FRAGMENT)
-		line_add(l, " fragment %04x", be16_to(ip->fragment));
-	else if (p.protocol == IP_PROTO_TCP)
-		add_tcp(l, packet, &p);
-	else if (p.protocol == IP_PROTO_UDP)
-		line_add(l, " udp len %u", (unsigned)p.l3_bytes - p.l4_off - 8u);
-	else if (p.protocol == IP_PROTO_ICMP)
-		line_add(l, " icmp type %u code %u", packet[p.l4_off], packet[p.l4_off + 1]);
+		line_add(l, " fragment %04x", fragment_field(packet, &p));
 	else
-		line_add(l, " protocol %u", p.protocol);
-	line_add(l, " ttl %u id %u", ip->ttl, be16_to(ip->id));
-	if (reason == DROP_NONE && p.protocol == IP_PROTO_IPIP) {
+		add_l4(l, packet, &p);
+	if (is_ip6)
+		line_add(l, " hops %u", packet[7]);
+	else
+		line_add(l, " ttl %u id %u", packet[8], be16_to(load16(packet + 4)));
+	if (reason == DROP_NONE && ip_protocol_is_tunnel(p.protocol)) {
 		line_add(l, " |");
-		add_ip4(l, packet + p.l4_off, (uint32_t)p.l3_bytes - p.l4_off);
+		add_ip(l, packet + p.l4_off, (uint32_t)p.l3_bytes - p.l4_off, p.protocol == IP_PROTO_IP6);
 	}
 }
 
@@ -102,7 +127,9 @@ const char *test_format(const uint8_t *frame, uint32_t len, char *buf, size_t si
 	char src[18], dst[18];
 	line_add(&l, "%s > %s", mac_text(&eth->src, src), mac_text(&eth->dst, dst));
 	if (eth->ether_type == be16_from(ETHER_IP4))
-		add_ip4(&l, frame + ETH_BYTES, len - ETH_BYTES);
+		add_ip(&l, frame + ETH_BYTES, len - ETH_BYTES, false);
+	else if (eth->ether_type == be16_from(ETHER_IP6))
+		add_ip(&l, frame + ETH_BYTES, len - ETH_BYTES, true);
 	else if (eth->ether_type == be16_from(ETHER_ARP))
 		add_arp(&l, frame, len);
 	else

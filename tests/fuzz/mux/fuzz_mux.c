@@ -76,9 +76,10 @@ static bool is_for_pins(const struct mux_frame *f)
 static void sign(struct mux_frame *f, const struct fixture *mux, uint64_t stamp_us)
 {
 	uint8_t *message = f->data + MESSAGE_OFF;
-	struct pin_message m = {
-		.cluster_id = mux->store.cluster.cluster_id, .stamp_us = stamp_us, .sender = test_ip4(HOST), .n_pins = 1
-	};
+	struct pin_message m = { .cluster_id = mux->store.cluster.cluster_id,
+		                     .stamp_us = stamp_us,
+		                     .sender = pin_addr_from_ip4(test_ip4(HOST)),
+		                     .n_pins = 1 };
 	uint8_t right[PIN_MESSAGE_BYTES_MAX];
 	uint32_t room = f->len - MESSAGE_OFF;
 	if (room < PIN_HEADER_BYTES + PIN_BYTES + PIN_TAG_BYTES || room > PIN_MESSAGE_BYTES_MAX)
@@ -89,7 +90,7 @@ static void sign(struct mux_frame *f, const struct fixture *mux, uint64_t stamp_
 	uint32_t n_signed = PIN_HEADER_BYTES + right[5] * PIN_BYTES;
 	uint64_t tag = siphash24(mux->store.cluster.pin_key, message, n_signed);
 	store64(message + n_signed, __builtin_bswap64(tag));
-	store32(f->data + 26, m.sender);
+	store32(f->data + 26, pin_addr_to_ip4(&m.sender));
 	store16(f->data + 16, be16_from((uint16_t)(MESSAGE_OFF - ETH_BYTES + n_signed + PIN_TAG_BYTES)));
 	store16(f->data + 38, be16_from((uint16_t)(8 + n_signed + PIN_TAG_BYTES)));
 }

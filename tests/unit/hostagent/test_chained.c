@@ -195,6 +195,7 @@ END_TEST
 static uint32_t take_pins(struct pin_message *ret_message)
 {
 	uint8_t frame[PIN_REPORTS_FRAME_BYTES];
+	struct pin_addr sender = pin_addr_from_ip4(test_ip4("10.0.0.21"));
 	uint32_t n = agent_pins_begin(&f.agent, 1700000000000000);
 	for (uint32_t i = 0; i < n; i++) {
 		uint32_t n_bytes = agent_pins_write(&f.agent, i, frame);
@@ -202,7 +203,7 @@ static uint32_t take_pins(struct pin_message *ret_message)
 		uint32_t n_message = n_bytes - (ETH_BYTES + IP4_BYTES + 8);
 		ck_assert(test_checksums_ok(frame, n_bytes, NULL));
 		ck_assert(pin_message_is_well_formed(message, n_message, FIXTURE_CLUSTER_ID));
-		ck_assert(pin_message_is_authentic(message, n_message, test_ip4("10.0.0.21"), f.config->pin_key));
+		ck_assert(pin_message_is_authentic(message, n_message, &sender, f.config->pin_key));
 		pin_message_decode(message, ret_message);
 	}
 	return n;
@@ -225,9 +226,9 @@ START_TEST(a_flow_that_was_reached_by_a_detour_is_reported_to_every_mux)
 	ck_assert_uint_eq(f.agent.counters.chain_delivered, 3);
 	ck_assert_uint_eq(take_pins(&m), 2);
 	ck_assert_uint_eq(m.n_pins, 1);
-	ck_assert_uint_eq(m.pins[0].remote, test_ip4(CLIENT));
-	ck_assert_uint_eq(m.pins[0].vip, test_ip4(VIP));
-	ck_assert_uint_eq(m.pins[0].dip, test_ip4("10.1.1.11"));
+	ck_assert_uint_eq(pin_addr_to_ip4(&m.pins[0].remote), test_ip4(CLIENT));
+	ck_assert_uint_eq(pin_addr_to_ip4(&m.pins[0].vip), test_ip4(VIP));
+	ck_assert_uint_eq(pin_addr_to_ip4(&m.pins[0].dip), test_ip4("10.1.1.11"));
 	ck_assert_uint_eq(be16_to(m.pins[0].remote_port), 40000);
 	ck_assert_uint_eq(be16_to(m.pins[0].vip_port), 80);
 	ck_assert_uint_eq(f.agent.counters.pins_sent, 1);

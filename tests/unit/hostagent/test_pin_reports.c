@@ -10,9 +10,9 @@ static struct pin_reports reports;
 
 static struct pin pin_number(uint32_t n)
 {
-	return (struct pin){ .remote = be32_from(0xc6336400u + n),
-		                 .vip = test_ip4("203.0.113.10"),
-		                 .dip = test_ip4("10.1.1.11"),
+	return (struct pin){ .remote = pin_addr_from_ip4(be32_from(0xc6336400u + n)),
+		                 .vip = pin_addr_from_ip4(test_ip4("203.0.113.10")),
+		                 .dip = pin_addr_from_ip4(test_ip4("10.1.1.11")),
 		                 .remote_port = be16_from(40000),
 		                 .vip_port = be16_from(80),
 		                 .protocol = IP_PROTO_TCP };
@@ -51,19 +51,20 @@ START_TEST(a_message_is_signed_and_reads_back)
 	for (uint32_t i = 0; i < 5; i++)
 		note(i, 0);
 	be32 sender = test_ip4("10.0.0.21");
+	struct pin_addr said = pin_addr_from_ip4(sender);
 	ck_assert_uint_eq(pin_reports_encode(&reports, 77, key, sender, 1700000000000000), 5);
 	struct pin_message m;
 	ck_assert(pin_message_is_well_formed(reports.message, reports.n_bytes, 77));
-	ck_assert(pin_message_is_authentic(reports.message, reports.n_bytes, sender, key));
+	ck_assert(pin_message_is_authentic(reports.message, reports.n_bytes, &said, key));
 	reports.message[30] ^= 1;
-	ck_assert(!pin_message_is_authentic(reports.message, reports.n_bytes, sender, key));
+	ck_assert(!pin_message_is_authentic(reports.message, reports.n_bytes, &said, key));
 	reports.message[30] ^= 1;
 	pin_message_decode(reports.message, &m);
 	ck_assert_uint_eq(m.n_pins, 5);
 	ck_assert_uint_eq(m.stamp_us, 1700000000000000);
 	struct pin want = pin_number(3);
-	ck_assert_uint_eq(m.pins[3].remote, want.remote);
-	ck_assert_uint_eq(m.pins[3].dip, want.dip);
+	ck_assert(pin_addr_equal(&m.pins[3].remote, &want.remote));
+	ck_assert(pin_addr_equal(&m.pins[3].dip, &want.dip));
 	ck_assert_uint_eq(m.pins[3].remote_port, want.remote_port);
 	ck_assert_uint_eq(pin_reports_encode(&reports, 77, key, sender, 1700000000000001), 0); // nothing is left
 }
@@ -111,7 +112,7 @@ START_TEST(the_datagram_is_a_whole_frame)
 	ck_assert(test_checksums_ok(frame, n, &wrong));
 	ck_assert_str_eq(
 		test_format(frame, n, text, sizeof text),
-		"02:00:00:00:00:02 > 02:00:00:00:00:01 ip4 10.0.0.21:7402 > 10.0.0.31:7402 udp len 56 ttl 64 id 0");
+		"02:00:00:00:00:02 > 02:00:00:00:00:01 ip4 10.0.0.21:7402 > 10.0.0.31:7402 udp len 104 ttl 64 id 0");
 	ck_assert(memcmp(frame + n - reports.n_bytes, reports.message, reports.n_bytes) == 0);
 }
 END_TEST

@@ -225,9 +225,10 @@ struct test_frame fixture_pin_frame(const struct fixture *f, const char *sender,
 	uint8_t data[PIN_MESSAGE_BYTES_MAX];
 	char own[IP_ADDR_TEXT_BYTES];
 	struct ip_addr own_addr = ip_addr_from_v4(f->worker.settings.address);
-	struct pin_message m = {
-		.cluster_id = f->store.cluster.cluster_id, .stamp_us = stamp_us, .sender = test_ip4(sender), .n_pins = n
-	};
+	struct pin_message m = { .cluster_id = f->store.cluster.cluster_id,
+		                     .stamp_us = stamp_us,
+		                     .sender = pin_addr_from_ip4(test_ip4(sender)),
+		                     .n_pins = n };
 	memcpy(m.pins, pins, n * sizeof *pins);
 	ip_addr_format(&own_addr, own);
 	uint32_t n_bytes = pin_message_encode(&m, f->store.cluster.pin_key, data);

@@ -163,15 +163,16 @@ static void change_leases(struct fixture *a, struct fixture *b, unsigned *seed)
 // A flow of the few, pinned to any DIP that its endpoint has, or to none of them.
 static struct pin random_pin(const struct fixture *f, unsigned *seed)
 {
-	struct pin pin = { .remote = be32_from(0xc6336401u + pick(seed, N_FEW)),
-		               .vip = be32_from(0xcb007100u + pick(seed, N_VIPS + 3)),
-		               .dip = test_ip4("10.1.9.9"),
+	be32 vip = be32_from(0xcb007100u + pick(seed, N_VIPS + 3));
+	struct pin pin = { .remote = pin_addr_from_ip4(be32_from(0xc6336401u + pick(seed, N_FEW))),
+		               .vip = pin_addr_from_ip4(vip),
+		               .dip = pin_addr_from_ip4(test_ip4("10.1.9.9")),
 		               .remote_port = be16_from((uint16_t)(FEW_PORT + pick(seed, N_FEW))),
 		               .vip_port = be16_from((uint16_t)(80 + pick(seed, 5))),
 		               .protocol = pick(seed, 2) == 0 ? IP_PROTO_TCP : IP_PROTO_UDP };
-	const struct vip_entry *e = vip_lookup(f->tables, pin.vip, pin.vip_port, pin.protocol);
+	const struct vip_entry *e = vip_lookup(f->tables, vip, pin.vip_port, pin.protocol);
 	if (e != NULL && pick(seed, 10) > 0)
-		pin.dip = e->templates[pick(seed, vip_entry_templates(e)->n)].dst;
+		pin.dip = pin_addr_from_ip4(e->templates[pick(seed, vip_entry_templates(e)->n)].dst);
 	return pin;
 }
 

@@ -23,9 +23,9 @@ static be32 letter(char c)
 
 static struct pin pin_of(uint16_t src_port, be32 dip)
 {
-	return (struct pin){ .remote = test_ip4(to_vip.src),
-		                 .vip = test_ip4(VIP),
-		                 .dip = dip,
+	return (struct pin){ .remote = pin_addr_from_ip4(test_ip4(to_vip.src)),
+		                 .vip = pin_addr_from_ip4(test_ip4(VIP)),
+		                 .dip = pin_addr_from_ip4(dip),
 		                 .remote_port = be16_from(src_port),
 		                 .vip_port = be16_from(80),
 		                 .protocol = IP_PROTO_TCP };
@@ -218,7 +218,7 @@ START_TEST(a_pin_of_an_endpoint_or_protocol_that_is_not_there_is_ignored)
 	struct pin pins[4];
 	for (int i = 0; i < 4; i++)
 		pins[i] = pin_of((uint16_t)(1000 + i), letter('a'));
-	pins[0].vip = test_ip4("203.0.113.11");
+	pins[0].vip = pin_addr_from_ip4(test_ip4("203.0.113.11"));
 	pins[1].vip_port = be16_from(81);
 	pins[2].protocol = IP_PROTO_UDP;
 	ck_assert_int_eq(take_pins(f, pins, 4), DROP_NONE);

@@ -88,9 +88,9 @@ START_TEST(pins_and_icmp_errors_find_the_endpoint_as_before)
 	fixture_put_host(f, "host1", "10.0.1.1");
 	struct test_frame ack = test_tcp(&to_vip, TCP_ACK, NULL, 0);
 	struct ip_addr a = test_letter('a');
-	struct pin pin = { .remote = test_ip4(to_vip.src),
-		               .vip = test_ip4(VIP),
-		               .dip = ip_addr_to_v4(&a),
+	struct pin pin = { .remote = pin_addr_from_ip4(test_ip4(to_vip.src)),
+		               .vip = pin_addr_from_ip4(test_ip4(VIP)),
+		               .dip = pin_addr_from_ip4(ip_addr_to_v4(&a)),
 		               .protocol = IP_PROTO_TCP,
 		               .vip_port = be16_from(80) };
 	uint16_t port = 40000; // one whose bucket had another owner
