@@ -169,23 +169,42 @@ static uint32_t held_max(const struct data_plane_config *config)
 	return n < HELD_MAX ? n : HELD_MAX;
 }
 
+static struct agent_settings make_settings(const struct data_plane *dp, const struct data_plane_config *config)
+{
+	const struct ip_prefix *address = node_config_address(config->node, false);
+	const struct ip_prefix *address6 = node_config_address(config->node, true);
+	const struct ip_addr *probe = &config->probe_address;
+	struct agent_settings settings = {
+		.uplink_mac = dp->host.uplink.mac,
+		.address = address != NULL ? ip_addr_to_v4(&address->addr) : 0,
+		.mss = config->mss,
+		.proxy_arp = config->proxy_arp,
+		.probe_address = ip_addr_is_unspecified(probe) ? 0 : ip_addr_to_v4(probe),
+	};
+	if (address6 != NULL)
+		memcpy(settings.address6, address6->addr.bytes, sizeof settings.address6);
+	memcpy(settings.probe_address6, config->probe_address6.bytes, sizeof settings.probe_address6);
+	return settings;
+}
+
+// The address that the kernel gives the tap by its MAC (RFC 4291 appendix A), with which a host that has no other of IPv6 asks for
+// gateways: its VMs' packets of IPv6 may well leave there.
+static void use_link_local(struct neighbor_table *neighbors6, const struct mac *mac)
+{
+	const uint8_t *m = mac->bytes;
+	const uint8_t addr[IP6_ADDR_BYTES] = { 0xfe,     0x80, 0,    0,    0,    0,    0,    0, //
+		                                   m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5] };
+	memcpy(neighbors6->my_ip6, addr, sizeof addr);
+}
+
 static void init_agent(struct data_plane *dp, const struct data_plane_config *config)
 {
 	const struct node_config *node = config->node;
-	be32 gateways[NODE_GATEWAYS_MAX];
-	uint32_t n_gateways = 0;
-	for (uint32_t i = 0; i < node->n_gateways; i++)
-		if (ip_addr_is_v4(&node->gateways[i]))
-			gateways[n_gateways++] = ip_addr_to_v4(&node->gateways[i]);
-	struct agent_settings settings = {
-		.uplink_mac = dp->host.uplink.mac,
-		.address = ip_addr_is_v4(&node->address.addr) ? ip_addr_to_v4(&node->address.addr) : 0,
-		.mss = config->mss,
-		.proxy_arp = config->proxy_arp,
-		.probe_address = ip_addr_is_v4(&config->probe_address) ? ip_addr_to_v4(&config->probe_address) : 0,
-	};
+	struct agent_settings settings = make_settings(dp, config);
 	struct loop *l = &dp->loop;
-	agent_init(&l->agent, &settings, gateways, n_gateways);
+	agent_init(&l->agent, &settings, node->gateways, node->n_gateways);
+	if (node_config_address(node, true) == NULL)
+		use_link_local(&l->agent.neighbors6, &settings.uplink_mac);
 	agent_use_flows(&l->agent, &config->flows);
 	l->agent.snat = config->snat;
 	l->agent.counters.flows_restored = config->is_restored ? config->flows.n_flows : 0;
