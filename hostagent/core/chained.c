@@ -177,15 +177,21 @@ void chained_error(struct agent *a, struct agent_packet *p, const struct icmp_er
 		(void)take_step(a, p, &f, owners); // an error is adopted nowhere
 }
 
+// The whole address, which of IPv6 lies beside the flow.
+static struct pin_addr pin_addr(be32 addr, const uint8_t *addr6)
+{
+	return addr_is_ip6(addr) ? pin_addr_from_ip6(addr6) : pin_addr_from_ip4(addr);
+}
+
 void chained_found(struct agent *a, const struct agent_packet *p, const struct flow_entry *flow)
 {
 	counter_add(&a->counters.chain_delivered, 1);
 	if (!flow_entry_is_balanced(flow) || flow_state_is_over(flow_entry_state(flow)))
 		return;
 	struct pin pin = {
-		.remote = pin_addr_from_ip4(flow->remote),
-		.vip = pin_addr_from_ip4(flow->vip),
-		.dip = pin_addr_from_ip4(flow->dip),
+		.remote = pin_addr(flow->remote, flow_table_addrs(&a->flows, flow)->remote),
+		.vip = pin_addr(flow->vip, flow_table_addrs(&a->flows, flow)->vip),
+		.dip = pin_addr(flow->dip, flow_table_addrs(&a->flows, flow)->dip),
 		.remote_port = flow->remote_port,
 		.vip_port = flow->vip_port,
 		.protocol = flow->protocol,

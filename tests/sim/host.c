@@ -25,8 +25,8 @@ static void init_agent(struct sim *s, struct sim_host *h)
 {
 	struct host_core *core = h->core;
 	struct agent_settings settings = { .uplink_mac = host_mac, .address = h->address, .mss = 1440 };
-	be32 gateway = be32_from(GATEWAY);
-	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = gateway_mac, .sender_ip = gateway };
+	struct ip_addr gateway = ip_addr_from_v4(be32_from(GATEWAY));
+	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = gateway_mac, .sender_ip = be32_from(GATEWAY) };
 	agent_init(&core->agent, &settings, &gateway, 1);
 	neighbor_table_on_arp(&core->agent.neighbors, &arp, sim_now(s));
 	memset(core->agent.port_is_open, true, sizeof core->agent.port_is_open);

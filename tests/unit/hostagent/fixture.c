@@ -78,12 +78,12 @@ void fixture_init(struct agent_fixture *f, uint32_t n_flows)
 		                               .address = test_ip4("10.0.0.21"),
 		                               .probe_address = test_ip4(FIXTURE_PROBE_ADDRESS),
 		                               .mss = 1440 };
-	be32 gateway = test_ip4("10.0.0.1");
+	struct ip_addr gateway = test_addr("10.0.0.1");
 	agent_init(&f->agent, &settings, &gateway, 1);
 	f->block = flow_block_create(n_flows);
 	flow_table_init(&f->agent.flows, f->block, n_flows, TEST_SEED, TEST_OWNER, f->names, at_s(1000));
 	agent_set_now(&f->agent, at_s(1000));
-	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = gateway };
+	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = test_ip4("10.0.0.1") };
 	neighbor_table_on_arp(&f->agent.neighbors, &arp, at_s(1000));
 	f->agent.fragments = agent_fragments_create(FIXTURE_DATAGRAMS, TEST_SEED);
 	CHECK(f->agent.fragments != NULL);

@@ -122,9 +122,9 @@ static void host_init(struct host *h, uint32_t number)
 	}
 	apply(&h->store, test_put_vip(make_vip()));
 	struct agent_settings settings = { .uplink_mac = TEST_MAC_B, .address = test_ip4(host_addr(number)), .mss = 1440 };
-	be32 gateway = test_ip4("10.0.0.1");
+	struct ip_addr gateway = test_addr("10.0.0.1");
 	agent_init(&h->agent, &settings, &gateway, 1);
-	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = gateway };
+	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = test_ip4("10.0.0.1") };
 	neighbor_table_on_arp(&h->agent.neighbors, &arp, at_s(1000));
 	h->block = flow_block_create(N_FLOWS_MAX);
 	memset(h->agent.port_is_open, true, sizeof h->agent.port_is_open);
