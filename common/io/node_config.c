@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "common/packet/headers.h"
+
 static bool read_prefix(struct json_reader *r, const char *field, const char *text, struct ip_prefix *ret_prefix)
 {
 	struct error err = { 0 };
@@ -140,6 +142,8 @@ void node_config_read(struct node_config *c, struct json_reader *r)
 	read_managers(c, r);
 	json_reader_u64_or(r, "mtu", 576, 9000, &mtu);
 	c->mtu = (uint32_t)mtu;
+	if (mtu < IP6_MTU_MIN && (node_config_address(c, true) != NULL || node_config_gateway(c, true) != NULL))
+		json_reader_fail(r, "mtu", "must be at least %d where IPv6 is used (RFC 8200), got %u", IP6_MTU_MIN, c->mtu);
 	read_eal(c, r);
 }
 
