@@ -124,9 +124,12 @@ struct flow_key flow_tuple_key(const struct flow_tuple *t, enum flow_direction d
 	return key;
 }
 
+// The whole remote is no part of it.
 uint64_t flow_entry_hash(const struct flow_table *t, const struct flow_entry *e, enum flow_direction direction)
 {
-	struct flow_key key = flow_entry_key(t, e, direction);
+	struct flow_key key = direction == FLOW_INBOUND
+	                          ? flow_key_make(e->remote, e->vip, e->remote_port, e->vip_port, e->protocol, direction)
+	                          : flow_key_make(e->dip, e->remote, e->dip_port, e->remote_port, e->protocol, direction);
 	return flow_table_hash(t, &key);
 }
 

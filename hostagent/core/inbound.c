@@ -93,7 +93,8 @@ static HOT_PATH void on_encapsulated(struct agent *a, struct agent_packet *p, co
 		return;
 	}
 	uint32_t len = (uint32_t)outer->l3_off + outer->l3_bytes;
-	enum drop_reason reason = frame_parse(p->frame, len, outer->l4_off, is_ip6, &ip);
+	enum drop_reason reason =
+		is_ip6 ? parse_ip6(p->frame, len, outer->l4_off, &ip) : parse_ip4(p->frame, len, outer->l4_off, &ip);
 	if (reason != DROP_NONE) {
 		on_encapsulated_rest(a, p, len, outer->l4_off, is_ip6);
 		return;
@@ -128,16 +129,28 @@ static void on_plain(struct agent *a, struct agent_packet *p, const struct parse
 	give_plain(a, p);
 }
 
-// What is sent to a DIP or its via. To a via comes nothing but what is encapsulated.
-static HOT_PATH void on_tunnel(struct agent *a, struct agent_packet *p, const struct parsed *ip, enum drop_reason reason,
-                               be32 source)
+// All but IPv4 in IPv4, out of whose way they are.
+__attribute__((noinline)) static void on_encapsulated6(struct agent *a, struct agent_packet *p,
+                                                       const struct parsed *outer, be32 source)
+{
+	on_encapsulated(a, p, outer, source, true);
+}
+
+__attribute__((noinline)) static void on_encapsulated4(struct agent *a, struct agent_packet *p,
+                                                       const struct parsed *outer, be32 source)
+{
+	on_encapsulated(a, p, outer, source, false);
+}
+
+static void on_tunnel(struct agent *a, struct agent_packet *p, const struct parsed *ip, enum drop_reason reason,
+                      be32 source)
 {
 	if (reason != DROP_NONE)
 		verdict_drop(a, p, reason); // a piece of an encapsulated packet is nothing that a VM may see
 	else if (ip->protocol == IP_PROTO_IPIP)
-		on_encapsulated(a, p, ip, source, false);
+		on_encapsulated4(a, p, ip, source);
 	else
-		on_encapsulated(a, p, ip, source, true);
+		on_encapsulated6(a, p, ip, source);
 }
 
 // To an address that is no DIP here: is it a via?
@@ -150,6 +163,16 @@ COLD_PATH static void on_via(struct agent *a, struct agent_packet *p, struct par
 		verdict_drop(a, p, DROP_NOT_FOR_US);
 	else
 		on_tunnel(a, p, &ip, reason, source);
+}
+
+// To a DIP over IPv4: what is plain, IPv6 inside, and pieces.
+__attribute__((noinline)) static void on_rest(struct agent *a, struct agent_packet *p, struct parsed ip,
+                                              enum drop_reason reason)
+{
+	if (ip_protocol_is_tunnel(ip.protocol))
+		on_tunnel(a, p, &ip, reason, ip.src);
+	else
+		on_plain(a, p, &ip, reason == DROP_NONE);
 }
 
 static inline void on_ip4(struct agent *a, struct agent_packet *p)
@@ -170,12 +193,12 @@ static inline void on_ip4(struct agent *a, struct agent_packet *p)
 	}
 	p->dip = ip.dst;
 	p->port = agent_config_lookup_dip(a->config, ip.dst);
-	if (p->port == AGENT_NO_PORT)
+	if (__builtin_expect(p->port == AGENT_NO_PORT, 0))
 		on_via(a, p, ip, reason, ip.src);
-	else if (!ip_protocol_is_tunnel(ip.protocol))
-		on_plain(a, p, &ip, reason == DROP_NONE);
+	else if (__builtin_expect(ip.protocol == IP_PROTO_IPIP && reason == DROP_NONE, 1))
+		on_encapsulated(a, p, &ip, ip.src, false);
 	else
-		on_tunnel(a, p, &ip, reason, ip.src);
+		on_rest(a, p, ip, reason);
 }
 
 // To a DIP or its via, over IPv6. Neighbor Discovery is of the segment, and no VM's.
@@ -194,7 +217,7 @@ static inline void on_ip6_for_us(struct agent *a, struct agent_packet *p, struct
 		on_via(a, p, *ip, reason, agent_lookup_name(a, parsed_src6(p->frame, ip)));
 }
 
-static inline void on_ip6(struct agent *a, struct agent_packet *p)
+__attribute__((noinline)) static void on_ip6(struct agent *a, struct agent_packet *p)
 {
 	struct parsed ip;
 	enum drop_reason reason = parse_ip6(p->frame, p->len, ETH_BYTES, &ip);
@@ -219,14 +242,15 @@ static inline void stage_parse(struct agent *a, struct agent_packet *p)
 		return;
 	}
 	be16 type = frame_ether_type(p->frame);
-	if (type == be16_from(ETHER_ARP))
-		on_arp(a, p);
-	else if (__builtin_expect(type == be16_from(ETHER_IP6) && mac_is_group((const struct mac *)p->frame), 0))
-		nd_path_group(a, p);
-	else if (!mac_equal(&((const struct eth_header *)p->frame)->dst, &a->settings.uplink_mac))
-		verdict_drop(a, p, DROP_NOT_FOR_US);
-	else if (__builtin_expect(type == be16_from(ETHER_IP4), 1))
+	bool is_to_us = mac_equal(&((const struct eth_header *)p->frame)->dst, &a->settings.uplink_mac);
+	if (__builtin_expect(type == be16_from(ETHER_IP4) && is_to_us, 1))
 		on_ip4(a, p);
+	else if (type == be16_from(ETHER_ARP))
+		on_arp(a, p);
+	else if (type == be16_from(ETHER_IP6) && mac_is_group((const struct mac *)p->frame))
+		nd_path_group(a, p);
+	else if (!is_to_us)
+		verdict_drop(a, p, DROP_NOT_FOR_US);
 	else if (type == be16_from(ETHER_IP6))
 		on_ip6(a, p);
 	else
@@ -235,19 +259,31 @@ static inline void stage_parse(struct agent *a, struct agent_packet *p)
 
 // ---- Stage 2: the flow is on its way, or, when it will be a new one, the place where its reply key must be looked up ----
 
-static inline void stage_prefetch(struct agent *a, struct agent_packet *p)
+static HOT_PATH void prefetch_endpoint(struct agent *a, struct agent_packet *p)
 {
-	if (__builtin_expect(p->wait == WAIT_NOTHING, 0))
-		return;
-	if (__builtin_expect(p->wait == WAIT_INBOUND6, 0))
-		p->candidate = flow_table_prefetch_entry6(&a->flows, p->hash);
-	else
-		p->candidate = flow_table_prefetch_entry(&a->flows, p->hash);
-	if (__builtin_expect(p->candidate != FLOW_NO_CANDIDATE || p->wait > WAIT_INBOUND6, 1))
-		return;
 	inbound_find_endpoint(a, p);
 	if (p->endpoint != NULL)
 		flow_table_prefetch(&a->flows, p->reply_hash);
+}
+
+__attribute__((noinline)) static void stage_prefetch_other(struct agent *a, struct agent_packet *p)
+{
+	if (p->wait == WAIT_NOTHING)
+		return;
+	p->candidate = packet_prefetch_entry(a, p, p->wait == WAIT_INBOUND6);
+	if (p->candidate == FLOW_NO_CANDIDATE && p->wait == WAIT_INBOUND6)
+		prefetch_endpoint(a, p);
+}
+
+static inline void stage_prefetch(struct agent *a, struct agent_packet *p)
+{
+	if (__builtin_expect(p->wait != WAIT_INBOUND, 0)) {
+		stage_prefetch_other(a, p);
+		return;
+	}
+	p->candidate = flow_table_prefetch_entry(&a->flows, p->hash);
+	if (__builtin_expect(p->candidate == FLOW_NO_CANDIDATE, 0))
+		prefetch_endpoint(a, p);
 }
 
 // ---- Stage 3: the flow is known, or begins ----

@@ -150,14 +150,11 @@ COLD_PATH static void on_fragment(struct agent *a, struct agent_packet *p, struc
 }
 
 // A packet that is the VM's to send. What carries another packet is what hosts and muxes speak.
-static HOT_PATH void on_sent(struct agent *a, struct agent_packet *p, struct parsed ip, enum drop_reason reason)
+__attribute__((noinline)) static void on_sent(struct agent *a, struct agent_packet *p, struct parsed ip,
+                                              enum drop_reason reason)
 {
 	if (ip_protocol_is_tunnel(ip.protocol)) {
 		verdict_drop(a, p, DROP_VM_ENCAP);
-		return;
-	}
-	if (reason == DROP_NONE && (ip.protocol == IP_PROTO_TCP || ip.protocol == IP_PROTO_UDP)) {
-		packet_wait_flow(a, p, &ip, FLOW_REPLY);
 		return;
 	}
 	if (reason == DROP_NONE && packet_is_icmp(&ip))
@@ -182,11 +179,14 @@ static inline void on_ip4(struct agent *a, struct agent_packet *p)
 		verdict_drop(a, p, DROP_SPOOFED_SOURCE);
 		return;
 	}
-	on_sent(a, p, ip, reason);
+	if (__builtin_expect(reason == DROP_NONE && (ip.protocol == IP_PROTO_TCP || ip.protocol == IP_PROTO_UDP), 1))
+		packet_wait(a, p, &ip, WAIT_REPLY);
+	else
+		on_sent(a, p, ip, reason);
 }
 
 // Whom nothing is forwarded to: groups, this host, one segment.
-static inline void on_ip6(struct agent *a, struct agent_packet *p)
+__attribute__((noinline)) static void on_ip6(struct agent *a, struct agent_packet *p)
 {
 	struct parsed ip;
 	enum drop_reason reason = parse_ip6(p->frame, p->len, ETH_BYTES, &ip);
@@ -211,7 +211,20 @@ static inline void on_ip6(struct agent *a, struct agent_packet *p)
 		verdict_drop(a, p, DROP_BAD_DESTINATION);
 		return;
 	}
-	on_sent(a, p, ip, reason);
+	if (reason == DROP_NONE && (ip.protocol == IP_PROTO_TCP || ip.protocol == IP_PROTO_UDP))
+		packet_wait(a, p, &ip, WAIT_REPLY6);
+	else
+		on_sent(a, p, ip, reason);
+}
+
+__attribute__((noinline)) static void on_other_type(struct agent *a, struct agent_packet *p, be16 type)
+{
+	if (type == be16_from(ETHER_ARP))
+		on_arp(a, p);
+	else if (type == be16_from(ETHER_IP6))
+		on_ip6(a, p);
+	else
+		verdict_drop(a, p, DROP_ETHER_TYPE);
 }
 
 static inline void stage_parse(struct agent *a, struct agent_packet *p)
@@ -231,16 +244,8 @@ static inline void stage_parse(struct agent *a, struct agent_packet *p)
 		verdict_drop(a, p, DROP_SPOOFED_MAC);
 		return;
 	}
-	if (eth->ether_type == be16_from(ETHER_ARP)) {
-		on_arp(a, p);
-		return;
-	}
-	if (eth->ether_type == be16_from(ETHER_IP6)) {
-		on_ip6(a, p);
-		return;
-	}
-	if (eth->ether_type != be16_from(ETHER_IP4)) {
-		verdict_drop(a, p, DROP_ETHER_TYPE);
+	if (__builtin_expect(eth->ether_type != be16_from(ETHER_IP4), 0)) {
+		on_other_type(a, p, eth->ether_type);
 		return;
 	}
 	// Any single destination is the gateway's (see on_arp), also one that the VM knew before it was attached here.
@@ -265,7 +270,8 @@ static struct flow_tuple new_tuple(const struct agent_packet *p)
 
 static inline bool is_new_connection(const struct agent *a, const struct agent_packet *p)
 {
-	return (p->wait == WAIT_REPLY || p->wait == WAIT_REPLY6) && p->candidate == FLOW_NO_CANDIDATE && tcp_is_syn(p->ip.tcp_flags) && a->snat != NULL;
+	return (p->wait == WAIT_REPLY || p->wait == WAIT_REPLY6) && p->candidate == FLOW_NO_CANDIDATE &&
+	       tcp_is_syn(p->ip.tcp_flags) && a->snat != NULL;
 }
 
 // Says whether it will begin a connection.

@@ -96,12 +96,15 @@ static inline bool packet_is_icmp(const struct parsed *ip)
 // encapsulated comes to its DIP.
 static inline uint16_t agent_mss(const struct agent *a, uint16_t port, be32 dip)
 {
-	bool is_ip6 = addr_is_ip6(dip);
-	bool outer_is_ip6 = addr_is_ip6(agent_config_way_to(a->config, dip));
-	uint32_t headers = is_ip6 ? IP6_TCP_BYTES : IP4_TCP_BYTES;
+	uint32_t headers = IP4_TCP_BYTES;
 	uint32_t mss = a->settings.mss; // of IPv4 in IPv4
-	uint32_t more = (is_ip6 ? IP6_BYTES - IP4_BYTES : 0) + (outer_is_ip6 ? IP6_BYTES - IP4_BYTES : 0);
-	mss = mss > more ? mss - more : 0;
+	if (__builtin_expect(addr_is_ip6(dip) || a->config->vias.n > 0, 0)) {
+		uint32_t longer = IP6_BYTES - IP4_BYTES;
+		uint32_t more = addr_is_ip6(agent_config_way_to(a->config, dip)) ? longer : 0;
+		headers = addr_is_ip6(dip) ? IP6_TCP_BYTES : IP4_TCP_BYTES;
+		more += headers - IP4_TCP_BYTES;
+		mss = mss > more ? mss - more : 0;
+	}
 	uint16_t mtu = a->port_mtu[port];
 	return (uint16_t)(mtu > headers && mtu - headers < mss ? mtu - headers : mss);
 }
@@ -252,8 +255,7 @@ static inline struct flow_entry *packet_flow_as(struct agent *a, const struct ag
 	struct flow_key key =
 		flow_key_make(p->ip.src, p->ip.dst, p->ip.src_port, p->ip.dst_port, p->ip.protocol, direction);
 	if (is_ip6)
-		key.remote6 =
-			direction == FLOW_INBOUND ? parsed_src6(p->frame, &p->ip) : parsed_dst6(p->frame, &p->ip);
+		key.remote6 = direction == FLOW_INBOUND ? parsed_src6(p->frame, &p->ip) : parsed_dst6(p->frame, &p->ip);
 	return flow_table_lookup_staged(&a->flows, &key, p->hash, p->candidate);
 }
 

@@ -358,7 +358,7 @@ void bench_world_init(struct bench_world *w, enum bench_path path, uint32_t n_fl
 	memset(w->frames, 0, BENCH_FRAMES * BENCH_FRAME_BYTES);
 	make_config(w);
 	struct agent_settings settings = { .uplink_mac = TEST_MAC_B, .address = test_ip4("10.0.0.21"), .mss = 1440 };
-	struct ip_addr gateway = test_addr("10.0.0.1");
+	struct ip_addr gateway = ip_addr_from_v4(test_ip4("10.0.0.1"));
 	agent_init(&w->agent, &settings, &gateway, 1);
 	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = test_ip4("10.0.0.1") };
 	neighbor_table_on_arp(&w->agent.neighbors, &arp, mono_from_us(1000));
