@@ -52,7 +52,7 @@ int dpdk_port_config_of_uplink(const struct node_config *node, uint16_t n_queues
 
 // ---- the kernel's side of the interface
 
-static void write_sysctl(const char *family, const char *interface, const char *name, const char *value)
+void dpdk_port_write_sysctl(const char *family, const char *interface, const char *name, const char *value)
 {
 	char path[128];
 	snprintf(path, sizeof path, "/proc/sys/net/%s/conf/%s/%s", family, interface, name);
@@ -68,10 +68,10 @@ static void write_sysctl(const char *family, const char *interface, const char *
 static int silence_kernel(struct netlink *nl, const struct dpdk_port_config *config, uint32_t link_index,
                           struct error *err)
 {
-	write_sysctl("ipv6", config->interface, "disable_ipv6", "1");
+	dpdk_port_write_sysctl("ipv6", config->interface, "disable_ipv6", "1");
 	if (config->driver != DPDK_AF_PACKET)
 		return 0;
-	write_sysctl("ipv4", config->interface, "rp_filter", "1");
+	dpdk_port_write_sysctl("ipv4", config->interface, "rp_filter", "1");
 	return netlink_set_arp(nl, link_index, false, err);
 }
 
@@ -85,6 +85,8 @@ static int prepare_link(struct netlink *nl, const struct dpdk_port_config *confi
 	}
 	if (code == 0)
 		code = silence_kernel(nl, config, link.index, err);
+	if (code == 0) // Neighbor Discovery is sent to groups (RFC 4861), and the kernel on this side is in none
+		code = netlink_set_all_multicast(nl, link.index, err);
 	if (code == 0 && !link.is_up)
 		code = netlink_set_up(nl, link.index, true, err);
 	if (code == 0 && config->driver == DPDK_AF_XDP)
@@ -229,6 +231,8 @@ static int start(struct dpdk_port *port, const struct dpdk_port_config *config, 
 	}
 	if (cause != 0)
 		return error_set(err, ERR_IO, "cannot %s DPDK port %s: %s", what, port->name, rte_strerror(-cause));
+	if (config->driver == DPDK_DEVICE)
+		(void)rte_eth_allmulticast_enable(port->id); // those that filter nothing do not know it
 	struct rte_ether_addr mac;
 	(void)rte_eth_macaddr_get(port->id, &mac);
 	memcpy(port->mac.bytes, mac.addr_bytes, sizeof port->mac.bytes);

@@ -3,7 +3,7 @@
 //
 // With AF_XDP the program takes every packet of the interface; with AF_PACKET the kernel sees them too, so opening such a
 // port silences the kernel on it (no ARP, no IPv6, strict rp_filter): the interface must be the program's own. Opening sets
-// the link up, and its MTU where `mtu` asks for more than it has.
+// the link up, and its MTU where `mtu` asks for more than it has; frames to all groups are received.
 // Transmit and receive functions are DPDK's: rte_eth_rx_burst(port->id, queue, ...). Offloads are off: checksums of what the
 // kernel's peer of a veth sends must be complete (`ethtool -K IF tx off` there).
 //
@@ -81,3 +81,6 @@ NODISCARD int dpdk_port_open(struct dpdk_port *port, const struct dpdk_port_conf
 
 // No worker may use the port any more. Closing a closed port is fine.
 void dpdk_port_close(struct dpdk_port *port);
+
+// Sets net.<family>.conf.<interface>.<name>, where the kernel has it.
+void dpdk_port_write_sysctl(const char *family, const char *interface, const char *name, const char *value);

@@ -155,6 +155,14 @@ int netlink_set_arp(struct netlink *nl, uint32_t link_index, bool arp, struct er
 	return cause == 0 ? 0 : fail(err, "setting the interface's ARP", cause);
 }
 
+int netlink_set_all_multicast(struct netlink *nl, uint32_t link_index, struct error *err)
+{
+	char buf[REQUEST_BYTES];
+	struct nlmsghdr *nlh = begin_link_change(nl, buf, link_index, IFF_ALLMULTI, IFF_ALLMULTI);
+	int cause = transact(nl, nlh, NULL, NULL);
+	return cause == 0 ? 0 : fail(err, "having the interface receive all multicast", cause);
+}
+
 int netlink_set_mtu(struct netlink *nl, uint32_t link_index, uint32_t mtu, struct error *err)
 {
 	char buf[REQUEST_BYTES];
@@ -224,6 +232,8 @@ int netlink_add_addr(struct netlink *nl, uint32_t link_index, const struct ip_pr
 	info->ifa_prefixlen = addr->bits;
 	info->ifa_scope = RT_SCOPE_UNIVERSE;
 	info->ifa_index = link_index;
+	if (info->ifa_family == AF_INET6)
+		info->ifa_flags = IFA_F_NODAD;
 	put_addr(nlh, IFA_LOCAL, &addr->addr);
 	put_addr(nlh, IFA_ADDRESS, &addr->addr);
 	int cause = transact(nl, nlh, NULL, NULL);
@@ -248,6 +258,9 @@ static struct nlmsghdr *put_route(struct netlink *nl, void *buf, const struct ne
 		info->rtm_scope = RT_SCOPE_NOWHERE; // any
 	if (route->dst.bits > 0)
 		put_addr(nlh, RTA_DST, &route->dst.addr);
+	info->rtm_src_len = route->src.bits;
+	if (route->src.bits > 0)
+		put_addr(nlh, RTA_SRC, &route->src.addr);
 	if (route->has_gateway)
 		put_addr(nlh, RTA_GATEWAY, &route->gateway);
 	mnl_attr_put_u32(nlh, RTA_OIF, route->link_index);

@@ -13,6 +13,8 @@
 #include "common/model/ip_addr.h"
 
 #define NETLINK_PROTOCOL_ANY 0 // for listing
+#define NETLINK_PROTOCOL_STATIC 4 // linux/rtnetlink.h: RTPROT_STATIC, RT_TABLE_MAIN
+#define NETLINK_TABLE_MAIN 254
 #define NETLINK_PROTOCOL_ANANTA 200 // rtm_protocol of VIP routes; see rt_protos
 
 struct netlink;
@@ -27,6 +29,7 @@ struct netlink_link {
 
 struct netlink_route {
 	struct ip_prefix dst; // bits 0: the default route
+	struct ip_prefix src; // of IPv6, when bits is not 0: only of packets from there
 	struct ip_addr gateway; // where has_gateway
 	bool has_gateway;
 	uint32_t link_index;
@@ -45,7 +48,11 @@ NODISCARD int netlink_set_mtu(struct netlink *nl, uint32_t link_index, uint32_t 
 NODISCARD int netlink_set_mac(struct netlink *nl, uint32_t link_index, const uint8_t mac[6], struct error *err);
 NODISCARD int netlink_set_arp(struct netlink *nl, uint32_t link_index, bool arp, struct error *err);
 
-// "10.0.0.31/24" with its subnet's route.
+// A card filters what is sent to groups that its kernel has not joined.
+NODISCARD int netlink_set_all_multicast(struct netlink *nl, uint32_t link_index, struct error *err);
+
+// "10.0.0.31/24" with its subnet's route. An IPv6 address is usable at once: it is the operator's word that nobody else has it, and
+// duplicate address detection (RFC 4862 section 5.4) would keep it back for a second.
 NODISCARD int netlink_add_addr(struct netlink *nl, uint32_t link_index, const struct ip_prefix *addr,
                                struct error *err);
 

@@ -4,16 +4,33 @@
 
 #include "common/base/text.h"
 
-bool ip_addr_is_usable(const struct ip_addr *a)
+static const char *problem_v4(uint8_t first)
 {
-	if (ip_addr_is_v4(a)) {
-		uint8_t first = a->bytes[12];
-		return first != 0 && first != 127 && first < 224;
-	}
-	static const struct ip_addr unspecified = { { 0 } };
+	if (first == 0)
+		return "0.0.0.0/8 is no machine's (RFC 1122)";
+	if (first == 127)
+		return "it is a loopback address";
+	if (first >= 240)
+		return "240.0.0.0/4 is reserved";
+	return first >= 224 ? "it is a multicast address" : NULL;
+}
+
+const char *ip_addr_problem(const struct ip_addr *a)
+{
 	static const struct ip_addr loopback = { { [15] = 1 } };
-	bool link_local = a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80;
-	return !ip_addr_equal(a, &unspecified) && !ip_addr_equal(a, &loopback) && a->bytes[0] != 0xff && !link_local;
+	if (ip_addr_is_v4(a))
+		return problem_v4(a->bytes[12]);
+	if (ip_addr_is_unspecified(a))
+		return "it is the unspecified address";
+	if (ip_addr_equal(a, &loopback))
+		return "it is the loopback address";
+	if (a->bytes[0] == 0xff)
+		return "it is a multicast address";
+	if (ip_addr_is_link_local6(a))
+		return "it is link-local, which no router forwards";
+	if (load64(a->bytes) == 0 && load32(a->bytes + 8) == 0)
+		return "::/96 is used no more (RFC 4291)";
+	return NULL;
 }
 
 const char *ip_addr_format(const struct ip_addr *a, char *buf)
@@ -66,6 +83,8 @@ int ip_endpoint_parse(const char *text, struct ip_addr *ret_addr, uint16_t *ret_
 	const char *start = text;
 	const char *end = strrchr(text, ':');
 	const char *port_text = end != NULL ? end + 1 : NULL;
+	if (text[0] != '[' && strchr(text, ':') != end)
+		return error_set(err, ERR_INVALID, "\"%.60s\": an IPv6 address stands in brackets: [ADDRESS]:PORT", text);
 	if (text[0] == '[') {
 		start = text + 1;
 		end = strchr(text, ']');
@@ -82,6 +101,14 @@ int ip_endpoint_parse(const char *text, struct ip_addr *ret_addr, uint16_t *ret_
 		return code;
 	*ret_port = (uint16_t)port;
 	return 0;
+}
+
+const char *ip_endpoint_format(const struct ip_addr *addr, uint16_t port, char *buf)
+{
+	char text[IP_ADDR_TEXT_BYTES];
+	(void)text_format(buf, IP_ENDPOINT_TEXT_BYTES, ip_addr_is_v4(addr) ? "%s:%u" : "[%s]:%u",
+	                  ip_addr_format(addr, text), port);
+	return buf;
 }
 
 static int hex_digit(char c)

@@ -59,8 +59,26 @@ static inline bool ip_addr_is_unspecified(const struct ip_addr *a)
 	return load64(a->bytes) == 0 && load64(a->bytes + 8) == 0;
 }
 
-// Unicast and usable by a host: not unspecified, loopback, multicast, broadcast or of 0.0.0.0/8.
-bool ip_addr_is_usable(const struct ip_addr *a);
+static inline bool ip_addr_is_same_family(const struct ip_addr *a, const struct ip_addr *b)
+{
+	return ip_addr_is_v4(a) == ip_addr_is_v4(b);
+}
+
+// fe80::/10, which names a machine on one link only.
+static inline bool ip_addr_is_link_local6(const struct ip_addr *a)
+{
+	return a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80;
+}
+
+// Why no machine or service can be reached by this address from everywhere: "it is a multicast address"; NULL: it is unicast and
+// usable. Of IPv4: 0.0.0.0/8, 127.0.0.0/8, 224.0.0.0/3; of IPv6: ::, ::1, ff00::/8, fe80::/10, and ::/96, which RFC 4291 section
+// 2.5.5.1 gave up.
+const char *ip_addr_problem(const struct ip_addr *a);
+
+static inline bool ip_addr_is_usable(const struct ip_addr *a)
+{
+	return ip_addr_problem(a) == NULL;
+}
 
 // "10.1.1.11" or "2001:db8::1" (RFC 5952), into IP_ADDR_TEXT_BYTES.
 const char *ip_addr_format(const struct ip_addr *a, char *buf);
@@ -71,8 +89,12 @@ NODISCARD int ip_addr_parse(const char *text, struct ip_addr *ret_addr, struct e
 // "10.0.0.31/24"; without "/" the whole address. ERR_INVALID.
 NODISCARD int ip_prefix_parse(const char *text, struct ip_prefix *ret_prefix, struct error *err);
 
-// "10.0.0.11:7400" or "[2001:db8::1]:7400". ERR_INVALID.
+// "10.0.0.11:7400" or "[2001:db8::1]:7400"; IPv6 addresses only in brackets (RFC 5952 section 6). ERR_INVALID.
 NODISCARD int ip_endpoint_parse(const char *text, struct ip_addr *ret_addr, uint16_t *ret_port, struct error *err);
+
+// The same text of an address and a port, into IP_ENDPOINT_TEXT_BYTES.
+#define IP_ENDPOINT_TEXT_BYTES (IP_ADDR_TEXT_BYTES + sizeof "[]:65535")
+const char *ip_endpoint_format(const struct ip_addr *addr, uint16_t port, char *buf);
 
 // A MAC address: aa:bb:cc:dd:ee:ff.
 #define MAC_TEXT_BYTES 18

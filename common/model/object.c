@@ -29,6 +29,18 @@ bool object_key_equal(const struct object_key *a, const struct object_key *b)
 	return object_key_compare(a, b) == 0;
 }
 
+bool node_info_equal(const struct node_info *a, const struct node_info *b)
+{
+	return strcmp(a->name, b->name) == 0 && ip_addr_equal(&a->addr, &b->addr) && ip_addr_equal(&a->addr6, &b->addr6);
+}
+
+bool dip_info_equal(const struct dip_info *a, const struct dip_info *b)
+{
+	return ip_addr_equal(&a->dip, &b->dip) && strcmp(a->host, b->host) == 0 && strcmp(a->vm, b->vm) == 0 &&
+	       strcmp(a->interface, b->interface) == 0 && memcmp(a->mac, b->mac, sizeof a->mac) == 0 &&
+	       ip_addr_equal(&a->via, &b->via);
+}
+
 void change_fini(struct change *c)
 {
 	if (c->key.kind == OBJECT_VIP && !c->is_delete)

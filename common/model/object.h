@@ -50,6 +50,8 @@ struct node_info { // a mux, or a host with its agent
 	struct ip_addr addr6; // likewise over IPv6, when addr is IPv4; else unspecified
 };
 
+bool node_info_equal(const struct node_info *a, const struct node_info *b);
+
 struct dip_info { // a VM's address and where it is attached
 	struct ip_addr dip;
 	char host[NAME_BYTES];
@@ -59,6 +61,13 @@ struct dip_info { // a VM's address and where it is attached
 	struct ip_addr
 		via; // where encapsulated packets for it are sent instead, in the other family; unspecified: to the DIP itself
 };
+
+static inline bool dip_info_has_via(const struct dip_info *dip)
+{
+	return !ip_addr_is_unspecified(&dip->via);
+}
+
+bool dip_info_equal(const struct dip_info *a, const struct dip_info *b);
 
 // Marks say something of another object, for as long as they are there:
 //   OBJECT_DRAIN      the DIP gets no new connections; those that it has go on

@@ -384,18 +384,6 @@ int store_get_all(const struct store *s, struct change_list *ret_list)
 	return 0;
 }
 
-static bool node_equal(const struct node_info *a, const struct node_info *b)
-{
-	return strcmp(a->name, b->name) == 0 && ip_addr_equal(&a->addr, &b->addr) && ip_addr_equal(&a->addr6, &b->addr6);
-}
-
-static bool dip_equal(const struct dip_info *a, const struct dip_info *b)
-{
-	return ip_addr_equal(&a->dip, &b->dip) && strcmp(a->host, b->host) == 0 && strcmp(a->vm, b->vm) == 0 &&
-	       strcmp(a->interface, b->interface) == 0 && memcmp(a->mac, b->mac, sizeof a->mac) == 0 &&
-	       ip_addr_equal(&a->via, &b->via);
-}
-
 static bool marks_equal(const struct store_array *a, const struct store_array *b)
 {
 	if (a->n != b->n)
@@ -415,7 +403,7 @@ static bool nodes_equal(const struct store_array *a, const struct store_array *b
 	if (a->n != b->n)
 		return false;
 	for (uint32_t i = 0; i < a->n; i++)
-		if (!node_equal(a->items[i], b->items[i]))
+		if (!node_info_equal(a->items[i], b->items[i]))
 			return false;
 	return true;
 }
@@ -442,7 +430,7 @@ bool store_equal(const struct store *a, const struct store *b)
 		if (!vip_history_equal(store_history(a, i), store_history(b, i)))
 			return false;
 	for (uint32_t i = 0; i < a->dips.n; i++)
-		if (!dip_equal(store_dip(a, i), store_dip(b, i)))
+		if (!dip_info_equal(store_dip(a, i), store_dip(b, i)))
 			return false;
 	return nodes_equal(&a->muxes, &b->muxes) && nodes_equal(&a->hosts, &b->hosts);
 }

@@ -118,15 +118,24 @@ static int compare_endpoints(const void *a, const void *b)
 	return compare_endpoint_keys(a, other->protocol, other->port);
 }
 
+static const char *family_name(const struct ip_addr *a)
+{
+	return ip_addr_is_v4(a) ? "IPv4" : "IPv6";
+}
+
 static int check_dip(const struct vip_config *vip, const struct ip_addr *dip, struct error *err)
 {
 	char text[IP_ADDR_TEXT_BYTES];
-	if (!ip_addr_is_usable(dip))
-		return error_set(err, ERR_INVALID, "%s is not an address that a VM can have", ip_addr_format(dip, text));
+	const char *problem = ip_addr_problem(dip);
+	if (problem != NULL)
+		return error_set(err, ERR_INVALID, "%s is not an address that a VM can have: %s", ip_addr_format(dip, text),
+		                 problem);
 	if (ip_addr_equal(dip, &vip->vip))
 		return error_set(err, ERR_INVALID, "%s is the VIP itself", ip_addr_format(dip, text));
-	if (!ip_addr_is_v4(dip))
-		return error_set(err, ERR_INVALID, "%s: IPv6 DIPs are not supported yet", ip_addr_format(dip, text));
+	if (!ip_addr_is_same_family(dip, &vip->vip))
+		return error_set(err, ERR_INVALID,
+		                 "%s: the DIPs of an %s VIP are %s addresses too; make a second VIP for the other family",
+		                 ip_addr_format(dip, text), family_name(&vip->vip), family_name(&vip->vip));
 	return 0;
 }
 
@@ -299,11 +308,10 @@ static int validate_idle(const char *field, uint32_t idle_s, struct error *err)
 int vip_config_validate(struct vip_config *vip, struct error *err)
 {
 	char text[IP_ADDR_TEXT_BYTES];
-	if (!ip_addr_is_usable(&vip->vip))
-		return error_set(err, ERR_INVALID, "vip: %s is not an address that a service can have",
-		                 ip_addr_format(&vip->vip, text));
-	if (!ip_addr_is_v4(&vip->vip))
-		return error_set(err, ERR_INVALID, "vip: %s: IPv6 VIPs are not supported yet", ip_addr_format(&vip->vip, text));
+	const char *problem = ip_addr_problem(&vip->vip);
+	if (problem != NULL)
+		return error_set(err, ERR_INVALID, "vip: %s is not an address that a service can have: %s",
+		                 ip_addr_format(&vip->vip, text), problem);
 	if (!text_is_name(vip->tenant))
 		return error_set(err, ERR_INVALID, "tenant: must be 1 to 63 of A-Z a-z 0-9 . _ -");
 	if (vip->drain_s == 0)

@@ -150,6 +150,8 @@ static inline enum drop_reason parse_ip6_extended(const uint8_t *frame, uint32_t
 			return DROP_FRAGMENT;
 		}
 		reason = ip6_walk_extensions(frame, end, &w); // a fragment that is all of its packet (RFC 6946)
+		if (w.next_header == IP_PROTO_FRAGMENT)
+			return DROP_IP6_EXTENSION;
 	}
 	if (reason != DROP_NONE)
 		return reason;

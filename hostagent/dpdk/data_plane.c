@@ -169,21 +169,42 @@ static uint32_t held_max(const struct data_plane_config *config)
 	return n < HELD_MAX ? n : HELD_MAX;
 }
 
+static struct agent_settings make_settings(const struct data_plane *dp, const struct data_plane_config *config)
+{
+	const struct ip_prefix *address = node_config_address(config->node, false);
+	const struct ip_prefix *address6 = node_config_address(config->node, true);
+	const struct ip_addr *probe = &config->probe_address;
+	struct agent_settings settings = {
+		.uplink_mac = dp->host.uplink.mac,
+		.address = address != NULL ? ip_addr_to_v4(&address->addr) : 0,
+		.mss = config->mss,
+		.proxy_arp = config->proxy_arp,
+		.probe_address = ip_addr_is_unspecified(probe) ? 0 : ip_addr_to_v4(probe),
+	};
+	if (address6 != NULL)
+		memcpy(settings.address6, address6->addr.bytes, sizeof settings.address6);
+	memcpy(settings.probe_address6, config->probe_address6.bytes, sizeof settings.probe_address6);
+	return settings;
+}
+
+// The address that the kernel gives the tap by its MAC (RFC 4291 appendix A), with which a host that has no other of IPv6 asks for
+// gateways: its VMs' packets of IPv6 may well leave there.
+static void use_link_local(struct neighbor_table *neighbors6, const struct mac *mac)
+{
+	const uint8_t *m = mac->bytes;
+	const uint8_t addr[IP6_ADDR_BYTES] = { 0xfe,     0x80, 0,    0,    0,    0,    0,    0, //
+		                                   m[0] ^ 2, m[1], m[2], 0xff, 0xfe, m[3], m[4], m[5] };
+	memcpy(neighbors6->my_ip6, addr, sizeof addr);
+}
+
 static void init_agent(struct data_plane *dp, const struct data_plane_config *config)
 {
 	const struct node_config *node = config->node;
-	be32 gateways[NODE_GATEWAYS_MAX];
-	for (uint32_t i = 0; i < node->n_gateways; i++)
-		gateways[i] = ip_addr_to_v4(&node->gateways[i]);
-	struct agent_settings settings = {
-		.uplink_mac = dp->host.uplink.mac,
-		.address = ip_addr_to_v4(&node->address.addr),
-		.mss = config->mss,
-		.proxy_arp = config->proxy_arp,
-		.probe_address = config->probe_address,
-	};
+	struct agent_settings settings = make_settings(dp, config);
 	struct loop *l = &dp->loop;
-	agent_init(&l->agent, &settings, gateways, node->n_gateways);
+	agent_init(&l->agent, &settings, node->gateways, node->n_gateways);
+	if (node_config_address(node, true) == NULL)
+		use_link_local(&l->agent.neighbors6, &settings.uplink_mac);
 	agent_use_flows(&l->agent, &config->flows);
 	l->agent.snat = config->snat;
 	l->agent.counters.flows_restored = config->is_restored ? config->flows.n_flows : 0;
@@ -196,17 +217,49 @@ static void init_agent(struct data_plane *dp, const struct data_plane_config *co
 	atomic_init(&l->n_flows, config->flows.n_flows);
 }
 
-static int add_probe_address(const char *tap, be32 address, struct error *err)
+static int add_probe_address(struct netlink *nl, uint32_t link_index, const struct ip_addr *address, struct error *err)
+{
+	struct ip_prefix prefix = { .addr = *address, .bits = ip_addr_is_v4(address) ? 32 : 128 };
+	return ip_addr_is_unspecified(address) ? 0 : netlink_add_addr(nl, link_index, &prefix, err);
+}
+
+// Over IPv6 the kernel takes a DIP for a neighbour by this route, which is for packets from the probe address only; over IPv4
+// sockets say so themselves.
+static int add_probe_route(struct netlink *nl, uint32_t link_index, const struct ip_addr *address, struct error *err)
+{
+	struct netlink_route route = { .dst = { .addr = { { 0 } } },
+		                           .src = { .addr = *address, .bits = 128 },
+		                           .link_index = link_index,
+		                           .table = NETLINK_TABLE_MAIN,
+		                           .protocol = NETLINK_PROTOCOL_STATIC };
+	return netlink_add_route(nl, &route, err);
+}
+
+// A kernel without IPv6, or without routes by source, is no reason not to serve: only probes of DIPs of IPv6 are not made then.
+static void add_probe_address6(struct netlink *nl, uint32_t link_index, const struct ip_addr *address)
+{
+	struct error err = { 0 };
+	if (ip_addr_is_unspecified(address))
+		return;
+	int code = add_probe_address(nl, link_index, address, &err);
+	if (code == 0)
+		code = add_probe_route(nl, link_index, address, &err);
+	if (code != 0)
+		log_warn("probes-without-ipv6", "text=\"probe_address6: %s\"", err.text);
+}
+
+static int add_probe_addresses(const struct data_plane_config *config, struct error *err)
 {
 	struct netlink *nl;
 	struct netlink_link link;
-	struct ip_prefix prefix = { .addr = ip_addr_from_v4(address), .bits = 32 };
 	int code = netlink_open(&nl, err);
 	if (code != 0)
 		return code;
-	code = netlink_get_link(nl, tap, &link, err);
+	code = netlink_get_link(nl, config->node->tap, &link, err);
 	if (code == 0)
-		code = netlink_add_addr(nl, link.index, &prefix, err);
+		code = add_probe_address(nl, link.index, &config->probe_address, err);
+	if (code == 0)
+		add_probe_address6(nl, link.index, &config->probe_address6);
 	netlink_close(nl);
 	return code == 0 ? 0 : error_prefix(err, "probe_address: ");
 }
@@ -218,8 +271,8 @@ static int start_ports(struct data_plane *dp, const struct data_plane_config *co
 	if (dpdk_driver_parse(config->vm_driver, &driver, err) != 0)
 		return error_prefix(err, "vm_driver: ");
 	int code = node_ports_open(&dp->host, config->node, 1, dp->eal.pool, err);
-	if (code == 0 && config->probe_address != 0)
-		code = add_probe_address(config->node->tap, config->probe_address, err);
+	if (code == 0)
+		code = add_probe_addresses(config, err);
 	if (code == 0)
 		code = dpdk_poller_init(&l->poller, err);
 	if (code == 0)

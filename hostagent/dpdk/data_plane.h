@@ -27,7 +27,8 @@ struct data_plane_config {
 	uint16_t max_vms;
 	uint16_t mss;
 	bool proxy_arp;
-	be32 probe_address; // put on the tap beside the node's own; 0: none
+	struct ip_addr probe_address; // put on the tap beside the node's own; unspecified: none
+	struct ip_addr probe_address6; // likewise of IPv6
 	struct flow_table flows; // made or attached; its memory outlives the data plane
 	bool is_restored; // attached: its flows are counted as restored
 	struct snat *snat; // likewise outlives the data plane

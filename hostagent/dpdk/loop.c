@@ -40,6 +40,13 @@ static void tx_put(struct tx_buffer *b, struct rte_mbuf *m)
 	b->packets[b->n++] = m;
 }
 
+static void put_vm(struct loop *l, uint16_t port, struct rte_mbuf *m)
+{
+	if (l->to_vm[port].n == 0)
+		l->touched[l->n_touched++] = port;
+	tx_put(&l->to_vm[port], m);
+}
+
 static void tx_flush_all(struct loop *l, const struct view *view)
 {
 	if (l->to_uplink.n > 0)
@@ -93,9 +100,7 @@ static void packet_end(struct loop *l, struct agent_packet *p, struct rte_mbuf *
 	} else if (p->verdict == AGENT_TO_TAP) {
 		tx_put(&l->to_tap, m);
 	} else {
-		if (l->to_vm[p->port].n == 0)
-			l->touched[l->n_touched++] = p->port;
-		tx_put(&l->to_vm[p->port], m);
+		put_vm(l, p->port, m);
 	}
 }
 
@@ -273,13 +278,21 @@ static void submit_expired(struct loop *l, const struct view *view, struct mono_
 		submit_held(l, view, frames, n, true);
 }
 
-// Is the VM still there that sent it? A frame that is held is IPv4 without a VLAN tag.
+// The DIP that sent a frame, which is IPv4 or IPv6 without a VLAN tag; 0: it has no name any more.
+static be32 source_of(const struct agent_config *config, const uint8_t *frame)
+{
+	if (frame_ether_type(frame) == be16_from(ETHER_IP6))
+		return addr_names_lookup(config->names, ((const struct ip6_header *)(frame + ETH_BYTES))->src);
+	return ((const struct ip4_header *)(frame + ETH_BYTES))->src;
+}
+
+// Is the VM still there that sent it?
 static bool is_orphan(const struct loop *l, const struct held_frame *frame)
 {
 	const struct rte_mbuf *m = frame->frame;
-	be32 source = load32(rte_pktmbuf_mtod(m, const uint8_t *) + ETH_BYTES + 12);
-	return !l->agent.port_is_open[frame->port] || l->agent.config == NULL ||
-	       agent_config_lookup_dip(l->agent.config, source) != frame->port;
+	const struct agent_config *config = l->agent.config;
+	return !l->agent.port_is_open[frame->port] || config == NULL ||
+	       agent_config_lookup_dip(config, source_of(config, rte_pktmbuf_mtod(m, const uint8_t *))) != frame->port;
 }
 
 // The frames of VMs that have gone, or all.
@@ -370,17 +383,35 @@ static void send_pins(struct loop *l)
 
 // ---- What time brings ----
 
-static void send_arp_requests(struct loop *l, struct mono_time now)
+// Who has the next hops' addresses? Of one family; the rest is asked at the next turn.
+static void ask_neighbors(struct loop *l, struct neighbor_table *neighbors, struct mono_time now)
 {
-	uint8_t frame[ARP_FRAME_BYTES];
-	while (l->to_uplink.n < AGENT_BURST && neighbor_table_step(&l->agent.neighbors, now, frame)) {
+	uint8_t frame[NEIGHBOR_FRAME_BYTES];
+	uint32_t n;
+	while (l->to_uplink.n < AGENT_BURST && (n = neighbor_table_step(neighbors, now, frame)) > 0) {
 		struct rte_mbuf *m = rte_pktmbuf_alloc(l->pool);
 		if (m == NULL)
 			break; // the next probe is due in a second
-		memcpy(rte_pktmbuf_append(m, ARP_FRAME_BYTES), frame, ARP_FRAME_BYTES);
+		memcpy(rte_pktmbuf_append(m, (uint16_t)n), frame, n);
 		tx_put(&l->to_uplink, m);
 	}
 	flush_uplink(l);
+}
+
+// To VMs, that the gateway is still there.
+static void advertise(struct loop *l, const struct view *view)
+{
+	uint8_t frame[AGENT_FRAME_BYTES_MAX];
+	uint16_t port;
+	uint32_t n;
+	for (uint32_t i = 0; i < AGENT_BURST && (n = agent_next_advertisement(&l->agent, frame, &port)) > 0; i++) {
+		struct rte_mbuf *m = rte_pktmbuf_alloc(l->pool);
+		if (m == NULL)
+			break; // it holds for many times as long
+		memcpy(rte_pktmbuf_append(m, (uint16_t)n), frame, n);
+		put_vm(l, port, m);
+	}
+	tx_flush_all(l, view);
 }
 
 static void tend(struct loop *l, const struct view *view, struct mono_time now)
@@ -389,7 +420,9 @@ static void tend(struct loop *l, const struct view *view, struct mono_time now)
 	if (elapsed_us < TEND_US)
 		return;
 	l->tended = now;
-	send_arp_requests(l, now);
+	ask_neighbors(l, &l->agent.neighbors, now);
+	ask_neighbors(l, &l->agent.neighbors6, now);
+	advertise(l, view);
 	agent_expire_flows(&l->agent, now, elapsed_us);
 	agent_expire_fragments(&l->agent, now);
 	submit_fragments(l, view);

@@ -8,6 +8,8 @@
 
 #define CONFIG_BYTES_MAX (1u << 20)
 #define PROBE_ADDRESS_DEFAULT "169.254.1.1"
+#define PROBE_ADDRESS6_DEFAULT \
+	"fd00:a9fe:101::1" // of RFC 4193, since a link-local one needs an interface on both sides
 
 static void read_path(struct json_reader *r, const char *field, char *buf, size_t size)
 {
@@ -16,16 +18,20 @@ static void read_path(struct json_reader *r, const char *field, char *buf, size_
 		json_reader_fail(r, field, "must be an absolute path");
 }
 
-static void read_probe_address(struct agent_file_config *c, struct json_reader *r)
+static void read_probe_address(const struct node_config *node, struct json_reader *r, bool is_ip6,
+                               struct ip_addr *ret_addr)
 {
-	char text[IP_ADDR_TEXT_BYTES] = PROBE_ADDRESS_DEFAULT;
-	json_reader_string_or(r, "probe_address", text, sizeof text);
-	bool is_usable = ip_addr_parse(text, &c->probe_address, NULL) == 0 && ip_addr_is_v4(&c->probe_address) &&
-	                 ip_addr_to_v4(&c->probe_address) != 0;
+	const char *field = is_ip6 ? "probe_address6" : "probe_address";
+	const char *usual = is_ip6 ? PROBE_ADDRESS6_DEFAULT : PROBE_ADDRESS_DEFAULT;
+	char text[IP_ADDR_TEXT_BYTES];
+	(void)text_copy(text, sizeof text, usual);
+	json_reader_string_or(r, field, text, sizeof text);
+	bool is_usable =
+		ip_addr_parse(text, ret_addr, NULL) == 0 && ip_addr_is_v4(ret_addr) != is_ip6 && ip_addr_is_usable(ret_addr);
 	if (!is_usable)
-		json_reader_fail(r, "probe_address", "must be an IPv4 address like \"" PROBE_ADDRESS_DEFAULT "\"");
-	else if (ip_addr_equal(&c->probe_address, &c->node.address.addr))
-		json_reader_fail(r, "probe_address", "must not be the host's own address");
+		json_reader_fail(r, field, "must be an %s address like \"%s\"", is_ip6 ? "IPv6" : "IPv4", usual);
+	else if (ip_addr_equal(ret_addr, &node->address.addr) || ip_addr_equal(ret_addr, &node->address6.addr))
+		json_reader_fail(r, field, "must not be the host's own address");
 }
 
 // What a packet has beside its TCP segment on its way from a mux.
@@ -53,7 +59,8 @@ static void read_own(struct agent_file_config *c, struct json_reader *r)
 	json_reader_u64_or(r, "max_flows", 1024, FLOW_TABLE_CAPACITY_MAX, &max_flows);
 	json_reader_u64_or(r, "max_vms", 1, AGENT_PORTS_MAX, &max_vms);
 	json_reader_bool_or(r, "proxy_arp", &c->proxy_arp);
-	read_probe_address(c, r);
+	read_probe_address(&c->node, r, false, &c->probe_address);
+	read_probe_address(&c->node, r, true, &c->probe_address6);
 	c->max_flows = (uint32_t)max_flows;
 	c->max_vms = (uint16_t)max_vms;
 	c->mss = read_mss(r, c->node.mtu);

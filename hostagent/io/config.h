@@ -2,7 +2,7 @@
 //
 //   "local_socket": "/run/ananta/agent.sock", "state_dir": "/run/ananta/agent", "vm_driver": "af_xdp",
 //   "max_flows": 1048576, "max_vms": 16, "mss": 1540, "proxy_arp": false,
-//   "probe_address": "169.254.1.1"
+//   "probe_address": "169.254.1.1", "probe_address6": "fd00:a9fe:101::1"
 //
 // All but local_socket and state_dir have these defaults; `mss` is at most what `mtu` leaves beside outer header, IP and TCP (60
 // bytes), and that by default. A VM whose interface takes less gets less. state_dir belongs on tmpfs.
@@ -21,6 +21,7 @@ struct agent_file_config {
 	uint16_t mss;
 	bool proxy_arp;
 	struct ip_addr probe_address; // IPv4: what probes of VMs come from
+	struct ip_addr probe_address6; // likewise of DIPs of IPv6
 };
 
 // Reads and checks a whole file. ERR_INVALID or ERR_IO with the file, the field and what is right.

@@ -98,18 +98,12 @@ static void reply_error(struct request *r, const struct error *err)
 	request_fini(r);
 }
 
-static bool dip_is(const struct dip_info *a, const struct dip_info *b)
-{
-	return strcmp(a->host, b->host) == 0 && strcmp(a->vm, b->vm) == 0 && strcmp(a->interface, b->interface) == 0 &&
-	       memcmp(a->mac, b->mac, sizeof a->mac) == 0;
-}
-
 static bool store_shows(const struct store *store, const struct change_list *changes)
 {
 	for (uint32_t i = 0; i < changes->n; i++) {
 		const struct change *c = &changes->items[i];
 		const struct dip_info *info = store_lookup_dip(store, &c->key.addr);
-		if (c->is_delete ? info != NULL : info == NULL || !dip_is(info, &c->dip))
+		if (c->is_delete ? info != NULL : info == NULL || !dip_info_equal(info, &c->dip))
 			return false;
 	}
 	return true;

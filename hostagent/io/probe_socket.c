@@ -230,34 +230,65 @@ static void on_timer(uv_timer_t *timer)
 
 static void write_request(struct probe_socket *s)
 {
-	char host[IP_ADDR_TEXT_BYTES];
-	char port[8] = "";
-	if (s->what.port != 80) // RFC 9110 section 7.2
-		text_format(port, sizeof port, ":%u", s->what.port);
+	char host[IP_ENDPOINT_TEXT_BYTES];
+	ip_endpoint_format(&s->what.dip, s->what.port, host);
+	if (s->what.port == 80) // RFC 9110 section 7.2
+		*strrchr(host, ':') = '\0';
 	text_format(s->request, sizeof s->request,
-	            "GET %s HTTP/1.1\r\nHost: %s%s\r\nUser-Agent: ananta-probe\r\nConnection: close\r\n\r\n", s->what.path,
-	            ip_addr_format(&s->what.dip, host), port);
+	            "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: ananta-probe\r\nConnection: close\r\n\r\n", s->what.path,
+	            host);
 	s->n_request = (uint16_t)strlen(s->request);
 }
 
-// IP_BIND_ADDRESS_NO_PORT: the port is chosen with the destination, so that connections that have just closed do not use the
-// ports up. TCP_QUICKACK off: what the VM sends is acknowledged with the request and with the FIN, three packets in the place of six
-// (tcp(7)). SO_DONTROUTE with a device: the kernel asks for the DIP itself, whatever its routes say.
-static int prepare(int fd, const struct probe_socket_config *config)
+union socket_address {
+	struct sockaddr any;
+	struct sockaddr_in v4;
+	struct sockaddr_in6 v6;
+};
+
+static socklen_t fill_address(union socket_address *a, const struct ip_addr *addr, uint16_t port)
+{
+	*a = (union socket_address){ 0 };
+	if (ip_addr_is_v4(addr)) {
+		a->v4.sin_family = AF_INET;
+		a->v4.sin_port = htons(port);
+		a->v4.sin_addr.s_addr = ip_addr_to_v4(addr);
+		return sizeof a->v4;
+	}
+	a->v6.sin6_family = AF_INET6;
+	a->v6.sin6_port = htons(port);
+	memcpy(&a->v6.sin6_addr, addr->bytes, sizeof addr->bytes);
+	return sizeof a->v6;
+}
+
+// IP_BIND_ADDRESS_NO_PORT, which is of both families: the port is chosen with the destination, so that connections that have just
+// closed do not use the ports up.
+static int bind_source(int fd, const struct ip_addr *source)
+{
+	int one = 1;
+	union socket_address from;
+	socklen_t n = fill_address(&from, source, 0);
+	if (ip_addr_is_unspecified(source))
+		return 0;
+	if (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one) != 0 || bind(fd, &from.any, n) != 0)
+		return errno;
+	return 0;
+}
+
+// TCP_QUICKACK off: what the VM sends is acknowledged with the request and with the FIN, three packets in the place of six
+// (tcp(7)). SO_DONTROUTE with a device: the kernel asks for the DIP itself, whatever its routes say; over IPv6 it does not know
+// this option, and a route of its own that is for the probe address does the same (dpdk/data_plane.c).
+static int prepare(int fd, const struct probe_socket_config *config, bool is_ip6)
 {
 	int one = 1;
 	int zero = 0;
-	struct sockaddr_in source = { .sin_family = AF_INET, .sin_addr.s_addr = config->source };
 	if (setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &zero, sizeof zero) != 0)
 		return errno;
 	if (config->device[0] != '\0' &&
 	    (setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, config->device, (socklen_t)strlen(config->device)) != 0 ||
 	     setsockopt(fd, SOL_SOCKET, SO_DONTROUTE, &one, sizeof one) != 0))
 		return errno;
-	if (config->source != 0 && (setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof one) != 0 ||
-	                            bind(fd, (const struct sockaddr *)&source, sizeof source) != 0))
-		return errno;
-	return 0;
+	return bind_source(fd, is_ip6 ? &config->source6 : &config->source);
 }
 
 static bool is_of_the_vm(int cause)
@@ -268,13 +299,12 @@ static bool is_of_the_vm(int cause)
 // 0, or errno; EINPROGRESS when the answer is still to come.
 static int begin_connect(int fd, const struct probe_socket_config *config, const struct probe_what *what)
 {
-	struct sockaddr_in to = { .sin_family = AF_INET,
-		                      .sin_port = htons(what->port),
-		                      .sin_addr.s_addr = ip_addr_to_v4(&what->dip) };
-	int cause = prepare(fd, config);
+	union socket_address to;
+	socklen_t n = fill_address(&to, &what->dip, what->port);
+	int cause = prepare(fd, config, !ip_addr_is_v4(&what->dip));
 	if (cause != 0)
 		return cause;
-	return connect(fd, (const struct sockaddr *)&to, sizeof to) == 0 ? 0 : errno;
+	return connect(fd, &to.any, n) == 0 ? 0 : errno;
 }
 
 static int watch(struct probe_socket *s, struct error *err)
@@ -294,7 +324,7 @@ static int watch(struct probe_socket *s, struct error *err)
 int probe_socket_begin(struct probe_socket *s, const struct probe_socket_config *config, const struct probe_what *what,
                        uint32_t timeout_ms, struct error *err)
 {
-	int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int fd = socket(ip_addr_is_v4(&what->dip) ? AF_INET : AF_INET6, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return error_set(err, ERR_IO, "cannot open a socket: %s", strerror(errno));
 	*s = (struct probe_socket){ .config = config, .fd = fd, .what = *what, .timeout_ms = timeout_ms };

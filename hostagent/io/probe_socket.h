@@ -13,7 +13,7 @@
 
 #include <uv.h>
 
-#include "common/packet/headers.h"
+#include "common/model/ip_addr.h"
 #include "hostagent/core/http_status.h"
 #include "hostagent/core/probes.h"
 
@@ -21,7 +21,8 @@ struct probe_socket;
 
 struct probe_socket_config {
 	uv_loop_t *loop;
-	be32 source; // the probe address; 0: the kernel's choice
+	struct ip_addr source; // the probe address of IPv4, and of IPv6; unspecified: the kernel's choice
+	struct ip_addr source6;
 	const char *device; // every DIP is taken for a neighbour on it (core/probe_path.h); "": by the kernel's routes
 	// Once, with the result; cause is "" for a success.
 	void (*on_result)(struct probe_socket *s, enum probe_outcome outcome, const char *cause);

@@ -230,6 +230,7 @@ int prober_create(const struct prober_config *config, struct prober **ret_prober
 	p->config = *config;
 	p->sockets = (struct probe_socket_config){ .loop = config->loop,
 		                                       .source = config->source,
+		                                       .source6 = config->source6,
 		                                       .device = config->device,
 		                                       .on_result = on_result,
 		                                       .on_closed = on_socket_closed };

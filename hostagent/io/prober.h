@@ -34,7 +34,8 @@ struct prober;
 struct prober_config {
 	uv_loop_t *loop;
 	const char *host;
-	be32 source; // the probe address; 0: the kernel's choice
+	struct ip_addr source; // the probe address of IPv4, and of IPv6; unspecified: the kernel's choice
+	struct ip_addr source6;
 	const char *device; // the tap; "": by the kernel's routes
 	// Sends a message to the leader; may fail while there is none.
 	int (*send)(const struct message *m, void *user);

@@ -70,12 +70,14 @@ static json_t *make_dip_json(const struct store *state, const struct dip_view *v
 	char mac[MAC_TEXT_BYTES];
 	const struct dip_info *dip = view->info;
 	struct dip_health health = dip_health_of_all(state, &dip->dip);
+	json_t *via = dip_info_has_via(dip) ? cli_json_addr(&dip->via) : json_null();
 	json_t *flows = view->status != NULL ? json_integer((json_int_t)view->status->flows) : json_null();
-	return json_pack("{s:o, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:o, s:s?, s:o, s:o}", "dip", cli_json_addr(&dip->dip),
-	                 "host", dip->host, "vm", dip->vm, "interface", dip->interface, "mac", mac_format(dip->mac, mac),
-	                 "state", view->state, "flows", flows, "vips", make_vips_json(state, &dip->dip), "drains",
-	                 make_drains_json(state, &dip->dip), "health", dip_health_word(&health), "unhealthy",
-	                 dip_health_make_unhealthy(state, &dip->dip), "host_gone", dip_health_make_mark(health.gone));
+	return json_pack("{s:o, s:s, s:s, s:s, s:s, s:o, s:s, s:o, s:o, s:o, s:s?, s:o, s:o}", "dip",
+	                 cli_json_addr(&dip->dip), "host", dip->host, "vm", dip->vm, "interface", dip->interface, "mac",
+	                 mac_format(dip->mac, mac), "via", via, "state", view->state, "flows", flows, "vips",
+	                 make_vips_json(state, &dip->dip), "drains", make_drains_json(state, &dip->dip), "health",
+	                 dip_health_word(&health), "unhealthy", dip_health_make_unhealthy(state, &dip->dip), "host_gone",
+	                 dip_health_make_mark(health.gone));
 }
 
 #define VIPS_TEXT_BYTES 96
@@ -123,9 +125,20 @@ static void add_flows(struct table *t, const struct dip_view *view)
 		table_add(t, "");
 }
 
+static bool has_any_via(const struct store *state)
+{
+	for (uint32_t i = 0; i < state->dips.n; i++)
+		if (dip_info_has_via(store_dip(state, i)))
+			return true;
+	return false;
+}
+
+// The column is there only where somebody uses it.
 static void print_dips_text(const struct store *state, const struct node_list *hosts)
 {
-	struct table *t = table_create("DIP HOST VM INTERFACE MAC STATE <FLOWS VIPS DRAINED HEALTH");
+	bool has_vias = has_any_via(state);
+	struct table *t = table_create(has_vias ? "DIP VIA HOST VM INTERFACE MAC STATE <FLOWS VIPS DRAINED HEALTH"
+	                                        : "DIP HOST VM INTERFACE MAC STATE <FLOWS VIPS DRAINED HEALTH");
 	for (uint32_t i = 0; i < state->dips.n; i++) {
 		const struct dip_info *dip = store_dip(state, i);
 		struct dip_view view = make_view(state, hosts, dip);
@@ -135,6 +148,8 @@ static void print_dips_text(const struct store *state, const struct node_list *h
 		char health_text[DIP_HEALTH_TEXT_BYTES];
 		struct dip_health health = dip_health_of_all(state, &dip->dip);
 		table_add(t, ip_addr_format(&dip->dip, text));
+		if (has_vias)
+			table_add(t, dip_info_has_via(dip) ? ip_addr_format(&dip->via, text) : "");
 		table_add(t, dip->host);
 		table_add(t, dip->vm);
 		table_add(t, dip->interface);

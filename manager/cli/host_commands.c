@@ -63,6 +63,8 @@ static enum status read_dip(const struct options *o, const char *host, struct di
 		status = copy_name("--interface", options_get(o, OPTION_INTERFACE), dip->interface, sizeof dip->interface);
 	if (status == STATUS_DONE)
 		status = cli_parse_addr("--dip", options_get(o, OPTION_DIP), &dip->dip);
+	if (status == STATUS_DONE && options_has(o, OPTION_VIA))
+		status = cli_parse_addr("--via", options_get(o, OPTION_VIA), &dip->via);
 	if (status == STATUS_DONE && mac_parse(options_get(o, OPTION_MAC), dip->mac, &err) != 0) {
 		cli_complain("--mac: %s", err.text);
 		status = STATUS_USAGE;
@@ -121,8 +123,9 @@ const struct command host_commands[] = {
 	{ "host", "list", NULL, 0, 0, "list the hosts, with their state, VMs, flows and packets", "host list", list_hosts },
 	{ "host", "show", "NAME", 0, 0, "show a host with all its agent's counters", "host show host1", show_host },
 	{ "host", "remove", "NAME", 0, 0, "forget a host that is gone for good", "host remove host1", remove_host },
-	{ "host", "attach", "HOST", OPTION_NAME | OPTION_DIP | OPTION_INTERFACE | OPTION_MAC, OPTION_AGENT_SOCKET,
-	  "attach a VM on a host, or change how it is attached",
+	{ "host", "attach", "HOST", OPTION_NAME | OPTION_DIP | OPTION_INTERFACE | OPTION_MAC,
+	  OPTION_VIA | OPTION_AGENT_SOCKET,
+	  "attach a VM on a host, or change how it is attached; --via: where packets for it are sent in the other family",
 	  "host attach host1 --name vm1-1 --dip 10.1.1.11 --interface vm1-1 --mac 02:00:00:01:00:01", attach },
 	{ "host", "detach", "HOST", OPTION_DIP, OPTION_AGENT_SOCKET, "detach a VM from a host",
 	  "host detach host1 --dip 10.1.1.11", detach },

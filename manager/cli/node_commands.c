@@ -69,8 +69,11 @@ static json_t *make_node_json(const struct store *state, const struct node_statu
 	for (uint32_t i = 0; i < node->n_counters; i++)
 		json_object_set_new(counters, node->counters[i].name, json_integer((json_int_t)node->counters[i].value));
 	json_t *document = json_pack("{s:s}", "name", node->name);
-	if (info != NULL)
+	if (info != NULL) {
+		bool has_both = !ip_addr_is_unspecified(&info->addr6);
 		json_object_set_new(document, "address", cli_json_addr(&info->addr));
+		json_object_set_new(document, "address6", has_both ? cli_json_addr(&info->addr6) : json_null());
+	}
 	json_object_set_new(document, "state", json_string(node->state));
 	json_object_set_new(document, "version", json_integer((json_int_t)node->version));
 	if (node->role == ROLE_MUX)
@@ -90,12 +93,26 @@ static void add_counter(struct table *t, const struct node_status *node, uint64_
 		table_add_u64(t, value);
 }
 
+// "10.0.0.31", "10.0.0.31,2001:db8::31"; "" of one that has no address any more.
+#define NODE_ADDRESSES_BYTES (2 * IP_ADDR_TEXT_BYTES + 1)
+static const char *format_addresses(const struct node_info *info, char *buf)
+{
+	char addr[IP_ADDR_TEXT_BYTES];
+	char addr6[IP_ADDR_TEXT_BYTES];
+	buf[0] = '\0';
+	if (info != NULL && ip_addr_is_unspecified(&info->addr6))
+		ip_addr_format(&info->addr, buf);
+	else if (info != NULL)
+		(void)text_format(buf, NODE_ADDRESSES_BYTES, "%s,%s", ip_addr_format(&info->addr, addr),
+		                  ip_addr_format(&info->addr6, addr6));
+	return buf;
+}
+
 static void add_node(struct table *t, const struct store *state, const struct node_status *node)
 {
-	char text[IP_ADDR_TEXT_BYTES] = "";
-	const struct node_info *info = find_info(state, node);
+	char text[NODE_ADDRESSES_BYTES];
 	table_add(t, node->name);
-	table_add(t, info != NULL ? ip_addr_format(&info->addr, text) : "");
+	table_add(t, format_addresses(find_info(state, node), text));
 	table_add(t, node->state);
 	add_counter(t, node, node->version);
 	if (node->role == ROLE_MUX) {
@@ -128,12 +145,11 @@ static void print_nodes(const struct cli *cli, enum node_role role, const struct
 
 static void print_node_text(const struct store *state, const struct node_status *node)
 {
-	char text[IP_ADDR_TEXT_BYTES] = "-";
+	char text[NODE_ADDRESSES_BYTES];
 	char time[UTC_TEXT_BYTES];
 	const struct node_info *info = find_info(state, node);
-	if (info != NULL)
-		ip_addr_format(&info->addr, text);
-	printf("name     %s\naddress  %s\nstate    %s\n", node->name, text, node->state);
+	printf("name     %s\naddress  %s\nstate    %s\n", node->name, info != NULL ? format_addresses(info, text) : "-",
+	       node->state);
 	const struct store_mark *drain = node->role == ROLE_MUX ? find_drain(state, node->name) : NULL;
 	if (drain != NULL)
 		printf("drained  since %s\n", utc_format(drain->info.since_ms, time));

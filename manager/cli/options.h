@@ -20,9 +20,10 @@ enum option_bit {
 	OPTION_WAIT = 1 << 8, // has no value
 	OPTION_FOLLOW = 1 << 9, // likewise
 	OPTION_OBJECT = 1 << 10,
+	OPTION_VIA = 1 << 11,
 };
 
-#define OPTION_BITS 11
+#define OPTION_BITS 12
 
 struct options {
 	const char *managers; // NULL: not given

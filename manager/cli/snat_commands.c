@@ -239,7 +239,8 @@ static void print_revoked(const struct store *state, const struct lease_list *li
 	char dip[IP_ADDR_TEXT_BYTES];
 	char ports[PORTS_TEXT_BYTES];
 	for (uint32_t i = 0; i < list->n && i < REVOKED_SHOWN; i++)
-		printf("%s:%s taken from %s\n", ip_addr_format(&list->items[i].vip, vip), format_ports(&list->items[i], ports),
+		printf(ip_addr_is_v4(&list->items[i].vip) ? "%s:%s taken from %s\n" : "[%s]:%s taken from %s\n",
+		       ip_addr_format(&list->items[i].vip, vip), format_ports(&list->items[i], ports),
 		       ip_addr_format(&list->items[i].dip, dip));
 	if (list->n > REVOKED_SHOWN)
 		printf("... and %u leases more\n", list->n - REVOKED_SHOWN);

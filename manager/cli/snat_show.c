@@ -138,15 +138,9 @@ static const char *name_of_protocol(uint8_t protocol, char buf[8])
 }
 
 // "198.51.100.7:443", and of ICMP the address alone.
-static const char *format_destination(const struct snat_destination *d, char *buf, size_t size)
+static const char *format_destination(const struct snat_destination *d, char *buf)
 {
-	char text[IP_ADDR_TEXT_BYTES];
-	ip_addr_format(&d->addr, text);
-	if (d->port == 0)
-		(void)text_format(buf, size, "%s", text);
-	else
-		(void)text_format(buf, size, ip_addr_is_v4(&d->addr) ? "%s:%u" : "[%s]:%u", text, d->port);
-	return buf;
+	return d->port == 0 ? ip_addr_format(&d->addr, buf) : ip_endpoint_format(&d->addr, d->port, buf);
 }
 
 static void print_pool(const struct snat_view *v)
@@ -200,10 +194,10 @@ static void print_busy(const struct snat_view *v)
 	for (uint32_t i = 0; i < v->n_busy && i < BUSIEST_SHOWN; i++) {
 		const struct busy_row *row = &v->busy[i];
 		char text[IP_ADDR_TEXT_BYTES];
-		char destination[IP_ADDR_TEXT_BYTES + 8];
+		char destination[IP_ENDPOINT_TEXT_BYTES];
 		char number[8];
 		table_add(t, ip_addr_format(row->dip->dip, text));
-		table_add(t, format_destination(row->destination, destination, sizeof destination));
+		table_add(t, format_destination(row->destination, destination));
 		table_add(t, name_of_protocol(row->destination->protocol, number));
 		table_add_u64(t, row->destination->n_ports);
 		table_add_u64(t, row->dip->snat->leased_ports);

@@ -16,7 +16,8 @@
 
 struct touched_key {
 	struct object_key key;
-	// The object itself is as it was; only who must know of it has changed (a VIP whose DIP was attached or detached).
+	// The object itself is as it was; only who must know of it has changed (a VIP whose DIP was attached or detached). Of a DIP:
+	// only its host must know of it.
 	bool is_audience_only;
 };
 

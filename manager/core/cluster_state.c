@@ -14,6 +14,7 @@ int cluster_state_init(struct cluster_state *s)
 	addr_index_init(&s->holders);
 	addr_index_init(&s->in_history);
 	addr_index_init(&s->attached);
+	addr_index_init(&s->vias);
 	if (change_log_init(&s->log, 0) == 0 && event_ring_init(&s->events) == 0 && snat_state_init(&s->snat) == 0)
 		return 0;
 	cluster_state_fini(s);
@@ -26,6 +27,7 @@ void cluster_state_fini(struct cluster_state *s)
 	addr_index_fini(&s->holders);
 	addr_index_fini(&s->in_history);
 	addr_index_fini(&s->attached);
+	addr_index_fini(&s->vias);
 	endpoint_states_fini(&s->endpoint_states);
 	change_log_fini(&s->log);
 	snat_state_fini(&s->snat);
@@ -87,9 +89,18 @@ static void unindex(struct cluster_state *s, const struct object_key *key)
 			(void)for_each_dip_of_history(h, &s->in_history, remove_holder);
 	} else if (key->kind == OBJECT_DIP) {
 		const struct dip_info *dip = store_lookup_dip(&s->store, &key->addr);
-		if (dip != NULL)
+		if (dip != NULL) {
 			addr_index_remove(&s->attached, addr_index_key_of_name(dip->host), &dip->dip);
+			addr_index_remove(&s->vias, addr_index_key_of_addr(&dip->via), &dip->dip);
+		}
 	}
+}
+
+static int index_dip(struct cluster_state *s, const struct dip_info *dip)
+{
+	if (dip_info_has_via(dip) && addr_index_insert(&s->vias, addr_index_key_of_addr(&dip->via), &dip->dip) != 0)
+		return ERR_NO_MEMORY;
+	return addr_index_insert(&s->attached, addr_index_key_of_name(dip->host), &dip->dip);
 }
 
 static int index_object(struct cluster_state *s, const struct object_key *key)
@@ -104,7 +115,7 @@ static int index_object(struct cluster_state *s, const struct object_key *key)
 	}
 	if (key->kind == OBJECT_DIP) {
 		const struct dip_info *dip = store_lookup_dip(&s->store, &key->addr);
-		return dip == NULL ? 0 : addr_index_insert(&s->attached, addr_index_key_of_name(dip->host), &dip->dip);
+		return dip == NULL ? 0 : index_dip(s, dip);
 	}
 	return 0;
 }
@@ -118,13 +129,12 @@ int cluster_state_replace(struct cluster_state *s, struct change *c)
 
 static bool node_is_same(const struct node_info *old, const struct node_info *new)
 {
-	return old != NULL && ip_addr_equal(&old->addr, &new->addr);
+	return old != NULL && node_info_equal(old, new);
 }
 
 static bool dip_is_same(const struct dip_info *old, const struct dip_info *new)
 {
-	return old != NULL && strcmp(old->host, new->host) == 0 && strcmp(old->vm, new->vm) == 0 &&
-	       strcmp(old->interface, new->interface) == 0 && memcmp(old->mac, new->mac, sizeof old->mac) == 0;
+	return old != NULL && dip_info_equal(old, new);
 }
 
 // Would this change, which the rules allow, leave everything as it is?
@@ -153,6 +163,15 @@ static bool is_noop(const struct cluster_state *s, const struct change *c)
 	return false;
 }
 
+// Is it a DIP that has no `via`, and had none? Then it is the business of its host's agent only.
+static bool is_of_one_host(const struct cluster_state *s, const struct change *c)
+{
+	if (c->key.kind != OBJECT_DIP)
+		return false;
+	const struct dip_info *old = store_lookup_dip(&s->store, &c->key.addr);
+	return (old == NULL || !dip_info_has_via(old)) && (c->is_delete || !dip_info_has_via(&c->dip));
+}
+
 static int apply_change(struct cluster_state *s, struct change *c, struct progress *p, struct error *err)
 {
 	int code = rules_check_change(s, c, err);
@@ -165,7 +184,7 @@ static int apply_change(struct cluster_state *s, struct change *c, struct progre
 	if (object_is_mark(key.kind) && !c->is_delete)
 		c->mark.since_ms = p->now_ms;
 	if (store_get_change(&s->store, &key, &inverse) != 0 || change_list_append(&p->undo, &inverse) != 0 ||
-	    touched_list_append(&p->touched, &key, false) != 0 || cluster_state_replace(s, c) != 0)
+	    touched_list_append(&p->touched, &key, is_of_one_host(s, c)) != 0 || cluster_state_replace(s, c) != 0)
 		return error_set(err, ERR_NO_MEMORY, "memory is short");
 	return 0;
 }
@@ -205,7 +224,7 @@ static void log_touched(struct cluster_state *s, const struct touched_list *touc
 	for (uint32_t i = 0; i < touched->n; i++) {
 		const struct object_key *key = &touched->items[i].key;
 		if (!object_is_mark(key->kind) || key->kind == OBJECT_MUX_DRAIN) // nobody is told of other marks
-			change_log_append(&s->log, s->store.version, key, false);
+			change_log_append(&s->log, s->store.version, key, touched->items[i].is_audience_only);
 		if (key->kind == OBJECT_DIP)
 			log_holders(s, &key->addr);
 		else if (key->kind == OBJECT_HISTORY) // who held a DIP may need the VIP no more
@@ -413,6 +432,17 @@ const struct dip_info *cluster_state_next_attached(const struct cluster_state *s
 	while (set != NULL && *i < set->n) {
 		const struct dip_info *dip = store_lookup_dip(&s->store, &set->items[(*i)++]);
 		if (dip != NULL && strcmp(dip->host, host) == 0)
+			return dip;
+	}
+	return NULL;
+}
+
+const struct dip_info *cluster_state_lookup_via(const struct cluster_state *s, const struct ip_addr *via)
+{
+	const struct addr_set *set = addr_index_lookup(&s->vias, addr_index_key_of_addr(via));
+	for (uint32_t i = 0; set != NULL && i < set->n; i++) {
+		const struct dip_info *dip = store_lookup_dip(&s->store, &set->items[i]);
+		if (dip != NULL && ip_addr_equal(&dip->via, via))
 			return dip;
 	}
 	return NULL;

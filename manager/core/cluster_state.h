@@ -34,6 +34,7 @@ struct cluster_state {
 	struct addr_index holders; // of a DIP: the VIPs that hold it
 	struct addr_index in_history; // of a DIP: the VIPs whose history has it
 	struct addr_index attached; // of a host's name: the DIPs attached there
+	struct addr_index vias; // of a `via`: the DIP that has it
 	struct endpoint_states endpoint_states; // derived
 	struct change_log log;
 	struct snat_state snat;
@@ -78,6 +79,9 @@ bool cluster_state_history_has(const struct cluster_state *s, const struct ip_ad
 
 // The i-th DIP attached on the host, in ascending order from 0; NULL after the last.
 const struct dip_info *cluster_state_next_attached(const struct cluster_state *s, const char *host, uint32_t *i);
+
+// The DIP whose packets are sent to this address of the other family; NULL: the address is no `via`.
+const struct dip_info *cluster_state_lookup_via(const struct cluster_state *s, const struct ip_addr *via);
 
 // The VIP from which the DIP's next request for ports would be served; when none of its VIPs has room, the first one. NULL: the
 // DIP is in no `snat` list, or not attached.

@@ -66,6 +66,19 @@ static bool host_needs_vip(const struct cluster_state *s, const char *host, cons
 	return false;
 }
 
+static bool is_dip_of_host(const struct cluster_state *s, const char *host, const struct object_key *key)
+{
+	const struct dip_info *dip = key->kind == OBJECT_DIP ? store_lookup_dip(&s->store, &key->addr) : NULL;
+	return dip != NULL && strcmp(dip->host, host) == 0;
+}
+
+// Must everybody who sends to the DIP know where its packets go?
+static bool has_via(const struct cluster_state *s, const struct object_key *key)
+{
+	const struct dip_info *dip = store_lookup_dip(&s->store, &key->addr);
+	return dip != NULL && dip_info_has_via(dip);
+}
+
 static bool agent_needs(const struct cluster_state *s, const char *host, const struct object_key *key)
 {
 	switch (key->kind) {
@@ -75,10 +88,7 @@ static bool agent_needs(const struct cluster_state *s, const char *host, const s
 	case OBJECT_HOST: return true;
 	case OBJECT_VIP:
 	case OBJECT_HISTORY: return host_needs_vip(s, host, &key->addr);
-	case OBJECT_DIP: {
-		const struct dip_info *dip = store_lookup_dip(&s->store, &key->addr);
-		return dip != NULL && strcmp(dip->host, host) == 0;
-	}
+	case OBJECT_DIP: return is_dip_of_host(s, host, key) || has_via(s, key);
 	case OBJECT_MUX_DRAIN:
 	case OBJECT_DRAIN:
 	case OBJECT_UNHEALTHY:
@@ -94,9 +104,10 @@ static int append_touched(const struct distribution *d, const struct cluster_sta
 		return 0;
 	if (d->audience == AUDIENCE_AGENT)
 		return agent_needs(s, d->node, &t->key) ? append_current(s, &t->key, list) : append_delete(&t->key, list);
-	if (t->is_audience_only || t->key.kind == OBJECT_DIP)
+	if (t->is_audience_only)
 		return 0;
-	return append_current(s, &t->key, list);
+	bool is_gone = t->key.kind == OBJECT_DIP && !has_via(s, &t->key);
+	return is_gone ? append_delete(&t->key, list) : append_current(s, &t->key, list);
 }
 
 static int collect_delta(const struct distribution *d, const struct cluster_state *s, struct change_list *list,
@@ -109,7 +120,7 @@ static int collect_delta(const struct distribution *d, const struct cluster_stat
 	*ret_has_own_dip = false;
 	for (uint32_t i = 0; code == 0 && i < touched.n; i++) {
 		const struct object_key *key = &touched.items[i].key;
-		*ret_has_own_dip = *ret_has_own_dip || (key->kind == OBJECT_DIP && agent_needs(s, d->node, key));
+		*ret_has_own_dip = *ret_has_own_dip || is_dip_of_host(s, d->node, key);
 		code = append_touched(d, s, &touched.items[i], list);
 	}
 	touched_list_fini(&touched);
@@ -189,6 +200,18 @@ static int append_dips_of_host(const struct cluster_state *s, const char *host, 
 	return 0;
 }
 
+// Of a mux's audience `host` is "", where no DIP is.
+static int append_vias_elsewhere(const struct cluster_state *s, const char *host, struct change_list *list)
+{
+	for (uint32_t i = 0; i < s->store.dips.n; i++) {
+		const struct dip_info *dip = store_dip(&s->store, i);
+		struct object_key key = object_key_of_addr(OBJECT_DIP, &dip->dip);
+		if (dip_info_has_via(dip) && strcmp(dip->host, host) != 0 && append_current(s, &key, list) != 0)
+			return ERR_NO_MEMORY;
+	}
+	return 0;
+}
+
 static int collect_snapshot(const struct distribution *d, const struct cluster_state *s, struct change_list *list)
 {
 	struct object_key cluster = { .kind = OBJECT_CLUSTER };
@@ -204,6 +227,8 @@ static int collect_snapshot(const struct distribution *d, const struct cluster_s
 		code = append_nodes(s, OBJECT_HOST, list); // a mux takes pins from them
 	if (code == 0 && d->audience == AUDIENCE_AGENT)
 		code = append_dips_of_host(s, d->node, list);
+	if (code == 0)
+		code = append_vias_elsewhere(s, d->audience == AUDIENCE_AGENT ? d->node : "", list);
 	return code;
 }
 

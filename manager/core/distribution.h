@@ -1,8 +1,10 @@
 // What one subscriber is told, and when: the state filtered to what it needs, as snapshots and deltas with versions.
 //
-//   a mux gets     the cluster, its settings, all VIPs and their histories, all muxes, all hosts (they send pins), all leases
+//   a mux gets     the cluster, its settings, all VIPs and their histories, all muxes, all hosts (they send pins), the DIPs that
+//                  have a `via`, all leases
 //   an agent gets  the cluster, its settings, all muxes, all hosts, the DIPs attached on its host, the VIPs (and their
-//                  histories) that hold one of those or held it in a generation that is kept, the leases of those DIPs
+//                  histories) that hold one of those or held it in a generation that is kept, the leases of those DIPs;
+//                  and the DIPs elsewhere that have a `via`, since chains go there
 //
 // Drains go to nobody: the present generations say what they come to.
 //

@@ -116,38 +116,61 @@ static void append_vip(const struct turn *t)
 		                     strcmp(sizes, old_sizes) == 0 ? "as many" : old_sizes));
 }
 
-static void append_node(const struct turn *t, const struct node_info *node, const char *joined, const char *removed)
+// "10.0.0.31", "10.0.0.31 and 2001:db8::31".
+#define ADDRESSES_TEXT_BYTES (2 * IP_ADDR_TEXT_BYTES + 8)
+static const char *format_addresses(const struct node_info *node, char *buf)
 {
 	char addr[IP_ADDR_TEXT_BYTES];
-	char old_addr[IP_ADDR_TEXT_BYTES];
+	char addr6[IP_ADDR_TEXT_BYTES];
+	bool has_both = !ip_addr_is_unspecified(&node->addr6);
+	(void)text_format(buf, ADDRESSES_TEXT_BYTES, "%s%s%s", ip_addr_format(&node->addr, addr), has_both ? " and " : "",
+	                  has_both ? ip_addr_format(&node->addr6, addr6) : "");
+	return buf;
+}
+
+static void append_node(const struct turn *t, const struct node_info *node, const char *joined, const char *removed)
+{
+	char now[ADDRESSES_TEXT_BYTES];
+	char before[ADDRESSES_TEXT_BYTES];
 	const struct node_info *old = t->old->is_delete ? NULL : &t->old->node;
 	const char *name = t->old->key.name;
 	if (node != NULL && old == NULL)
-		append(t, event_make(joined, name, "address %s", ip_addr_format(&node->addr, addr)));
+		append(t, event_make(joined, name, "address %s", format_addresses(node, now)));
 	else if (node == NULL && old != NULL)
-		append(t, event_make(removed, name, "it had address %s", ip_addr_format(&old->addr, old_addr)));
-	else if (node != NULL && !ip_addr_equal(&node->addr, &old->addr))
-		append(t, event_make(joined, name, "address %s, before %s", ip_addr_format(&node->addr, addr),
-		                     ip_addr_format(&old->addr, old_addr)));
+		append(t, event_make(removed, name, "it had address %s", format_addresses(old, before)));
+	else if (node != NULL && !node_info_equal(node, old))
+		append(t, event_make(joined, name, "address %s, before %s", format_addresses(node, now),
+		                     format_addresses(old, before)));
+}
+
+// ", via 2001:db8::5", or nothing.
+#define VIA_TEXT_BYTES (IP_ADDR_TEXT_BYTES + 8)
+static const char *format_via(const struct dip_info *dip, char *buf)
+{
+	char via[IP_ADDR_TEXT_BYTES];
+	buf[0] = '\0';
+	if (dip_info_has_via(dip))
+		(void)text_format(buf, VIA_TEXT_BYTES, ", via %s", ip_addr_format(&dip->via, via));
+	return buf;
 }
 
 static void append_dip(const struct turn *t)
 {
 	char text[IP_ADDR_TEXT_BYTES];
+	char via[VIA_TEXT_BYTES];
 	const struct dip_info *old = t->old->is_delete ? NULL : &t->old->dip;
 	const struct dip_info *dip = store_lookup_dip(t->store, &t->old->key.addr);
 	ip_addr_format(&t->old->key.addr, text);
-	if (dip != NULL && old != NULL && strcmp(old->host, dip->host) == 0 && strcmp(old->vm, dip->vm) == 0 &&
-	    strcmp(old->interface, dip->interface) == 0 && memcmp(old->mac, dip->mac, sizeof old->mac) == 0)
+	if (dip != NULL && old != NULL && dip_info_equal(old, dip))
 		return;
 	if (dip == NULL && old != NULL)
 		append(t, event_make("dip-detached", text, "it was VM %s on host %s", old->vm, old->host));
 	else if (dip != NULL && old == NULL)
-		append(t,
-		       event_make("dip-attached", text, "VM %s on host %s, interface %s", dip->vm, dip->host, dip->interface));
+		append(t, event_make("dip-attached", text, "VM %s on host %s, interface %s%s", dip->vm, dip->host,
+		                     dip->interface, format_via(dip, via)));
 	else if (dip != NULL)
-		append(t, event_make("dip-attached", text, "VM %s on host %s, interface %s; before VM %s on host %s", dip->vm,
-		                     dip->host, dip->interface, old->vm, old->host));
+		append(t, event_make("dip-attached", text, "VM %s on host %s, interface %s%s; before VM %s on host %s", dip->vm,
+		                     dip->host, dip->interface, format_via(dip, via), old->vm, old->host));
 }
 
 static void append_drain(const struct turn *t, bool is_there)

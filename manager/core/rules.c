@@ -22,7 +22,8 @@ static const struct node_info *find_node_with_addr(const struct store_array *nod
 {
 	for (uint32_t i = 0; i < nodes->n; i++) {
 		const struct node_info *node = nodes->items[i];
-		if (ip_addr_equal(&node->addr, addr) && (except == NULL || strcmp(node->name, except) != 0))
+		bool has_it = ip_addr_equal(&node->addr, addr) || ip_addr_equal(&node->addr6, addr);
+		if (has_it && (except == NULL || strcmp(node->name, except) != 0))
 			return node;
 	}
 	return NULL;
@@ -62,6 +63,19 @@ static int check_no_vip(const struct cluster_state *s, const struct ip_addr *add
 	return error_set(err, ERR_CONFLICT, "%s: %s is a VIP; choose another address", field, ip_addr_format(addr, text));
 }
 
+// `except`: a DIP that may keep its own; or NULL.
+static int check_no_via(const struct cluster_state *s, const struct ip_addr *addr, const struct ip_addr *except,
+                        const char *field, struct error *err)
+{
+	char text[IP_ADDR_TEXT_BYTES];
+	char other[IP_ADDR_TEXT_BYTES];
+	const struct dip_info *dip = cluster_state_lookup_via(s, addr);
+	if (dip == NULL || (except != NULL && ip_addr_equal(&dip->dip, except)))
+		return 0;
+	return error_set(err, ERR_CONFLICT, "%s: %s is the via of DIP %s; choose another address", field,
+	                 ip_addr_format(addr, text), ip_addr_format(&dip->dip, other));
+}
+
 static int check_cluster(const struct cluster_state *s, const struct change *c, struct error *err)
 {
 	if (c->is_delete)
@@ -76,37 +90,52 @@ static int check_cluster(const struct cluster_state *s, const struct change *c, 
 	return 0;
 }
 
-static int check_dips_are_no_vips(const struct cluster_state *s, const struct vip_config *vip, struct error *err)
+static int check_dip_of_vip(const struct cluster_state *s, const struct ip_addr *dip, const char *field,
+                            struct error *err)
+{
+	int code = check_no_vip(s, dip, field, err);
+	return code != 0 ? code : check_no_via(s, dip, NULL, field, err);
+}
+
+static int check_dips_of_vip(const struct cluster_state *s, const struct vip_config *vip, struct error *err)
 {
 	for (uint32_t i = 0; i < vip->n_endpoints; i++)
 		for (uint32_t k = 0; k < vip->endpoints[i].n_dips; k++)
-			if (check_no_vip(s, &vip->endpoints[i].dips[k].dip, "dips", err) != 0)
+			if (check_dip_of_vip(s, &vip->endpoints[i].dips[k].dip, "dips", err) != 0)
 				return error_prefix(err, "endpoint \"%s\": ", vip->endpoints[i].name);
 	for (uint32_t i = 0; i < vip->n_snat_dips; i++)
-		if (check_no_vip(s, &vip->snat_dips[i], "snat.dips", err) != 0)
+		if (check_dip_of_vip(s, &vip->snat_dips[i], "snat.dips", err) != 0)
 			return ERR_CONFLICT;
 	return 0;
 }
 
-static int check_vip_is_no_dip(const struct cluster_state *s, const struct ip_addr *vip, struct error *err)
+// A DIP is in the list of a VIP, whether it is attached or not.
+static int check_no_holder(const struct cluster_state *s, const struct ip_addr *addr, const char *field,
+                           struct error *err)
 {
 	char text[IP_ADDR_TEXT_BYTES];
 	char other[IP_ADDR_TEXT_BYTES];
-	int code = check_not_attached(s, vip, "vip", err);
-	if (code != 0)
-		return code;
 	uint32_t i = 0;
-	const struct vip_config *holder = cluster_state_next_holder(s, vip, &i);
+	const struct vip_config *holder = cluster_state_next_holder(s, addr, &i);
 	if (holder == NULL)
 		return 0;
-	return error_set(err, ERR_CONFLICT, "vip: %s is a DIP of VIP %s; choose another address", ip_addr_format(vip, text),
-	                 ip_addr_format(&holder->vip, other));
+	return error_set(err, ERR_CONFLICT, "%s: %s is a DIP of VIP %s; choose another address", field,
+	                 ip_addr_format(addr, text), ip_addr_format(&holder->vip, other));
+}
+
+static int check_vip_is_no_dip(const struct cluster_state *s, const struct ip_addr *vip, struct error *err)
+{
+	int code = check_not_attached(s, vip, "vip", err);
+	if (code == 0)
+		code = check_no_holder(s, vip, "vip", err);
+	return code != 0 ? code : check_no_via(s, vip, NULL, "vip", err);
 }
 
 static int check_ranges_stay(const struct vip_config *vip, const struct snat_pool *pool, struct error *err)
 {
 	char text[IP_ADDR_TEXT_BYTES];
 	char other[IP_ADDR_TEXT_BYTES];
+	char where[IP_ENDPOINT_TEXT_BYTES];
 	struct lease lease;
 	if (vip->snat.range_size != pool->range_size)
 		return error_set(err, ERR_CONFLICT,
@@ -116,25 +145,25 @@ static int check_ranges_stay(const struct vip_config *vip, const struct snat_poo
 	for (uint32_t port = 0; port < vip->snat.first_port; port += pool->range_size)
 		if (snat_pool_lookup(pool, port, &lease))
 			return error_set(err, ERR_CONFLICT,
-			                 "snat.first_port: %u is leased to %s for SNAT; `anantactl snat revoke %s:%u`, or leave "
+			                 "snat.first_port: %u is leased to %s for SNAT; `anantactl snat revoke %s`, or leave "
 			                 "first_port below it",
-			                 lease.first_port, ip_addr_format(&lease.dip, other), ip_addr_format(&vip->vip, text),
-			                 lease.first_port);
+			                 lease.first_port, ip_addr_format(&lease.dip, other),
+			                 ip_endpoint_format(&vip->vip, lease.first_port, where));
 	return 0;
 }
 
 static int check_endpoints_are_not_leased(const struct vip_config *vip, const struct snat_pool *pool, struct error *err)
 {
-	char text[IP_ADDR_TEXT_BYTES];
 	char other[IP_ADDR_TEXT_BYTES];
+	char where[IP_ENDPOINT_TEXT_BYTES];
 	struct lease lease;
 	for (uint32_t i = 0; i < vip->n_endpoints; i++)
 		if (snat_pool_lookup(pool, vip->endpoints[i].port, &lease))
 			return error_set(err, ERR_CONFLICT,
-			                 "endpoint \"%s\": port %u is leased to %s for SNAT; `anantactl snat revoke %s:%u`, or "
+			                 "endpoint \"%s\": port %u is leased to %s for SNAT; `anantactl snat revoke %s`, or "
 			                 "choose another port",
 			                 vip->endpoints[i].name, vip->endpoints[i].port, ip_addr_format(&lease.dip, other),
-			                 ip_addr_format(&vip->vip, text), vip->endpoints[i].port);
+			                 ip_endpoint_format(&vip->vip, vip->endpoints[i].port, where));
 	return 0;
 }
 
@@ -163,7 +192,7 @@ static int check_vip_put(const struct cluster_state *s, struct vip_config *vip, 
 	if (code == 0 && old == NULL)
 		code = check_no_node_has(s, &vip->vip, NULL, "vip", err);
 	if (code == 0)
-		code = check_dips_are_no_vips(s, vip, err);
+		code = check_dips_of_vip(s, vip, err);
 	return code != 0 ? code : check_leases_stay(s, vip, err);
 }
 
@@ -177,28 +206,50 @@ static int check_vip(const struct cluster_state *s, struct change *c, struct err
 	return 0;
 }
 
-static int check_node_put(const struct cluster_state *s, const struct change *c, const char *what, struct error *err)
+static int check_node_addr(const struct cluster_state *s, const struct change *c, const struct ip_addr *addr,
+                           const char *field, struct error *err)
 {
 	char text[IP_ADDR_TEXT_BYTES];
+	const char *problem = ip_addr_problem(addr);
+	if (problem != NULL)
+		return error_set(err, ERR_INVALID, "%s: %s is not an address that a machine can have: %s", field,
+		                 ip_addr_format(addr, text), problem);
+	int code = check_no_node_has(s, addr, &c->key, field, err);
+	if (code == 0)
+		code = check_no_vip(s, addr, field, err);
+	if (code == 0)
+		code = check_not_attached(s, addr, field, err);
+	return code != 0 ? code : check_no_via(s, addr, NULL, field, err);
+}
+
+static int check_node_addr6(const struct cluster_state *s, const struct change *c, struct error *err)
+{
+	char text[IP_ADDR_TEXT_BYTES];
+	if (ip_addr_is_unspecified(&c->node.addr6))
+		return 0;
+	if (ip_addr_is_v4(&c->node.addr6))
+		return error_set(err, ERR_INVALID, "address6: %s is no IPv6 address", ip_addr_format(&c->node.addr6, text));
+	if (!ip_addr_is_v4(&c->node.addr))
+		return error_set(err, ERR_INVALID, "address6: only a node whose address is IPv4 has a second one, got %s",
+		                 ip_addr_format(&c->node.addr, text));
+	return check_node_addr(s, c, &c->node.addr6, "address6", err);
+}
+
+static int check_node_put(const struct cluster_state *s, const struct change *c, const char *what, struct error *err)
+{
 	bool is_mux = c->key.kind == OBJECT_MUX;
 	const struct store_array *nodes = is_mux ? &s->store.muxes : &s->store.hosts;
-	const struct ip_addr *addr = &c->node.addr;
 	bool is_new =
 		(is_mux ? store_lookup_mux(&s->store, c->node.name) : store_lookup_host(&s->store, c->node.name)) == NULL;
 	if (!text_is_name(c->node.name))
 		return error_set(err, ERR_INVALID, "%s.name: must be 1 to 63 of A-Z a-z 0-9 . _ -", what);
-	if (!ip_addr_is_v4(addr))
-		return error_set(err, ERR_INVALID, "%s.address: %s: IPv6 addresses are not supported yet", what,
-		                 ip_addr_format(addr, text));
-	if (!ip_addr_is_usable(addr))
-		return error_set(err, ERR_INVALID, "%s.address: %s is not an address that a machine can have", what,
-		                 ip_addr_format(addr, text));
 	int code = check_count(nodes, is_new, is_mux ? LIMIT_MUXES : LIMIT_HOSTS, is_mux ? "muxes" : "hosts", err);
+	if (code != 0)
+		return code;
+	code = check_node_addr(s, c, &c->node.addr, "address", err);
 	if (code == 0)
-		code = check_no_node_has(s, addr, &c->key, "address", err);
-	if (code == 0)
-		code = check_no_vip(s, addr, "address", err);
-	return code != 0 ? code : check_not_attached(s, addr, "address", err);
+		code = check_node_addr6(s, c, err);
+	return code != 0 ? error_prefix(err, "%s.", what) : 0;
 }
 
 static int check_mux(const struct cluster_state *s, const struct change *c, struct error *err)
@@ -225,14 +276,25 @@ static int check_host(const struct cluster_state *s, const struct change *c, str
 	return 0;
 }
 
+// A VM of both families has one interface with a DIP of each.
 static int check_interface_free(const struct cluster_state *s, const struct dip_info *dip, struct error *err)
 {
 	char text[IP_ADDR_TEXT_BYTES];
+	char mac[MAC_TEXT_BYTES];
 	uint32_t i = 0;
-	for (const struct dip_info *other; (other = cluster_state_next_attached(s, dip->host, &i)) != NULL;)
-		if (!ip_addr_equal(&other->dip, &dip->dip) && strcmp(other->interface, dip->interface) == 0)
-			return error_set(err, ERR_CONFLICT, "interface: \"%s\" of host \"%s\" has DIP %s already", dip->interface,
-			                 dip->host, ip_addr_format(&other->dip, text));
+	for (const struct dip_info *other; (other = cluster_state_next_attached(s, dip->host, &i)) != NULL;) {
+		if (ip_addr_equal(&other->dip, &dip->dip) || strcmp(other->interface, dip->interface) != 0)
+			continue;
+		if (ip_addr_is_same_family(&other->dip, &dip->dip))
+			return error_set(err, ERR_CONFLICT,
+			                 "interface: \"%s\" of host \"%s\" has DIP %s already; it takes one IPv4 and one IPv6",
+			                 dip->interface, dip->host, ip_addr_format(&other->dip, text));
+		if (memcmp(other->mac, dip->mac, sizeof dip->mac) != 0)
+			return error_set(
+				err, ERR_CONFLICT,
+				"mac: the VM behind interface \"%s\" of host \"%s\" has %s, as DIP %s says; detach that first",
+				dip->interface, dip->host, mac_format(other->mac, mac), ip_addr_format(&other->dip, text));
+	}
 	return 0;
 }
 
@@ -240,11 +302,10 @@ static int check_dip_fields(const struct dip_info *dip, struct error *err)
 {
 	static const uint8_t no_mac[6] = { 0 };
 	char text[IP_ADDR_TEXT_BYTES];
-	if (!ip_addr_is_v4(&dip->dip))
-		return error_set(err, ERR_INVALID, "dip: %s: IPv6 DIPs are not supported yet", ip_addr_format(&dip->dip, text));
-	if (!ip_addr_is_usable(&dip->dip))
-		return error_set(err, ERR_INVALID, "dip: %s is not an address that a VM can have",
-		                 ip_addr_format(&dip->dip, text));
+	const char *problem = ip_addr_problem(&dip->dip);
+	if (problem != NULL)
+		return error_set(err, ERR_INVALID, "dip: %s is not an address that a VM can have: %s",
+		                 ip_addr_format(&dip->dip, text), problem);
 	if (!text_is_name(dip->vm))
 		return error_set(err, ERR_INVALID, "name: a VM's name must be 1 to 63 of A-Z a-z 0-9 . _ -");
 	if (!text_is_name(dip->interface) || strlen(dip->interface) >= INTERFACE_NAME_BYTES)
@@ -252,6 +313,30 @@ static int check_dip_fields(const struct dip_info *dip, struct error *err)
 	if (memcmp(dip->mac, no_mac, sizeof no_mac) == 0 || (dip->mac[0] & 1) != 0)
 		return error_set(err, ERR_INVALID, "mac: must be the address of one machine, not a group's or all zeros");
 	return 0;
+}
+
+static int check_via(const struct cluster_state *s, const struct dip_info *dip, struct error *err)
+{
+	char text[IP_ADDR_TEXT_BYTES];
+	char other[IP_ADDR_TEXT_BYTES];
+	if (!dip_info_has_via(dip))
+		return 0;
+	const char *problem = ip_addr_problem(&dip->via);
+	if (problem != NULL)
+		return error_set(err, ERR_INVALID, "via: %s is not an address that packets can be sent to: %s",
+		                 ip_addr_format(&dip->via, text), problem);
+	if (ip_addr_is_same_family(&dip->via, &dip->dip))
+		return error_set(err, ERR_INVALID,
+		                 "via: %s is of the same family as DIP %s; leave it out, or give one of the other family",
+		                 ip_addr_format(&dip->via, text), ip_addr_format(&dip->dip, other));
+	int code = check_no_vip(s, &dip->via, "via", err);
+	if (code == 0)
+		code = check_no_node_has(s, &dip->via, NULL, "via", err);
+	if (code == 0)
+		code = check_not_attached(s, &dip->via, "via", err);
+	if (code == 0)
+		code = check_no_holder(s, &dip->via, "via", err);
+	return code != 0 ? code : check_no_via(s, &dip->via, &dip->dip, "via", err);
 }
 
 static int check_dip_put(const struct cluster_state *s, const struct dip_info *dip, struct error *err)
@@ -271,6 +356,10 @@ static int check_dip_put(const struct cluster_state *s, const struct dip_info *d
 		code = check_no_vip(s, &dip->dip, "dip", err);
 	if (code == 0 && old == NULL)
 		code = check_no_node_has(s, &dip->dip, NULL, "dip", err);
+	if (code == 0)
+		code = check_no_via(s, &dip->dip, NULL, "dip", err);
+	if (code == 0)
+		code = check_via(s, dip, err);
 	return code != 0 ? code : check_interface_free(s, dip, err);
 }
 

@@ -2,11 +2,14 @@
 //
 //   cluster   put once, never deleted; one from before there were pins may be given its key
 //   settings  cluster_settings_validate; deleting them brings the defaults back
-//   VIP       vip_config_validate; held by one tenant; neither a DIP, nor the address of a mux or host; its DIPs are no VIPs
+//   VIP       vip_config_validate; held by one tenant; neither a DIP, nor the address of a mux or host; its DIPs
+//             are of its family, and no VIPs
 //             what is leased stays as it is: range_size and first_port do not change the ranges that are leased, and no endpoint
 //             takes a port of one (unless the VIP stops leasing ports)
-//   mux, host a usable address that no other object has; a host with DIPs attached is not removed
-//   DIP       attached on one known host, by a name, interface and MAC that can be; one DIP an interface; no VIP
+//   mux, host a usable address that no other object has, and perhaps an IPv6 one beside an IPv4 one; a host with DIPs attached is
+//             not removed
+//   DIP       attached on one known host, by a name, interface and MAC that can be; no VIP; an interface has one DIP of each
+//             family, with one MAC. Its `via` is of the other family and no other object's
 //   drain     of a DIP in an endpoint (manager/core/drains.h); no endpoint is left without a DIP that gets new connections
 //   marks     of DIPs, hosts and muxes that are there (manager/core/marks.h); one mux that is not drained is left
 //   history   is the managers' own

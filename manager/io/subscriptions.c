@@ -126,13 +126,13 @@ static void on_registered(struct peer *p, uint64_t request_id, const struct erro
 	}
 }
 
-// Is the node known at this address already?
+// Is the node known at these addresses already?
 static bool is_registered(const struct server *s, const struct subscribe *sub)
 {
 	const struct store *store = &s->machine.state.store;
 	const struct node_info *node =
 		sub->role == ROLE_MUX ? store_lookup_mux(store, sub->node.name) : store_lookup_host(store, sub->node.name);
-	return node != NULL && ip_addr_equal(&node->addr, &sub->node.addr);
+	return node != NULL && node_info_equal(node, &sub->node);
 }
 
 static void register_node(struct peer *p)

@@ -347,14 +347,13 @@ static int start_link(struct control *c, uv_loop_t *loop, struct error *err)
 		.managers = node->manager_list,
 		.n_managers = node->n_managers,
 		.subscribes = true,
-		.subscribe = { .role = ROLE_MUX, .node = { .addr = node->address.addr } },
+		.subscribe = { .role = ROLE_MUX, .node = node_config_info(node) },
 		.handler = { .on_update = on_update,
 		             .on_status_request = fill_status,
 		             .on_notice = on_notice,
 		             .on_state = on_link_state },
 		.user = c,
 	};
-	(void)text_copy(config.subscribe.node.name, sizeof config.subscribe.node.name, node->name);
 	(void)text_copy(config.subscribe.program_version, sizeof config.subscribe.program_version, ANANTA_VERSION);
 	return manager_link_create(loop, &config, &c->link, err);
 }

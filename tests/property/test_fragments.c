@@ -1,5 +1,5 @@
 // Fragments of random datagrams in random order, with doubled, overlapping and lost ones among them, against a model that marks
-// every byte of every datagram. The seed is printed and can be given by SEED=n.
+// every byte of every datagram; of both families, in one table. The seed is printed and can be given by SEED=n.
 #include "tests/support/suite.h"
 
 #include <stdio.h>
@@ -14,7 +14,8 @@ enum { N_DATAGRAMS = 12, N_CUTS_MAX = 10, N_STEPS = 200000, TABLE = 1024, NOTHIN
 struct model {
 	uint32_t n_pieces;
 	uint32_t cuts[N_CUTS_MAX + 1]; // bytes: piece i is [cuts[i], cuts[i + 1])
-	uint16_t id;
+	uint32_t id;
+	bool is_ip6;
 	bool has_come[N_CUTS_MAX];
 	bool is_spoiled, is_decided, is_refused;
 	uint64_t decision;
@@ -26,7 +27,7 @@ struct world {
 	struct mono_time now;
 	struct model models[N_DATAGRAMS];
 	int waiting[FRAGMENT_SLOTS]; // of which datagram the fragment in this slot is
-	uint16_t next_id;
+	uint32_t next_id;
 	unsigned n_known, n_released, n_overlaps;
 };
 
@@ -45,7 +46,10 @@ static unsigned seed_of_run(void)
 
 static void cut_anew(struct world *w, struct model *m)
 {
-	*m = (struct model){ .n_pieces = 2 + pick(w, N_CUTS_MAX - 1), .id = w->next_id++ };
+	*m = (struct model){ .n_pieces = 2 + pick(w, N_CUTS_MAX - 1), .id = w->next_id++ & 0xffff };
+	m->is_ip6 = pick(w, 2) == 0;
+	if (m->is_ip6)
+		m->id |= pick(w, 65536) << 16;
 	for (uint32_t i = 0; i < m->n_pieces; i++)
 		m->cuts[i + 1] = m->cuts[i] + 24 + 8 * pick(w, 60);
 	m->cuts[m->n_pieces] -= pick(w, 8);
@@ -53,8 +57,10 @@ static void cut_anew(struct world *w, struct model *m)
 
 static struct fragment piece_of(const struct model *m, uint32_t i)
 {
-	return (struct fragment){ .src = 7,
-		                      .dst = 9,
+	static const uint8_t addrs6[32] = { 0x20, 1, 0x0d, 0xb8, 7 };
+	return (struct fragment){ .src = m->is_ip6 ? 0 : 7,
+		                      .dst = m->is_ip6 ? 0 : 9,
+		                      .addrs6 = m->is_ip6 ? addrs6 : NULL,
 		                      .id = m->id,
 		                      .protocol = IP_PROTO_UDP,
 		                      .is_last = i + 1 == m->n_pieces,

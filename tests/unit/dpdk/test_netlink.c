@@ -74,6 +74,8 @@ START_TEST(links_are_set_up_and_changed)
 	ck_assert_uint_eq(link.mtu, 1600);
 	ck_assert_mem_eq(link.mac, mac, sizeof mac);
 	netns_run("ip link show lv0 | grep -q NOARP");
+	ck_assert_int_eq(netlink_set_all_multicast(nl, link.index, NULL), 0);
+	netns_run("ip link show lv0 | grep -q ALLMULTI");
 	netns_run("ip link del lv0");
 	netlink_close(nl);
 }
@@ -106,6 +108,34 @@ START_TEST(address_and_default_route_are_as_ip_shows_them)
 	ck_assert_int_eq(netlink_add_route(nl, &route, &err), ERR_IO);
 	ck_assert_ptr_nonnull(strstr(err.text, "0.0.0.0/0"));
 	netns_run("ip link del av0");
+	netlink_close(nl);
+}
+END_TEST
+
+START_TEST(an_ipv6_address_is_usable_at_once_and_its_gateway_may_be_link_local)
+{
+	struct netlink *nl = open_netlink();
+	struct netlink_link link;
+	struct ip_prefix prefix = { .addr = addr("2001:db8::31"), .bits = 64 };
+	netns_run("ip link add bv0 type veth peer name bv1; ip link set bv1 up");
+	ck_assert_int_eq(netlink_get_link(nl, "bv0", &link, NULL), 0);
+	ck_assert_int_eq(netlink_set_up(nl, link.index, true, NULL), 0);
+	for (int i = 0; i < 2; i++)
+		ck_assert_int_eq(netlink_add_addr(nl, link.index, &prefix, NULL), 0);
+	netns_run("ip -6 addr show dev bv0 | grep 'inet6 2001:db8::31/64' | grep -qv tentative");
+	struct netlink_route route = {
+		.dst = { .addr = addr("::") },
+		.gateway = addr("fe80::1"),
+		.has_gateway = true,
+		.link_index = link.index,
+		.table = 254,
+		.protocol = NETLINK_PROTOCOL_ANANTA,
+	};
+	struct error err;
+	for (int i = 0; i < 2; i++)
+		ck_assert_msg(netlink_add_route(nl, &route, &err) == 0, "%s", err.text);
+	netns_run("ip -6 route | grep -q 'default via fe80::1 dev bv0'");
+	netns_run("ip link del bv0");
 	netlink_close(nl);
 }
 END_TEST
@@ -182,6 +212,7 @@ int main(void)
 	tcase_add_test(tc, an_interface_that_does_not_exist_is_named);
 	tcase_add_test(tc, links_are_set_up_and_changed);
 	tcase_add_test(tc, address_and_default_route_are_as_ip_shows_them);
+	tcase_add_test(tc, an_ipv6_address_is_usable_at_once_and_its_gateway_may_be_link_local);
 	tcase_add_test(tc, ten_thousand_routes_come_and_go_with_the_tun);
 	tcase_add_test(tc, routes_of_others_are_not_listed);
 	tcase_add_test(tc, a_tun_whose_name_is_taken_is_refused);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "common/dpdk/eal.h"
+#include "common/dpdk/node_ports.h"
 #include "common/dpdk/poller.h"
 #include "common/dpdk/port.h"
 #include "tests/unit/dpdk/netns.h"
@@ -272,6 +273,53 @@ START_TEST(a_tap_has_the_name_and_mac_asked_for)
 }
 END_TEST
 
+static struct ip_prefix prefix_of(const char *text)
+{
+	struct ip_prefix p;
+	ck_assert_int_eq(ip_prefix_parse(text, &p, NULL), 0);
+	return p;
+}
+
+START_TEST(the_tap_of_a_node_has_its_addresses_and_a_default_route_of_each_family)
+{
+	struct node_config both = {
+		.uplink_interface = "nv0",
+		.uplink_driver = "af_packet",
+		.tap = "ntap0",
+		.address = prefix_of("10.0.0.31/24"),
+		.address6 = prefix_of("2001:db8::31/64"),
+		.n_gateways = 4,
+		.gateways = { prefix_of("fe80::1").addr, prefix_of("10.0.0.1").addr, prefix_of("2001:db8::1").addr,
+		              prefix_of("10.0.0.2").addr },
+		.mtu = 1600,
+	};
+	struct node_ports ports;
+	struct error err = { 0 };
+	netns_run("ip link add nv0 type veth peer name nv1");
+	ck_assert_msg(node_ports_open(&ports, &both, 1, eal.pool, &err) == 0, "%s", err.text);
+	netns_run("ip -4 addr show ntap0 | grep -q 'inet 10.0.0.31/24'");
+	netns_run("ip -6 addr show ntap0 | grep 'inet6 2001:db8::31/64' | grep -qv tentative");
+	netns_run("ip -4 route | grep -q 'default via 10.0.0.1 dev ntap0'");
+	netns_run("ip -6 route | grep -q 'default via fe80::1 dev ntap0'");
+	netns_run("test $(cat /proc/sys/net/ipv6/conf/ntap0/accept_ra) = 0");
+	netns_run("test $(cat /proc/sys/net/ipv6/conf/nv0/disable_ipv6) = 1");
+	node_ports_close(&ports);
+	both.address = both.address6; // of IPv6 alone
+	both.address6 = (struct ip_prefix){ 0 };
+	ck_assert_msg(node_ports_open(&ports, &both, 1, eal.pool, &err) == 0, "%s", err.text);
+	netns_run("! ip -4 addr show ntap0 | grep -q inet");
+	netns_run("! ip -4 route | grep -q default");
+	netns_run("ip -6 route | grep -q 'default via fe80::1 dev ntap0'");
+	node_ports_close(&ports);
+	both.address = prefix_of("10.0.0.31/24"); // of IPv4 alone
+	ck_assert_msg(node_ports_open(&ports, &both, 1, eal.pool, &err) == 0, "%s", err.text);
+	netns_run("! ip -6 addr show ntap0 | grep -q 'scope global'");
+	netns_run("! ip -6 route | grep -q default");
+	node_ports_close(&ports);
+	netns_run("ip link del nv0");
+}
+END_TEST
+
 // ---- a worker
 
 struct worker {
@@ -456,6 +504,7 @@ static TCase *ports_case(void)
 	tcase_add_test(tc, an_interface_that_vanishes_leaves_a_port_that_closes);
 	tcase_add_test(tc, a_device_string_opens_any_driver);
 	tcase_add_test(tc, a_tap_has_the_name_and_mac_asked_for);
+	tcase_add_test(tc, the_tap_of_a_node_has_its_addresses_and_a_default_route_of_each_family);
 	return tc;
 }
 

@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/base/memory.h"
 #include "common/io/log.h"
 #include "hostagent/io/control.h"
 #include "common/io/store_file.h"
+#include "tests/unit/hostagent/flow_block.h"
 #include "tests/support/suite.h"
 #include "tests/support/vip_builder.h"
 #include "tests/unit/hostagent/fake_data_plane.h"
@@ -262,7 +264,8 @@ static void start_manager(void)
 static void start_control(void)
 {
 	struct error err = { 0 };
-	ck_assert_msg(control_create(&w.loop, &w.config, &w.dir, &w.dp, &w.control, &err) == 0, "%s", err.text);
+	ck_assert_msg(control_create(&w.loop, &w.config, &w.dir, &w.dp, test_names(), &w.control, &err) == 0, "%s",
+	              err.text);
 }
 
 static void tear_down(void)
@@ -437,7 +440,7 @@ START_TEST(status_tells_of_a_dips_snat)
 		.flows = 1000,
 		.refused = 2,
 		.n_busiest = 1,
-		.busiest = { { .remote = test_ip4("198.51.100.7"),
+		.busiest = { { .remote = test_addr("198.51.100.7"),
 		               .remote_port = be16_from(443),
 		               .protocol = 6,
 		               .n_ports = 88 } },
@@ -478,6 +481,80 @@ START_TEST(leases_reach_the_worker_and_are_acknowledged)
 	RUN_UNTIL(w.acked_leases == 2);
 	ck_assert_str_eq(fake_data_plane_take_orders(&w.dp), "+1032/8@2");
 	ck_assert_uint_eq(w.dp.n_configs, 1); // for leases alone no configuration is built
+	tear_down();
+}
+END_TEST
+
+// A VM of both families, and a VIP of IPv6 that SNATs it.
+static void attach_ip6(uint64_t from, uint64_t to)
+{
+	struct change_list changes = { 0 };
+	struct change dip = test_put_dip("2001:db8:1::11", "host1", "vm3");
+	struct vip_config *v = test_vip("2001:db8:f::10", "shop", (const char *[]){ "2001:db8:1::11", NULL });
+	v->snat_dips = memory_resize(v->snat_dips, 1, sizeof *v->snat_dips);
+	v->snat_dips[v->n_snat_dips++] = test_addr("2001:db8:1::11");
+	ck_assert_int_eq(vip_config_validate(v, NULL), 0);
+	struct change vip = test_put_vip(v);
+	ck_assert_int_eq(change_list_append(&changes, &dip), 0);
+	ck_assert_int_eq(change_list_append(&changes, &vip), 0);
+	send_update(from, to, &changes);
+}
+
+// The worker knows names, everybody else addresses.
+START_TEST(addresses_of_ipv6_have_names_inside_and_are_whole_outside)
+{
+	set_up();
+	start_manager();
+	start_control();
+	RUN_UNTIL(w.acked == CONFIG_VERSION);
+	attach_ip6(CONFIG_VERSION, CONFIG_VERSION + 1);
+	RUN_UNTIL(w.acked == CONFIG_VERSION + 1);
+	struct ip_addr vip = test_addr("2001:db8:f::10");
+	struct ip_addr dip = test_addr("2001:db8:1::11");
+	be32 dip_name = addr_names_lookup(test_names(), dip.bytes);
+	ck_assert(addr_is_name(dip_name) && dip_name != 0);
+	ck_assert_uint_eq(agent_config_lookup_dip(w.dp.config, dip_name), 2);
+	(void)fake_data_plane_take_orders(&w.dp);
+
+	struct lease l = { .vip = vip, .dip = dip, .first_port = 1024, .n_ports = 8, .epoch = 3, .granted_ms = 3 };
+	struct message m = { .type = MESSAGE_UPDATE,
+		                 .update = { .from_version = CONFIG_VERSION + 1,
+		                             .to_version = CONFIG_VERSION + 1,
+		                             .lease_version = 2,
+		                             .leases = { .n = 1, .items = &l } } };
+	ck_assert_int_eq(conn_send(w.agent, &m), 0);
+	RUN_UNTIL(w.acked_leases == 2);
+	ck_assert_uint_eq(w.dp.n_orders, 1);
+	ck_assert_uint_eq(w.dp.orders[0].dip, dip_name);
+	ck_assert_uint_eq(w.dp.orders[0].vip, addr_names_lookup(test_names(), vip.bytes));
+	(void)fake_data_plane_take_orders(&w.dp);
+
+	struct snat_report r = { .kind = SNAT_REPORT_WANTED, .dip = dip_name, .seq = 9, .n_wanted = 16 };
+	fake_data_plane_report(&w.dp, &r);
+	RUN_UNTIL(w.asked.n == 1);
+	ck_assert(ip_addr_equal(&w.asked.items[0].dip, &dip));
+	struct message answer = { .type = MESSAGE_SNAT_REPLY };
+	answer.snat_reply.dip = dip;
+	answer.snat_reply.seq = 9;
+	ck_assert_int_eq(conn_send(w.agent, &answer), 0);
+	RUN_UNTIL(w.dp.n_orders == 1);
+	ck_assert_uint_eq(w.dp.orders[0].dip, dip_name);
+
+	w.dp.dip_flows = 40;
+	w.dp.snat = (struct snat_dip_status){ .dip = dip_name,
+		                                  .leased_ports = 8,
+		                                  .n_busiest = 1,
+		                                  .busiest = { { .remote = test_addr("2001:db8:9::1"), .n_ports = 5 } } };
+	ask(&(struct message){ .type = MESSAGE_STATUS_REQUEST, .request_id = 5 });
+	RUN_UNTIL(w.reply.type != 0);
+	const struct node_status *status = &w.reply.status;
+	ck_assert_uint_eq(status->n_dips, 3);
+	for (uint32_t i = 0; i < status->n_dips; i++) {
+		bool is_it = ip_addr_equal(&status->dips[i].dip, &dip);
+		ck_assert_uint_eq(status->dips[i].flows, is_it ? 40 : 0);
+		ck_assert_uint_eq(status->dips[i].snat.leased_ports, is_it ? 8 : 0);
+		ck_assert(!is_it || ip_addr_equal(&status->dips[i].snat.busiest[0].addr, &w.dp.snat.busiest[0].remote));
+	}
 	tear_down();
 }
 END_TEST
@@ -691,7 +768,8 @@ SUITE_MAIN("agent control", an_update_becomes_the_data_planes_configuration_and_
            the_last_configuration_is_used_while_no_manager_answers, a_vm_is_attached_by_way_of_the_leader,
            a_command_that_is_not_this_hosts_is_refused_at_once, a_refusal_of_the_leader_is_passed_back,
            status_names_every_dip_and_counter, status_tells_of_a_dips_snat,
-           leases_reach_the_worker_and_are_acknowledged, a_request_goes_to_the_leader_and_its_answer_to_the_worker,
+           addresses_of_ipv6_have_names_inside_and_are_whole_outside, leases_reach_the_worker_and_are_acknowledged,
+           a_request_goes_to_the_leader_and_its_answer_to_the_worker,
            after_a_reconnect_what_was_not_answered_is_asked_again, leases_are_there_after_a_restart_without_any_manager,
            a_saved_file_that_is_none_is_set_aside_and_the_managers_are_asked,
            vm_ports_wait_until_the_worker_has_taken_all_leases,

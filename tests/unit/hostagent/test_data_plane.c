@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "common/base/memory.h"
+#include "common/packet/nd.h"
 #include "hostagent/core/agent.h"
 #include "hostagent/dpdk/data_plane.h"
 #include "hostagent/io/probe_socket.h"
@@ -24,6 +25,9 @@
 #define FIRST_PORT 1024
 #define TEXT_BYTES 256
 #define PROBE_ADDRESS "169.254.1.1"
+#define PROBE_ADDRESS6 "fd00:a9fe:101::1"
+#define DIP6 "2001:db8:1::11" // of the first VM, too
+#define GATEWAY6 "fe80::1"
 
 // libxdp 1.3 keeps a little of every AF_XDP socket for ever.
 const char *__lsan_default_suppressions(void);
@@ -41,7 +45,7 @@ static struct node_config node = { .name = "host1",
 	                               .uplink_interface = "up0",
 	                               .uplink_driver = "af_packet",
 	                               .tap = "host0",
-	                               .n_gateways = 1,
+	                               .n_gateways = 2,
 	                               .mtu = 1600 };
 static struct data_plane *dp;
 static struct store store;
@@ -76,7 +80,35 @@ static bool answer_arp(const uint8_t *frame, size_t n)
 	return true;
 }
 
-// The next IPv4 frame at fd whose text holds all of `parts`; the others are passed over. NULL: none came in time.
+// The same of IPv6.
+static bool answer_nd(const uint8_t *frame, size_t n)
+{
+	struct parsed ip;
+	struct nd_info nd;
+	if (test_parse(frame, (uint32_t)n, &ip) != DROP_NONE || !nd_is_nd(frame, &ip) ||
+	    nd_parse(frame, &ip, &nd) != DROP_NONE || nd.type != ICMP6_NEIGHBOR_SOLICITATION ||
+	    memcmp(nd.target, test_ip6(GATEWAY6), sizeof nd.target) != 0)
+		return false;
+	struct mac asker;
+	struct test_frame answer = { .offset = TEST_HEADROOM, .len = ND_ADVERTISEMENT_BYTES };
+	memcpy(&asker, frame + 6, sizeof asker);
+	nd_write_advertisement(test_data(&answer), &TEST_MAC_A, &nd, &asker, ND_ROUTER, false);
+	send_frame(gateway_fd, answer);
+	return true;
+}
+
+static bool answer_gateway(const uint8_t *frame, size_t n)
+{
+	return answer_arp(frame, n) || answer_nd(frame, n);
+}
+
+static bool is_ip(const uint8_t *frame)
+{
+	be16 type = frame_ether_type(frame);
+	return type == be16_from(ETHER_IP4) || type == be16_from(ETHER_IP6);
+}
+
+// The next frame of IP at fd whose text holds all of `parts`; the others are passed over. NULL: none came in time.
 static const char *receive(int fd, const char *a, const char *b)
 {
 	static char text[TEXT_BYTES];
@@ -85,7 +117,7 @@ static const char *receive(int fd, const char *a, const char *b)
 	while (now_ms() < end) {
 		uint8_t frame[2048];
 		ssize_t n = poll(&p, 1, 100) == 1 ? recv(fd, frame, sizeof frame, 0) : -1;
-		if (n < 42 || answer_arp(frame, (size_t)n) || frame[12] != 8 || frame[13] != 0)
+		if (n < 42 || answer_gateway(frame, (size_t)n) || !is_ip(frame))
 			continue;
 		(void)test_format(frame, (uint32_t)n, text, sizeof text);
 		if (strstr(text, a) != NULL && strstr(text, b) != NULL)
@@ -130,8 +162,8 @@ static void use_config(void)
 {
 	struct agent_config *config;
 	struct error err = { 0 };
-	ck_assert_msg(agent_config_create(&store, "host1", 2, data_plane_get_config(dp), &config, &err) == 0, "%s",
-	              err.text);
+	ck_assert_msg(agent_config_create(&store, "host1", 2, test_names(), data_plane_get_config(dp), &config, &err) == 0,
+	              "%s", err.text);
 	data_plane_set_config(dp, config);
 }
 
@@ -255,13 +287,19 @@ static void start(void)
 	struct error err = { 0 };
 	struct snat_limits limits = snat_limits_default(N_FLOWS);
 	struct data_plane_config config = {
-		.node = &node, .vm_driver = "af_packet", .max_vms = 2, .mss = 1440, .probe_address = test_ip4(PROBE_ADDRESS)
+		.node = &node,
+		.vm_driver = "af_packet",
+		.max_vms = 2,
+		.mss = 1440,
+		.probe_address = test_addr(PROBE_ADDRESS),
+		.probe_address6 = test_addr(PROBE_ADDRESS6),
 	};
 	node.address = (struct ip_prefix){ .addr = test_addr("10.0.0.101"), .bits = 24 };
-	node.gateways[0] = test_addr("10.0.0.1");
+	node.gateways[0] = test_addr(GATEWAY6);
+	node.gateways[1] = test_addr("10.0.0.1");
 	block = flow_block_create(N_FLOWS);
 	struct mono_time now = mono_from_us(now_ms() * 1000);
-	flow_table_init(&config.flows, block, N_FLOWS, TEST_SEED, TEST_OWNER, now);
+	flow_table_init(&config.flows, block, N_FLOWS, TEST_SEED, TEST_OWNER, test_names(), now);
 	ck_assert_int_eq(snat_create(&limits, TEST_SEED, now.us, now, &snat, &err), 0);
 	config.snat = snat;
 	ck_assert_msg(data_plane_start(&config, &dp, &err) == 0, "%s", err.text);
@@ -280,7 +318,7 @@ static void wait_gateway(void)
 		vm_connects(0, 39999, "10.9.9.9"); // leaves with its own address
 		if (poll(&p, 1, 20) == 1)
 			for (ssize_t n; (n = recv(gateway_fd, frame, sizeof frame, 0)) > 0;)
-				if (!answer_arp(frame, (size_t)n) && n > 42 && load32(frame + 30) == test_ip4("10.9.9.9"))
+				if (!answer_gateway(frame, (size_t)n) && n > 42 && load32(frame + 30) == test_ip4("10.9.9.9"))
 					return;
 	}
 	ck_abort_msg("nothing leaves");
@@ -320,7 +358,8 @@ START_TEST(what_is_refused_is_told_to_the_vm_that_sent_it)
 	ck_assert_ptr_nonnull(text);
 	ck_assert_ptr_nonnull(strstr(text, " tcp R"));
 	struct snat_report exhausted = report_of(0, SNAT_REPORT_EXHAUSTED);
-	ck_assert_uint_eq(exhausted.remote, test_ip4(SERVER));
+	struct ip_addr server = test_addr(SERVER);
+	ck_assert(ip_addr_equal(&exhausted.remote, &server));
 	ck_assert_uint_eq(be16_to(exhausted.remote_port), 80);
 	ck_assert_int_eq(exhausted.code, ERR_LIMIT);
 	ck_assert_uint_eq(counter("drop_snat_exhausted"), 1);
@@ -384,17 +423,17 @@ static void on_probe_closed(struct probe_socket *s)
 	is_closed = true;
 }
 
-// The VM accepts the connection whose SYN is `text`, by test_format.
-static void vm_accepts(const char *text)
+// The VM accepts the connection whose SYN is `text`, by test_format; `from` is the probe address in it, with its colon.
+static void vm_accepts(const char *text, const char *from, struct test_tuple t)
 {
 	unsigned port;
 	unsigned seq;
-	ck_assert_int_eq(sscanf(strstr(text, PROBE_ADDRESS ":"), PROBE_ADDRESS ":%u", &port), 1);
+	ck_assert_int_eq(sscanf(strstr(text, from) + strlen(from), "%u", &port), 1);
 	ck_assert_int_eq(sscanf(strstr(text, " seq "), " seq %u", &seq), 1);
-	struct test_tuple t = tuple_of(0, 8080, PROBE_ADDRESS);
 	t.dst_port = (uint16_t)port;
 	struct test_frame f = test_tcp(&t, TCP_SYN | TCP_ACK, NULL, 0);
-	((struct tcp_header *)(test_data(&f) + ETH_BYTES + IP4_BYTES))->ack = be32_from(seq + 1);
+	uint32_t ip_bytes = test_is_ip6(&f) ? IP6_BYTES : IP4_BYTES;
+	((struct tcp_header *)(test_data(&f) + ETH_BYTES + ip_bytes))->ack = be32_from(seq + 1);
 	test_fix_checksums(&f);
 	send_frame(vm_fds[0], f);
 }
@@ -403,38 +442,100 @@ static bool gateway_saw_the_probe_address(void)
 {
 	uint8_t frame[2048];
 	be32 address = test_ip4(PROBE_ADDRESS);
+	const uint8_t *address6 = test_ip6(PROBE_ADDRESS6);
 	for (ssize_t n; (n = recv(gateway_fd, frame, sizeof frame, 0)) > 0;) {
 		for (ssize_t i = ETH_BYTES; i + 4 <= n; i++)
-			if (memcmp(frame + i, &address, 4) == 0)
+			if (memcmp(frame + i, &address, 4) == 0 || (i + 16 <= n && memcmp(frame + i, address6, 16) == 0))
 				return true;
 	}
 	return false;
 }
 
-// The kernel has no route to the DIP but by the gateway.
-START_TEST(a_probe_reaches_the_vm_by_the_kernel_and_the_gateway_sees_nothing)
+// A probe of the DIP at port 8080, whose SYN the VM sees as `from` and `to`.
+static void probe(const char *dip, const char *from, const char *to, struct test_tuple answer)
 {
 	uv_loop_t loop;
 	struct error err = { 0 };
 	struct probe_socket s;
 	struct probe_socket_config config = { .loop = &loop,
-		                                  .source = test_ip4(PROBE_ADDRESS),
+		                                  .source = test_addr(PROBE_ADDRESS),
+		                                  .source6 = test_addr(PROBE_ADDRESS6),
 		                                  .device = node.tap,
 		                                  .on_result = on_probe_result,
 		                                  .on_closed = on_probe_closed };
-	struct probe_what what = { .dip = test_addr(dips[0]), .type = PROBE_TCP, .port = 8080 };
+	struct probe_what what = { .dip = test_addr(dip), .type = PROBE_TCP, .port = 8080 };
 	(void)gateway_saw_the_probe_address();
+	n_results = 0;
+	is_closed = false;
 	uv_loop_init(&loop);
 	ck_assert_msg(probe_socket_begin(&s, &config, &what, WAIT_MS, &err) == 0, "%s", err.text);
-	const char *text = receive(vm_fds[0], PROBE_ADDRESS ":", "10.1.1.11:8080 tcp S");
+	const char *text = receive(vm_fds[0], from, to);
 	ck_assert_ptr_nonnull(text);
-	vm_accepts(text);
+	vm_accepts(text, from, answer);
 	uv_run(&loop, UV_RUN_DEFAULT);
 	ck_assert_str_eq(probe_cause, "well");
 	ck_assert_int_eq(n_results, 1);
 	ck_assert(is_closed);
 	ck_assert_int_eq(uv_loop_close(&loop), 0);
 	ck_assert(!gateway_saw_the_probe_address());
+}
+
+// The kernel has no route to the DIP but by the gateway.
+START_TEST(a_probe_reaches_the_vm_by_the_kernel_and_the_gateway_sees_nothing)
+{
+	probe(dips[0], PROBE_ADDRESS ":", "10.1.1.11:8080 tcp S", tuple_of(0, 8080, PROBE_ADDRESS));
+}
+END_TEST
+
+// ---- IPv6 ----
+
+static void attach_ip6(void)
+{
+	struct change c = test_put_dip(DIP6, "host1", "vm1");
+	memcpy(c.dip.mac, &vm_macs[0], sizeof c.dip.mac);
+	apply(c);
+	use_config();
+	ck_assert_uint_eq(data_plane_get_config(dp)->n_dips, 3);
+}
+
+static struct test_tuple tuple6_to(const char *to, uint16_t src_port, uint16_t dst_port)
+{
+	return (struct test_tuple){ .src = DIP6,
+		                        .dst = to,
+		                        .src_port = src_port,
+		                        .dst_port = dst_port,
+		                        .src_mac = &vm_macs[0],
+		                        .dst_mac = &gateway_mac };
+}
+
+// The host has no address of IPv6 beside its link-local one, with which it asks for its gateway; and the VM hears of its own.
+START_TEST(packets_of_ipv6_leave_by_the_gateway_of_their_family)
+{
+	attach_ip6();
+	ck_assert_ptr_nonnull(
+		receive(vm_fds[0], "02:61:6e:61:6e:74 > 33:33:00:00:00:01 ip6 [fe80::1]:0", " icmp6 type 134"));
+	struct test_tuple t = tuple6_to("2001:db8:9::1", 40000, 80);
+	struct pollfd p = { .fd = gateway_fd, .events = POLLIN };
+	const char *text = NULL;
+	for (uint64_t end = now_ms() + WAIT_MS; text == NULL && now_ms() < end;) { // until the gateway has answered
+		uint8_t frame[2048];
+		static char buf[TEXT_BYTES];
+		send_frame(vm_fds[0], test_tcp(&t, TCP_SYN, NULL, 0));
+		(void)poll(&p, 1, 20);
+		for (ssize_t n; text == NULL && (n = recv(gateway_fd, frame, sizeof frame, 0)) > 0;) {
+			bool is_other = n < 42 || answer_gateway(frame, (size_t)n) || !is_ip(frame);
+			(void)test_format(frame, (uint32_t)n, buf, sizeof buf);
+			text = !is_other && strstr(buf, "[" DIP6 "]:40000 > [2001:db8:9::1]:80 tcp S") != NULL ? buf : NULL;
+		}
+	}
+	ck_assert_ptr_nonnull(text);
+	ck_assert_ptr_nonnull(strstr(text, " > 02:00:00:00:00:01 ip6 "));
+}
+END_TEST
+
+START_TEST(a_probe_of_ipv6_reaches_the_vm_likewise)
+{
+	probe(DIP6, "[" PROBE_ADDRESS6 "]:", "[" DIP6 "]:8080 tcp S", tuple6_to(PROBE_ADDRESS6, 8080, 0));
 }
 END_TEST
 
@@ -445,7 +546,9 @@ static int run(void)
 		                           more_frames_than_a_dip_may_hold_push_out_the_oldest,
 		                           frames_of_a_vm_that_goes_go_with_it,
 		                           who_has_waited_for_3_s_is_told,
-		                           a_probe_reaches_the_vm_by_the_kernel_and_the_gateway_sees_nothing };
+		                           a_probe_reaches_the_vm_by_the_kernel_and_the_gateway_sees_nothing,
+		                           packets_of_ipv6_leave_by_the_gateway_of_their_family,
+		                           a_probe_of_ipv6_reaches_the_vm_likewise };
 	Suite *suite = suite_create("agent data plane");
 	TCase *tc = tcase_create("ways");
 	tcase_set_timeout(tc, 60);

@@ -11,6 +11,7 @@
 
 #define WATCHDOG_MS 20000
 #define SOURCE "127.0.0.9"
+#define SOURCE6 "::1"
 #define BODY_BYTES 100000
 
 enum service { SERVICE_STATUS, SERVICE_SILENT, SERVICE_SLOW, SERVICE_CLOSES, SERVICE_TALKS_FIRST };
@@ -35,7 +36,7 @@ static struct {
 	uint32_t n_ended; // connections that the prober closed in order
 	uint32_t n_reset;
 	char heard[512]; // the last request
-	char from[INET_ADDRSTRLEN];
+	char from[IP_ADDR_TEXT_BYTES];
 	struct store store;
 	struct prober *prober;
 	int send_code; // of the link
@@ -136,7 +137,8 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 
 static void on_connection(uv_stream_t *listener, int status)
 {
-	struct sockaddr_in from;
+	struct sockaddr_in6 from;
+	struct ip_addr addr;
 	int n = sizeof from;
 	struct peer *p = calloc(1, sizeof *p);
 	uv_tcp_init(&w.loop, &p->tcp);
@@ -144,17 +146,20 @@ static void on_connection(uv_stream_t *listener, int status)
 	p->tcp.data = p->slow.data = p;
 	p->n_open = 2;
 	ck_assert_int_eq(uv_accept(listener, (uv_stream_t *)&p->tcp), 0);
-	if (uv_tcp_getpeername(&p->tcp, (struct sockaddr *)&from, &n) == 0)
-		inet_ntop(AF_INET, &from.sin_addr, w.from, sizeof w.from);
+	if (uv_tcp_getpeername(&p->tcp, (struct sockaddr *)&from, &n) == 0) {
+		memcpy(addr.bytes, &from.sin6_addr, sizeof addr.bytes);
+		ip_addr_format(&addr, w.from);
+	}
 	w.n_accepted++;
 	if (w.service == SERVICE_TALKS_FIRST)
 		say(p, w.says, strlen(w.says));
 	uv_read_start((uv_stream_t *)&p->tcp, on_alloc, on_read);
 }
 
+// Of both families, at one port.
 static void start_service(enum service service, const char *says)
 {
-	struct sockaddr_in where = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_ANY) };
+	struct sockaddr_in6 where = { .sin6_family = AF_INET6, .sin6_addr = IN6ADDR_ANY_INIT };
 	int n = sizeof where;
 	w.service = service;
 	w.says = says;
@@ -162,7 +167,7 @@ static void start_service(enum service service, const char *says)
 	ck_assert_int_eq(uv_tcp_bind(&w.listener, (struct sockaddr *)&where, 0), 0);
 	ck_assert_int_eq(uv_listen((uv_stream_t *)&w.listener, 512, on_connection), 0);
 	ck_assert_int_eq(uv_tcp_getsockname(&w.listener, (struct sockaddr *)&where, &n), 0);
-	w.port = ntohs(where.sin_port);
+	w.port = ntohs(where.sin6_port);
 }
 
 static void stop_service(void)
@@ -201,9 +206,12 @@ static void set_up(void)
 	uv_timer_start(&w.watchdog, on_watchdog, WATCHDOG_MS, 0);
 	uv_unref((uv_handle_t *)&w.watchdog);
 	store_init(&w.store);
-	struct prober_config config = {
-		.loop = &w.loop, .host = "host1", .source = inet_addr(SOURCE), .device = "", .send = send_to_leader
-	};
+	struct prober_config config = { .loop = &w.loop,
+		                            .host = "host1",
+		                            .source = test_addr(SOURCE),
+		                            .source6 = test_addr(SOURCE6),
+		                            .device = "",
+		                            .send = send_to_leader };
 	ck_assert_int_eq(prober_create(&config, &w.prober, &err), 0);
 }
 
@@ -284,6 +292,39 @@ START_TEST(a_service_that_accepts_is_well_and_sees_an_orderly_end)
 	ck_assert_uint_ge(counter("probes_succeeded"), 3);
 	ck_assert_uint_eq(counter("probes_failed"), 0);
 	ck_assert_uint_eq(w.n_reports, 1); // nothing has changed since
+	tear_down();
+}
+END_TEST
+
+// The loopback has one address of IPv6 only.
+static void probe_dip6(const struct probe *wanted)
+{
+	struct probe probe = *wanted;
+	struct ip_addr dip = test_addr("::1");
+	struct vip_config *v = probe_vip("2001:db8:f::10", 1);
+	probe.port = w.port;
+	probe_vip_add(v, 80, "::1", &probe);
+	probe_store_apply(&w.store, test_put_dip("::1", "host1", "vm1"));
+	probe_store_apply(&w.store, test_put_vip(v));
+	ck_assert_int_eq(prober_configure(w.prober, &w.store), 0);
+	prober_set_port(w.prober, &dip, true, "");
+}
+
+START_TEST(a_service_of_ipv6_is_probed_from_the_address_of_its_family)
+{
+	set_up();
+	start_service(SERVICE_STATUS, "HTTP/1.1 204 No Content\r\n\r\n");
+	probe_dip6(&http_probe);
+	expect_report("::1:80 well");
+	char want[64];
+	text_format(want, sizeof want, "\r\nHost: [::1]:%u\r\n", w.port);
+	ck_assert_msg(strstr(w.heard, want) != NULL, "%s", w.heard);
+	ck_assert_str_eq(w.from, SOURCE6);
+	stop_service();
+	RUN_UNTIL(w.n_reports == 2);
+	text_format(want, sizeof want, "::1:80 http %u /x: connection refused", w.port);
+	ck_assert_str_eq(w.report, want);
+	ck_assert_uint_eq(counter("probes_not_made"), 0);
 	tear_down();
 }
 END_TEST
@@ -436,7 +477,7 @@ START_TEST(probes_that_cannot_be_made_say_nothing_of_the_vm)
 	prober_destroy(w.prober);
 	struct error err = { 0 };
 	struct prober_config config = {
-		.loop = &w.loop, .host = "host1", .source = inet_addr("192.0.2.1"), .device = "", .send = send_to_leader
+		.loop = &w.loop, .host = "host1", .source = test_addr("192.0.2.1"), .device = "", .send = send_to_leader
 	};
 	ck_assert_int_eq(prober_create(&config, &w.prober, &err), 0);
 	log_set_level(LOG_ERROR + 1);
@@ -487,6 +528,7 @@ START_TEST(what_is_under_way_at_the_end_does_no_harm)
 END_TEST
 
 SUITE_MAIN("agent prober", a_service_that_accepts_is_well_and_sees_an_orderly_end,
+           a_service_of_ipv6_is_probed_from_the_address_of_its_family,
            a_service_that_talks_first_sees_an_orderly_end_too,
            a_service_that_ends_is_ill_after_as_many_failures_and_well_again,
            a_good_status_is_well_whatever_the_size_of_the_rest, a_slow_status_is_well_if_it_comes_in_time,

@@ -48,7 +48,7 @@ static void open_flows(struct flow_file *f, const struct state_dir *d, uint32_t 
                        struct flow_table *t)
 {
 	struct error err = { 0 };
-	ck_assert_msg(flow_file_open(f, d, host, capacity, at_s(1000), t, &err) == 0, "%s", err.text);
+	ck_assert_msg(flow_file_open(f, d, host, capacity, NULL, at_s(1000), t, &err) == 0, "%s", err.text);
 }
 
 static void add_flows(struct flow_table *t, uint32_t n)
@@ -335,6 +335,90 @@ START_TEST(a_config_file_is_read_with_its_defaults)
 	ck_assert(!c.proxy_arp);
 	struct ip_addr probe_address = test_addr("169.254.1.1");
 	ck_assert(ip_addr_equal(&c.probe_address, &probe_address));
+	probe_address = test_addr("fd00:a9fe:101::1");
+	ck_assert(ip_addr_equal(&c.probe_address6, &probe_address));
+	ck_assert_ptr_null(node_config_address(&c.node, true));
+	ck_assert_ptr_null(node_config_gateway(&c.node, true));
+	ck_assert_ptr_eq(node_config_address(&c.node, false), &c.node.address);
+}
+END_TEST
+
+#define REST \
+	"\"local_socket\": \"/a\", \"state_dir\": \"/b\", \"uplink\": {\"interface\": \"eth0\"}, \"tap\": \"host0\", "
+#define START6 "{ \"name\": \"host1\", \"managers\": [\"[2001:db8::11]:7400\"], " REST
+
+START_TEST(a_node_has_addresses_and_gateways_of_either_family_or_both)
+{
+	static const struct {
+		const char *rest;
+		const char *v4; // address, gateway; NULL: none
+		const char *v6;
+		const char *gateway4;
+		const char *gateway6;
+	} rows[] = {
+		{ "\"address\": \"2001:db8::21/64\", \"gateways\": [\"fe80::1\"] }", NULL, "2001:db8::21", NULL, "fe80::1" },
+		{ "\"address\": \"10.0.0.21/24\", \"address6\": \"2001:db8::21/64\", "
+		  "\"gateways\": [\"2001:db8::2\", \"10.0.0.1\", \"fe80::1\"] }",
+		  "10.0.0.21", "2001:db8::21", "10.0.0.1", "2001:db8::2" },
+		{ "\"address\": \"10.0.0.21/24\", \"gateways\": [\"10.0.0.1\", \"fe80::1\"] }", "10.0.0.21", NULL, "10.0.0.1",
+		  "fe80::1" },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char text[1024];
+		struct agent_file_config c;
+		struct error err;
+		text_format(text, sizeof text, "%s%s", START6, rows[i].rest);
+		ck_assert_msg(read_text(text, &c, &err) == 0, "%s", err.text);
+		for (int is_ip6 = 0; is_ip6 < 2; is_ip6++) {
+			const struct ip_prefix *address = node_config_address(&c.node, is_ip6);
+			const struct ip_addr *gateway = node_config_gateway(&c.node, is_ip6);
+			const char *want = is_ip6 ? rows[i].v6 : rows[i].v4;
+			const char *want_gateway = is_ip6 ? rows[i].gateway6 : rows[i].gateway4;
+			ck_assert_msg((address != NULL) == (want != NULL), "row %zu", i);
+			ck_assert_msg((gateway != NULL) == (want_gateway != NULL), "row %zu", i);
+			struct ip_addr addr = test_addr(want != NULL ? want : "::");
+			struct ip_addr next = test_addr(want_gateway != NULL ? want_gateway : "::");
+			ck_assert(want == NULL || (ip_addr_equal(&address->addr, &addr) && address->bits == (is_ip6 ? 64 : 24)));
+			ck_assert(want_gateway == NULL || ip_addr_equal(gateway, &next));
+		}
+		struct node_info info = node_config_info(&c.node);
+		ck_assert_str_eq(info.name, "host1");
+		ck_assert(ip_addr_equal(&info.addr, &c.node.address.addr));
+		ck_assert(ip_addr_equal(&info.addr6, &c.node.address6.addr));
+	}
+}
+END_TEST
+
+START_TEST(wrong_addresses_of_a_node_are_refused_by_field)
+{
+	static const char *const rows[][2] = {
+		{ "\"address\": \"2001:db8::21\", \"gateways\": [\"fe80::1\"] }",
+		  "address: must be an address with its prefix" },
+		{ "\"address\": \"fe80::21/64\", \"gateways\": [\"fe80::1\"] }", "address: fe80::21/64 is not an address" },
+		{ "\"address\": \"ff02::21/64\", \"gateways\": [\"fe80::1\"] }", "it is a multicast address" },
+		{ "\"address\": \"2001:db8::21/129\", \"gateways\": [\"fe80::1\"] }", "prefix length must be 0 to 128" },
+		{ "\"address\": \"2001:db8::21/64\", \"address6\": \"2001:db8::22/64\", \"gateways\": [\"fe80::1\"] }",
+		  "address6: \"address\" is IPv6 already" },
+		{ "\"address\": \"10.0.0.21/24\", \"address6\": \"10.0.0.22/24\", \"gateways\": [\"10.0.0.1\"] }",
+		  "address6: must be an IPv6 address" },
+		{ "\"address\": \"10.0.0.21/24\", \"address6\": \"2001:db8::21\", \"gateways\": [\"10.0.0.1\"] }",
+		  "address6: must be an address with its prefix length" },
+		{ "\"address\": \"10.0.0.21/24\", \"gateways\": [\"ff02::1\"] }", "gateways: ff02::1 is no router's address" },
+		{ "\"address\": \"10.0.0.21/24\", \"gateways\": [\"10.0.0.1\"], \"probe_address6\": \"10.0.0.9\" }",
+		  "probe_address6: must be an IPv6 address" },
+		{ "\"address\": \"10.0.0.21/24\", \"gateways\": [\"10.0.0.1\"], \"probe_address6\": \"fe80::1\" }",
+		  "probe_address6: must be an IPv6 address" },
+		{ "\"address\": \"2001:db8::21/64\", \"gateways\": [\"fe80::1\"], \"probe_address6\": \"2001:db8::21\" }",
+		  "probe_address6: must not be the host's own address" },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		char text[1024];
+		struct agent_file_config c;
+		struct error err;
+		text_format(text, sizeof text, "%s%s", START6, rows[i][0]);
+		ck_assert_int_eq(read_text(text, &c, &err), ERR_INVALID);
+		ck_assert_msg(strstr(err.text, rows[i][1]) != NULL, "%s", err.text);
+	}
 }
 END_TEST
 
@@ -398,4 +482,5 @@ SUITE_MAIN("agent state", flows_are_there_again_after_the_process, another_capac
            two_agents_do_not_share_a_directory, the_last_configuration_and_its_leases_are_there_again,
            a_damaged_configuration_file_gives_nothing_or_something_whole,
            the_local_socket_takes_dips_of_its_own_host_only, a_config_file_is_read_with_its_defaults,
+           a_node_has_addresses_and_gateways_of_either_family_or_both, wrong_addresses_of_a_node_are_refused_by_field,
            the_segment_size_follows_the_mtu, a_wrong_config_file_is_refused_by_field)

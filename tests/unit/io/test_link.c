@@ -151,7 +151,8 @@ static void create_link(bool subscribes)
 		.managers = list,
 		.n_managers = N_MANAGERS,
 		.subscribes = subscribes,
-		.subscribe = { .role = ROLE_MUX, .node = { .name = "mux1", .addr = test_addr("10.0.0.31") } },
+		.subscribe = { .role = ROLE_MUX,
+		               .node = { .name = "mux1", .addr = test_addr("10.0.0.31"), .addr6 = test_addr("2001:db8::31") } },
 		.handler = { .on_update = take_update, .on_status_request = fill_status },
 	};
 	struct error err = { 0 };
@@ -211,6 +212,25 @@ START_TEST(a_subscriber_follows_the_redirect_and_takes_a_snapshot_in_parts)
 	RUN_UNTIL(n_snapshots == 2);
 	ck_assert_uint_eq(managers[1].subscribe.have_version, 0);
 	ck_assert_uint_eq(store.muxes.n, 2);
+	tear_down();
+}
+END_TEST
+
+START_TEST(managers_of_one_family_redirect_to_those_of_the_other)
+{
+	struct ip_addr addr6 = test_addr("2001:db8::31");
+	set_up();
+	start_manager(&managers[0]);
+	char port[8];
+	ck_assert(text_copy(port, sizeof port, strchr(managers[1].address, ':') + 1));
+	(void)text_format(managers[1].address, sizeof managers[1].address, "[::1]:%s", port);
+	start_manager(&managers[1]);
+	managers[0].on_message = redirect_to_second;
+	managers[1].on_message = lead;
+	create_link(true);
+	RUN_UNTIL(managers[1].acked == 5);
+	ck_assert_int_eq(strncmp(conn_peer(managers[1].conn), "[::1]:", strlen("[::1]:")), 0);
+	ck_assert(ip_addr_equal(&managers[1].subscribe.node.addr6, &addr6));
 	tear_down();
 }
 END_TEST
@@ -541,10 +561,10 @@ START_TEST(a_unix_socket_left_by_a_dead_process_is_replaced_and_a_live_one_is_no
 END_TEST
 
 SUITE_MAIN("link", a_subscriber_follows_the_redirect_and_takes_a_snapshot_in_parts,
-           a_subscriber_comes_back_with_what_it_has, the_leader_can_ask_for_status,
-           a_request_goes_to_the_leader_whoever_is_asked_first, a_request_without_any_manager_says_so_at_its_deadline,
-           a_command_whose_connection_broke_is_not_sent_twice, pending_requests_fail_when_the_link_is_destroyed,
-           a_connection_pings_and_closes_when_the_peer_is_silent,
+           managers_of_one_family_redirect_to_those_of_the_other, a_subscriber_comes_back_with_what_it_has,
+           the_leader_can_ask_for_status, a_request_goes_to_the_leader_whoever_is_asked_first,
+           a_request_without_any_manager_says_so_at_its_deadline, a_command_whose_connection_broke_is_not_sent_twice,
+           pending_requests_fail_when_the_link_is_destroyed, a_connection_pings_and_closes_when_the_peer_is_silent,
            time_in_which_the_program_stood_still_is_no_silence_of_the_peer,
            a_subscriber_leaves_a_leader_that_falls_silent_for_another_manager,
            garbage_and_huge_frames_close_only_their_own_connection, connections_beyond_the_limit_are_closed_at_once,

@@ -58,11 +58,14 @@ static uint64_t number(const char *text)
 
 static struct endpoint_dip parse_dip(const char *word)
 {
-	char addr[64];
-	unsigned port = 0;
-	unsigned weight = 1;
-	CHECK(sscanf(word, "%63[^:]:%u*%u", addr, &port, &weight) >= 2);
-	return (struct endpoint_dip){ .dip = addr_of(addr), .port = (uint16_t)port, .weight = (uint16_t)weight };
+	char endpoint[64];
+	struct endpoint_dip d = { .weight = 1 };
+	const char *star = strchr(word, '*');
+	CHECK(text_format(endpoint, sizeof endpoint, "%.*s", (int)strcspn(word, "*"), word));
+	CHECK(ip_endpoint_parse(endpoint, &d.dip, &d.port, NULL) == 0);
+	if (star != NULL)
+		d.weight = (uint16_t)number(star + 1);
+	return d;
 }
 
 static bool ends_list(const struct words *w)
@@ -165,12 +168,16 @@ static void parse_dip_info(struct words *w, struct dip_info *dip)
 	next_text(w, dip->vm, sizeof dip->vm);
 	next_text(w, dip->interface, sizeof dip->interface);
 	CHECK(mac_parse(next(w), dip->mac, NULL) == 0);
+	if (strncmp(peek(w), "via=", 4) == 0)
+		dip->via = addr_of(next(w) + 4);
 }
 
 static void parse_node(struct words *w, struct node_info *node)
 {
 	next_text(w, node->name, sizeof node->name);
 	node->addr = addr_of(next(w));
+	if (!ends_list(w))
+		node->addr6 = addr_of(next(w));
 }
 
 static void parse_settings(struct words *w, struct cluster_settings *settings)
@@ -194,15 +201,13 @@ static void parse_settings(struct words *w, struct cluster_settings *settings)
 	}
 }
 
-// Of "203.0.113.10:1024"; false for an address alone.
+// Of "203.0.113.10:1024" or "[2001:db8::10]:1024"; false for an address alone.
 static bool split_port(const char *word, struct ip_addr *ret_addr, uint16_t *ret_port)
 {
-	if (strchr(word, ':') == NULL) {
-		*ret_addr = addr_of(word);
-		return false;
-	}
-	CHECK(ip_endpoint_parse(word, ret_addr, ret_port, NULL) == 0);
-	return true;
+	if (ip_endpoint_parse(word, ret_addr, ret_port, NULL) == 0)
+		return true;
+	*ret_addr = addr_of(word);
+	return false;
 }
 
 static bool parse_op(struct words *w, const char *word, struct snat_op_list *ops)

@@ -1,6 +1,8 @@
 // The state's objects and changes from text, for tests:
 //
 //   cluster 7 | mux mux1 10.0.0.31 | host host1 10.0.0.21 | dip 10.1.1.11 host1 vm1 if1 02:00:00:00:00:01
+//   mux mux1 10.0.0.31 2001:db8::31 | dip 10.1.1.11 host1 vm1 if1 02:00:00:00:00:01 via=2001:db8:1::11
+//   vip 2001:db8:f::10 shop web tcp 80 [2001:db8:1::11]:8080*2   (both families)
 //   vip 203.0.113.10 shop web tcp 80 10.1.1.11:8080*2 10.1.2.11:8080 , snat 10.1.1.11
 //   vip 203.0.113.10 shop snat size=16 first=2048 prealloc=0 max=64 idle=60 10.1.1.11   (what is not named is the default)
 //   vip 203.0.113.10 shop drain_s=60 web tcp 80 10.1.1.11:8080

@@ -90,6 +90,43 @@ START_TEST(a_vm_is_attached_and_detached)
 }
 END_TEST
 
+START_TEST(vms_nodes_and_vips_are_of_both_families)
+{
+	begin();
+	cluster_must(&cluster,
+	             "mux mux1 10.0.0.31 2001:db8::31 ; host host1 10.0.0.21 2001:db8::21 ; host host2 2001:db8::22");
+	CHECK_RUN("ctl host attach host1 --name vm1 --dip 10.1.1.11 --interface if1 --mac 02:00:00:00:00:01", 0,
+	          "attached on");
+	CHECK_RUN("ctl dip list", 0, "DIP        HOST   VM   INTERFACE");
+	CHECK_RUN("ctl host attach host1 --name vm1 --dip 2001:db8:1::11 --interface if1 --mac 02:00:00:00:00:01", 0,
+	          "dip 2001:db8:1::11 attached on host host1 (version ");
+	CHECK_RUN("ctl host attach host1 --name vm1 --dip 2001:db8:1::11 --interface if1 --mac 02:00:00:00:00:01 "
+	          "--via 10.7.1.11",
+	          0, "attached on host host1");
+	CHECK_RUN("ctl host attach host1 --name vm1 --dip 2001:db8:1::12 --interface if1 --mac 02:00:00:00:00:01", 1,
+	          "interface: \"if1\" of host \"host1\" has DIP 2001:db8:1::11 already; it takes one IPv4 and one IPv6");
+	CHECK_RUN(
+		"ctl host attach host1 --name vm1 --dip 10.1.1.11 --interface if1 --mac 02:00:00:00:00:01 --via 10.7.1.11", 1,
+		"via: 10.7.1.11 is of the same family as DIP 10.1.1.11");
+	CHECK_RUN("echo '{\"vip\":\"2001:db8:f::10\",\"tenant\":\"shop\",\"endpoints\":[{\"name\":\"web\","
+	          "\"protocol\":\"tcp\",\"port\":80,\"dips\":[{\"dip\":\"2001:db8:1::11\",\"port\":8080}]}]}' | "
+	          "ctl vip apply -f -",
+	          0, "vip 2001:db8:f::10 applied");
+	CHECK_RUN("ctl dip list", 0, "DIP             VIA        HOST   VM   INTERFACE",
+	          "2001:db8:1::11  10.7.1.11  host1  vm1  if1  ", "10.1.1.11       -          host1", "  2001:db8:f::10  ");
+	CHECK_RUN("ctl dip list -o json", 0, "\"via\": \"10.7.1.11\"", "\"via\": null");
+	CHECK_RUN("ctl mux list", 0, "mux1  10.0.0.31,2001:db8::31  ");
+	CHECK_RUN("ctl mux show mux1", 0, "address  10.0.0.31,2001:db8::31\n");
+	CHECK_RUN("ctl host list -o json", 0, "\"address\": \"10.0.0.21\",\n    \"address6\": \"2001:db8::21\"",
+	          "\"address\": \"2001:db8::22\",\n    \"address6\": null");
+	CHECK_RUN("ctl vip show 2001:DB8:F:0::10", 0, "vip      2001:db8:f::10", "2001:db8:1::11");
+	CHECK_RUN("ctl events", 0, "address 10.0.0.31 and 2001:db8::31",
+	          "VM vm1 on host host1, interface if1, via 10.7.1.11");
+	CHECK_RUN("ctl host detach host1 --dip 2001:db8:1::11", 0, "dip 2001:db8:1::11 detached from host host1");
+	cluster_end(&cluster);
+}
+END_TEST
+
 START_TEST(nodes_are_listed_shown_and_removed)
 {
 	begin();
@@ -149,6 +186,8 @@ START_TEST(wrong_usage_is_explained_and_exits_with_2)
 		{ "ctl host attach h --name v --dip 10.1.1.1 --interface i --mac 02", "--mac: \"02\" is no MAC address" },
 		{ "ctl host attach h --name 'v v' --dip 10.1.1.1 --interface i --mac 02:00:00:00:00:01",
 		  "--name: \"v v\" is not" },
+		{ "ctl host attach h --name v --dip 10.1.1.1 --interface i --mac 02:00:00:00:00:01 --via x",
+		  "--via: \"x\" is no IP address" },
 		{ "ctl host detach h --dip 10.1.1.1 --agent-socket agent.sock", "--agent-socket: must be an absolute path" },
 		{ "ctl dip drain", "dip drain: DIP is missing" },
 		{ "ctl dip drain x", "DIP: \"x\" is no IP address" },
@@ -164,6 +203,8 @@ START_TEST(wrong_usage_is_explained_and_exits_with_2)
 		{ "ctl snat list --at 5", "snat list: --at TIME does not belong here" },
 		{ "ctl snat whohad", "snat whohad: VIP:PORT is missing" },
 		{ "ctl snat whohad 203.0.113.10", "VIP:PORT: \"203.0.113.10\" is not of the form ADDRESS:PORT" },
+		{ "ctl snat whohad 2001:db8:f::10:2056", "an IPv6 address stands in brackets: [ADDRESS]:PORT" },
+		{ "ctl vip list --managers 2001:db8::11:7400", "an IPv6 address stands in brackets" },
 		{ "ctl snat whohad 203.0.113.10:0", "VIP:PORT: \"203.0.113.10:0\" is not of the form ADDRESS:PORT" },
 		{ "ctl snat whohad 203.0.113.10:2056 --at yesterday",
 		  "--at: \"yesterday\" is no time in UTC like 2026-11-24T10:00:00Z, nor seconds since 1970" },
@@ -375,8 +416,8 @@ START_TEST(attach_and_detach_go_to_the_agent_when_its_socket_is_named)
 END_TEST
 
 SUITE_MAIN("cli", a_vip_is_applied_listed_shown_and_deleted, a_refused_or_bad_document_leaves_the_old_configuration,
-           a_vm_is_attached_and_detached, nodes_are_listed_shown_and_removed, the_status_of_the_cluster_needs_no_leader,
-           wrong_usage_is_explained_and_exits_with_2, help_is_there_at_every_level, a_snat_policy_is_applied_and_shown,
-           leases_are_listed_looked_up_and_revoked, a_dip_is_drained_as_far_as_others_are_left,
-           the_examples_are_accepted, settings_are_shown_applied_and_reset,
+           a_vm_is_attached_and_detached, vms_nodes_and_vips_are_of_both_families, nodes_are_listed_shown_and_removed,
+           the_status_of_the_cluster_needs_no_leader, wrong_usage_is_explained_and_exits_with_2,
+           help_is_there_at_every_level, a_snat_policy_is_applied_and_shown, leases_are_listed_looked_up_and_revoked,
+           a_dip_is_drained_as_far_as_others_are_left, the_examples_are_accepted, settings_are_shown_applied_and_reset,
            attach_and_detach_go_to_the_agent_when_its_socket_is_named)

@@ -16,7 +16,8 @@ static const char state_text[] =
 	"cluster 7 ; host host1 10.0.0.21 ; host host2 10.0.0.22 ; settings 90 ; "
 	"dip 10.1.1.11 host1 vm1 if1 02:00:00:00:00:01 ; dip 10.1.1.12 host2 vm2 if2 02:00:00:00:00:02 ; "
 	"vip 203.0.113.10 shop snat 10.1.1.11 10.1.1.12 10.1.1.13 ; "
-	"vip 203.0.113.11 shop web tcp 80 10.1.1.11:8080 ; vip 203.0.113.12 shop snat 10.1.1.11";
+	"vip 203.0.113.11 shop web tcp 80 10.1.1.11:8080 ; vip 203.0.113.12 shop snat 10.1.1.11 ; "
+	"dip 2001:db8:1::11 host1 vm1 if1 02:00:00:00:00:01 ; vip 2001:db8:f::10 shop snat 2001:db8:1::11";
 
 // What the played manager knows.
 static struct lease_list all_leases;
@@ -91,9 +92,15 @@ static void send_nodes(struct conn *c, const struct message *request)
 		                         { addr_of("198.51.100.9"), 0, 1, 1 } } } },
 		// It has not heard that this one is host2's now.
 		{ .dip = addr_of("10.1.1.12"), .state = "attached", .snat = { .leased_ports = 999, .used_ports = 999 } },
+		{ .dip = addr_of("2001:db8:1::11"),
+		  .state = "attached",
+		  .snat = { .leased_ports = 8,
+		            .used_ports = 8,
+		            .n_busiest = 2,
+		            .busiest = { { addr_of("2001:db8:9::7"), 443, 6, 8 }, { addr_of("2001:db8:9::8"), 0, 58, 1 } } } },
 	};
 	struct node_status nodes[] = {
-		{ .name = "host1", .role = ROLE_AGENT, .state = "ready", .n_dips = 2, .dips = dips },
+		{ .name = "host1", .role = ROLE_AGENT, .state = "ready", .n_dips = 3, .dips = dips },
 		{ .name = "host2", .role = ROLE_AGENT, .state = "unreachable" },
 	};
 	struct message m = { .type = MESSAGE_NODES_REPLY, .request_id = request->request_id };
@@ -297,6 +304,25 @@ START_TEST(whohad_without_a_time_says_who_has_it_and_who_had_it)
 }
 END_TEST
 
+START_TEST(addresses_of_ipv6_stand_in_brackets_where_a_port_follows)
+{
+	pool = (struct snat_pool_status){ .vip = addr_of("2001:db8:f::10"), .n_ports = 64512, .n_held = 8 };
+	add_lease("2001:db8:f::10", 2056, "2001:db8:1::11", T0, 0);
+	begin();
+	CHECK_RUN("ctl snat whohad '[2001:db8:f::10]:2060'", 0,
+	          "VIP             PORTS      DIP             HOST   SINCE                     UNTIL  EPOCH\n"
+	          "2001:db8:f::10  2056-2063  2001:db8:1::11  host1  2026-11-24T10:00:00.000Z  -          1\n");
+	CHECK_RUN("ctl snat list --vip 2001:db8:f::10 -o json", 0, "\"vip\": \"2001:db8:f::10\"",
+	          "\"dip\": \"2001:db8:1::11\"");
+	CHECK_RUN("ctl snat show 2001:db8:f::10", 0, "vip          2001:db8:f::10\n",
+	          "DIP             DESTINATION          PROTOCOL  PORTS  OF  PERCENT\n"
+	          "2001:db8:1::11  [2001:db8:9::7]:443  tcp           8   8      100\n"
+	          "2001:db8:1::11  2001:db8:9::8        icmp          1   8       12\n");
+	CHECK_RUN("ctl snat revoke '[2001:db8:f::10]:2056'", 0, "[2001:db8:f::10]:2056-2063 taken from 2001:db8:1::11\n");
+	end();
+}
+END_TEST
+
 START_TEST(whohad_at_a_time_says_who_had_it_then)
 {
 	static const struct {
@@ -396,6 +422,7 @@ SUITE_MAIN("cli_snat", show_puts_together_what_managers_and_agents_know,
            show_warns_at_80_percent_and_when_nothing_is_free, show_works_without_any_agent,
            show_refuses_what_has_no_snat, list_shows_the_leases_that_are_held_in_order,
            leases_that_come_twice_are_shown_once, whohad_without_a_time_says_who_has_it_and_who_had_it,
-           whohad_at_a_time_says_who_had_it_then, whohad_says_how_far_back_the_log_reaches,
-           revoke_takes_a_lease_or_all_of_a_dip, revoke_does_not_print_a_thousand_lines,
-           revoke_says_why_the_managers_refuse, the_status_of_the_cluster_has_the_leaders_counters)
+           addresses_of_ipv6_stand_in_brackets_where_a_port_follows, whohad_at_a_time_says_who_had_it_then,
+           whohad_says_how_far_back_the_log_reaches, revoke_takes_a_lease_or_all_of_a_dip,
+           revoke_does_not_print_a_thousand_lines, revoke_says_why_the_managers_refuse,
+           the_status_of_the_cluster_has_the_leaders_counters)

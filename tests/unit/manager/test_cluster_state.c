@@ -12,10 +12,10 @@ static struct cluster_state state;
 // What the tables below begin with.
 static const char *const base[] = {
 	"cluster 7",
-	"mux mux1 10.0.0.31",
+	"mux mux1 10.0.0.31 2001:db8::31",
 	"host host1 10.0.0.21",
 	"host host2 10.0.0.22",
-	"dip 10.1.1.11 host1 vm1 if1 02:00:00:00:00:01",
+	"dip 10.1.1.11 host1 vm1 if1 02:00:00:00:00:01 via=2001:db8:7::11",
 	"vip 203.0.113.10 shop web tcp 80 10.1.1.11:8080 10.1.2.11:8080*2 , snat 10.1.1.11",
 };
 #define BASE_VERSION (sizeof base / sizeof *base)
@@ -59,7 +59,21 @@ START_TEST(what_breaks_a_rule_is_refused_with_the_field_and_changes_nothing)
 		{ "vip 203.0.113.11 shop web tcp 80 203.0.113.10:80", ERR_CONFLICT,
 		  "endpoint \"web\": dips: 203.0.113.10 is a VIP" },
 		{ "vip 203.0.113.11 shop snat 203.0.113.10", ERR_CONFLICT, "snat.dips: 203.0.113.10 is a VIP" },
-		{ "vip 2001:db8::1 shop web tcp 80 10.1.1.12:80", ERR_INVALID, "IPv6 VIPs are not supported yet" },
+		{ "vip 2001:db8:f::1 shop web tcp 80 10.1.1.12:80", ERR_INVALID,
+		  "dips[0].dip: 10.1.1.12: the DIPs of an IPv6 VIP are IPv6 addresses too" },
+		{ "vip 203.0.113.11 shop snat 2001:db8:1::12", ERR_INVALID,
+		  "snat.dips[0]: 2001:db8:1::12: the DIPs of an IPv4 VIP are IPv4 addresses too" },
+		{ "vip fe80::1 shop web tcp 80 [2001:db8:1::12]:80", ERR_INVALID,
+		  "vip: fe80::1 is not an address that a service" },
+		{ "vip ff02::1 shop web tcp 80 [2001:db8:1::12]:80", ERR_INVALID, "it is a multicast address" },
+		{ "vip ::1 shop web tcp 80 [2001:db8:1::12]:80", ERR_INVALID, "it is the loopback address" },
+		{ "vip ::10.1.2.3 shop web tcp 80 [2001:db8:1::12]:80", ERR_INVALID, "::/96" },
+		{ "vip 2001:db8:f::1 shop web tcp 80 [fe80::12]:80", ERR_INVALID, "it is link-local" },
+		{ "vip 2001:db8::31 shop web tcp 80 [2001:db8:1::12]:80", ERR_CONFLICT, "is the address of mux \"mux1\"" },
+		{ "vip 2001:db8:7::11 shop web tcp 80 [2001:db8:1::12]:80", ERR_CONFLICT,
+		  "vip: 2001:db8:7::11 is the via of DIP 10.1.1.11" },
+		{ "vip 2001:db8:f::1 shop web tcp 80 [2001:db8:7::11]:80", ERR_CONFLICT,
+		  "endpoint \"web\": dips: 2001:db8:7::11 is the via of DIP 10.1.1.11" },
 		{ "vip 224.0.0.1 shop web tcp 80 10.1.1.12:80", ERR_INVALID, "vip: 224.0.0.1" },
 		{ "-vip 203.0.113.99", ERR_NOT_FOUND, "vip: 203.0.113.99 is not configured" },
 
@@ -68,7 +82,16 @@ START_TEST(what_breaks_a_rule_is_refused_with_the_field_and_changes_nothing)
 		{ "mux mux2 203.0.113.10", ERR_CONFLICT, "is a VIP" },
 		{ "mux mux2 10.1.1.11", ERR_CONFLICT, "is the DIP of VM" },
 		{ "mux mux2 127.0.0.1", ERR_INVALID, "mux.address: 127.0.0.1" },
-		{ "mux mux2 2001:db8::31", ERR_INVALID, "mux.address: 2001:db8::31: IPv6" },
+		{ "mux mux2 2001:db8::31", ERR_CONFLICT, "mux.address: 2001:db8::31 is the address of mux \"mux1\"" },
+		{ "mux mux2 10.0.0.32 2001:db8::31", ERR_CONFLICT,
+		  "mux.address6: 2001:db8::31 is the address of mux \"mux1\"" },
+		{ "mux mux2 10.0.0.32 10.0.0.33", ERR_INVALID, "mux.address6: 10.0.0.33 is no IPv6 address" },
+		{ "mux mux2 2001:db8::32 2001:db8::33", ERR_INVALID, "mux.address6: only a node whose address is IPv4" },
+		{ "mux mux2 10.0.0.32 fe80::32", ERR_INVALID,
+		  "mux.address6: fe80::32 is not an address that a machine can have" },
+		{ "host host3 10.0.0.23 2001:db8:7::11", ERR_CONFLICT,
+		  "host.address6: 2001:db8:7::11 is the via of DIP 10.1.1.11" },
+		{ "mux mux2 fe80::32", ERR_INVALID, "mux.address: fe80::32" },
 		{ "mux bad/name 10.0.0.32", ERR_INVALID, "mux.name" },
 		{ "-mux mux9", ERR_NOT_FOUND, "mux: no mux \"mux9\"" },
 		{ "host host3 10.0.0.21", ERR_CONFLICT, "address of host \"host1\"" },
@@ -89,7 +112,23 @@ START_TEST(what_breaks_a_rule_is_refused_with_the_field_and_changes_nothing)
 		{ "dip 10.1.1.12 host1 v@m if2 02:00:00:00:00:02", ERR_INVALID, "name: a VM's name" },
 		{ "dip 10.1.1.12 host1 vm2 if2 00:00:00:00:00:00", ERR_INVALID, "mac" },
 		{ "dip 10.1.1.12 host1 vm2 if2 01:00:5e:00:00:01", ERR_INVALID, "mac" },
-		{ "dip 2001:db8::5 host1 vm2 if2 02:00:00:00:00:02", ERR_INVALID, "IPv6 DIPs" },
+		{ "dip fe80::5 host1 vm2 if2 02:00:00:00:00:02", ERR_INVALID, "dip: fe80::5" },
+		{ "dip 2001:db8:7::11 host1 vm2 if2 02:00:00:00:00:02", ERR_CONFLICT, "is the via of DIP 10.1.1.11" },
+		{ "dip 2001:db8:1::11 host1 vm1 if1 02:00:00:00:00:09", ERR_CONFLICT,
+		  "mac: the VM behind interface \"if1\" of host \"host1\" has 02:00:00:00:00:01, as DIP 10.1.1.11 says" },
+		{ "dip 10.1.1.12 host1 vm2 if2 02:00:00:00:00:02 via=10.9.9.9", ERR_INVALID,
+		  "of the same family as DIP 10.1.1.12" },
+		{ "dip 10.1.1.12 host1 vm2 if2 02:00:00:00:00:02 via=fe80::9", ERR_INVALID, "via: fe80::9 is not an address" },
+		{ "dip 10.1.1.12 host1 vm2 if2 02:00:00:00:00:02 via=2001:db8:7::11", ERR_CONFLICT,
+		  "via: 2001:db8:7::11 is the via of DIP 10.1.1.11" },
+		{ "dip 10.1.1.12 host1 vm2 if2 02:00:00:00:00:02 via=2001:db8::31", ERR_CONFLICT,
+		  "via: 2001:db8::31 is the address of mux \"mux1\"" },
+		{ "dip 2001:db8:1::12 host1 vm2 if2 02:00:00:00:00:02 via=203.0.113.10", ERR_CONFLICT,
+		  "via: 203.0.113.10 is a VIP" },
+		{ "dip 2001:db8:1::12 host1 vm2 if2 02:00:00:00:00:02 via=10.1.1.11", ERR_CONFLICT,
+		  "via: 10.1.1.11 is the DIP of VM" },
+		{ "dip 2001:db8:1::12 host1 vm2 if2 02:00:00:00:00:02 via=10.1.2.11", ERR_CONFLICT,
+		  "via: 10.1.2.11 is a DIP of VIP 203.0.113.10" },
 		{ "dip 0.1.2.3 host1 vm2 if2 02:00:00:00:00:02", ERR_INVALID, "dip: 0.1.2.3" },
 		{ "-dip 10.1.9.9", ERR_NOT_FOUND, "dip: 10.1.9.9 is not attached" },
 	};
@@ -163,7 +202,18 @@ START_TEST(what_the_rules_allow_makes_one_new_version)
 		"mux mux1 10.0.0.32",
 		"mux mux2 10.0.0.31",
 		"-mux mux2",
+		"mux mux2 10.0.0.33 2001:db8::33",
+		"mux mux2 10.0.0.33",
+		"mux mux2 2001:db8::33",
+		"-mux mux2",
+		"vip 2001:db8:f::10 shop web tcp 80 [2001:db8:1::11]:80*3 , snat 2001:db8:1::11",
+		"dip 2001:db8:1::11 host1 vm1 if1 02:00:00:00:00:01",
+		"dip 2001:db8:1::11 host1 vm1 if1 02:00:00:00:00:01 via=10.7.1.11",
+		"-dip 2001:db8:1::11",
 		"dip 10.1.1.11 host1 vm1 if2 02:00:00:00:00:07",
+		"dip 10.1.1.11 host1 vm1 if2 02:00:00:00:00:07 via=2001:db8:7::12",
+		"mux mux2 2001:db8:7::11",
+		"-mux mux2",
 		"dip 10.1.1.12 host1 vm1 if1 02:00:00:00:00:08",
 		"dip 10.1.2.12 host2 vm1 if1 02:00:00:00:00:08",
 		"-dip 10.1.1.11",
@@ -179,6 +229,38 @@ START_TEST(what_the_rules_allow_makes_one_new_version)
 		ck_assert_uint_eq(result.version, BASE_VERSION + i + 1);
 		ck_assert_uint_eq(state.store.version, result.version);
 	}
+	end();
+}
+END_TEST
+
+START_TEST(ports_of_an_ipv6_vip_are_leased_kept_and_taken_back_as_of_any_other)
+{
+	struct ip_addr vip = addr_of("2001:db8:f::10");
+	struct ip_addr dip = addr_of("2001:db8:1::11");
+	struct snat_outcome outcome;
+	struct apply_result result;
+	struct error err;
+	struct lease lease;
+	static const char endpoint_on_it[] =
+		"vip 2001:db8:f::10 shop b tcp 65529 [2001:db8:1::11]:81 , snat first=65528 prealloc=0 2001:db8:1::11";
+	begin();
+	must_apply(&state, "dip 2001:db8:1::11 host1 vm1 if1 02:00:00:00:00:01");
+	must_apply(&state, "vip 2001:db8:f::10 shop snat first=65528 prealloc=0 2001:db8:1::11"); // one range
+	ck_assert(ip_addr_equal(&cluster_state_snat_vip(&state, &dip)->vip, &vip));
+	(void)must_apply_at(&state, TEST_TIME_MS + 1, "request 2001:db8:1::11 7 8", &outcome);
+	ck_assert_int_eq(outcome.result, SNAT_DONE);
+	ck_assert_uint_eq(outcome.n_ports, 8);
+	ck_assert(snat_pool_lookup(snat_state_lookup_pool(&state.snat, &vip), 65528, &lease));
+	ck_assert(ip_addr_equal(&lease.vip, &vip) && ip_addr_equal(&lease.dip, &dip));
+	ck_assert_int_eq(apply_text(&state, endpoint_on_it, &result, &err), ERR_CONFLICT);
+	ck_assert_msg(strstr(err.text, "port 65529 is leased to 2001:db8:1::11 for SNAT; `anantactl snat revoke "
+	                               "[2001:db8:f::10]:65529`") != NULL,
+	              "%s", err.text);
+	replace_by_snapshot(&state);
+	ck_assert_uint_eq(snat_state_lookup_pool(&state.snat, &vip)->n_held, 1);
+	(void)must_apply_at(&state, TEST_TIME_MS + 2, "revoke [2001:db8:f::10]:65529", &outcome);
+	ck_assert_int_eq(outcome.result, SNAT_DONE);
+	ck_assert_uint_eq(snat_state_lookup_pool(&state.snat, &vip)->n_held, 0);
 	end();
 }
 END_TEST
@@ -350,8 +432,9 @@ END_TEST
 
 SUITE_MAIN("cluster_state", what_breaks_a_rule_is_refused_with_the_field_and_changes_nothing,
            a_change_that_would_pull_a_leased_port_from_under_a_dip_is_refused,
-           what_the_rules_allow_makes_one_new_version, what_is_so_already_is_accepted_and_makes_no_version,
-           a_vip_written_in_another_order_is_the_same_vip, a_command_takes_effect_as_a_whole_or_not_at_all,
-           a_cluster_without_a_pin_key_is_given_one_once, a_limit_is_refused_by_its_number,
-           a_snapshot_restores_to_an_equal_state_that_goes_on_alike, a_failed_restore_leaves_the_state_as_it_was,
-           short_memory_is_reported_and_never_crashes)
+           what_the_rules_allow_makes_one_new_version,
+           ports_of_an_ipv6_vip_are_leased_kept_and_taken_back_as_of_any_other,
+           what_is_so_already_is_accepted_and_makes_no_version, a_vip_written_in_another_order_is_the_same_vip,
+           a_command_takes_effect_as_a_whole_or_not_at_all, a_cluster_without_a_pin_key_is_given_one_once,
+           a_limit_is_refused_by_its_number, a_snapshot_restores_to_an_equal_state_that_goes_on_alike,
+           a_failed_restore_leaves_the_state_as_it_was, short_memory_is_reported_and_never_crashes)

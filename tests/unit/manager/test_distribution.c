@@ -102,7 +102,7 @@ static bool node_wants(const struct node *n, const struct change *c)
 	case OBJECT_HOST: return true;
 	case OBJECT_VIP:
 	case OBJECT_HISTORY: return !is_agent || host_holds(n->name, &c->key.addr);
-	case OBJECT_DIP: return is_agent && strcmp(c->dip.host, n->name) == 0;
+	case OBJECT_DIP: return dip_info_has_via(&c->dip) || (is_agent && strcmp(c->dip.host, n->name) == 0);
 	case OBJECT_MUX_DRAIN: return !is_agent;
 	case OBJECT_DRAIN:
 	case OBJECT_UNHEALTHY:
@@ -240,6 +240,39 @@ START_TEST(a_mux_is_not_troubled_with_dips_that_come_and_go)
 }
 END_TEST
 
+START_TEST(everybody_learns_of_a_via_and_of_its_end)
+{
+	struct node mux, agent;
+	struct ip_addr dip = addr_of("10.1.1.11");
+	begin();
+	must_apply(&state, "dip 10.1.1.12 host1 vm2 if2 02:00:00:00:00:02 via=2001:db8:7::12");
+	node_begin(&mux, AUDIENCE_MUX, "mux1");
+	node_begin(&agent, AUDIENCE_AGENT, "host2");
+	check_converged(&mux);
+	check_converged(&agent);
+	ck_assert_uint_eq(mux.store.dips.n, 1); // of a snapshot
+	ck_assert_uint_eq(agent.store.dips.n, 1);
+	static const char *const ends[] = { "dip 10.1.1.11 host1 vm1 if1 02:00:00:00:00:01", "-dip 10.1.1.11" };
+	for (int i = 0; i < 2; i++) {
+		must_apply(&state, "dip 10.1.1.11 host1 vm1 if1 02:00:00:00:00:01 via=2001:db8:7::11");
+		check_converged(&mux);
+		check_converged(&agent);
+		const struct dip_info *known = store_lookup_dip(&mux.store, &dip);
+		ck_assert(known != NULL && dip_info_has_via(known));
+		ck_assert_ptr_nonnull(store_lookup_dip(&agent.store, &dip));
+		must_apply(&state, ends[i]);
+		check_converged(&mux);
+		check_converged(&agent);
+		ck_assert_ptr_null(store_lookup_dip(&mux.store, &dip));
+		ck_assert_ptr_null(store_lookup_dip(&agent.store, &dip));
+	}
+	ck_assert_uint_eq(mux.n_snapshots + agent.n_snapshots, 2);
+	node_end(&mux);
+	node_end(&agent);
+	cluster_state_fini(&state);
+}
+END_TEST
+
 START_TEST(changes_while_an_update_is_under_way_go_together_into_the_next)
 {
 	struct node mux;
@@ -346,6 +379,8 @@ static void random_command(unsigned *seed)
 	default:
 		(void)text_format(text, sizeof text, "dip 10.1.1.%u host%u vm if%u 02:00:00:00:00:01", a + 1, host,
 		                  pick(seed, 9));
+		if (pick(seed, 3) == 0)
+			(void)text_format(text + strlen(text), sizeof text - strlen(text), " via=2001:db8::%u", b + 1);
 		break;
 	}
 	if (apply_text_at(&state, now_ms, text, &result, &err) == 0)
@@ -406,7 +441,7 @@ END_TEST
 SUITE_MAIN("distribution", an_agent_learns_of_a_vip_when_one_of_its_dips_is_attached_and_forgets_it_again,
            an_agent_that_held_a_dip_keeps_the_vip_and_its_history_until_it_is_forgotten,
            drains_are_told_to_nobody_as_such, a_mux_is_not_troubled_with_dips_that_come_and_go,
-           changes_while_an_update_is_under_way_go_together_into_the_next,
+           everybody_learns_of_a_via_and_of_its_end, changes_while_an_update_is_under_way_go_together_into_the_next,
            a_subscriber_that_holds_the_present_version_is_greeted_without_changes,
            the_version_of_another_cluster_or_of_the_future_is_worth_nothing,
            an_acknowledgement_of_what_was_not_sent_is_refused,

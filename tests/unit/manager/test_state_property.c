@@ -1,5 +1,6 @@
 // Random commands against a naive model of the rules: plain tables over a handful of addresses and names, so that
-// conflicts are frequent. Everything may be anything: address 3 may be a VIP, a DIP, a mux's or a host's.
+// conflicts are frequent. Everything may be anything: address 3 may be a VIP, a DIP, a mux's, a host's, or a DIP's `via`. The
+// first addresses are IPv4, the others IPv6.
 #include "tests/support/suite.h"
 
 #include <stdio.h>
@@ -8,7 +9,16 @@
 
 #include "tests/unit/manager/objects.h"
 
-enum { N_ADDRS = 9, N_NAMES = 3, N_INTERFACES = 3, N_TENANTS = 2, MAX_CHANGES = 3, N_COMMANDS = 20000 };
+enum {
+	N_ADDRS = 9,
+	N_V4 = 5,
+	NO_ADDR = N_ADDRS,
+	N_NAMES = 3,
+	N_INTERFACES = 3,
+	N_TENANTS = 2,
+	MAX_CHANGES = 3,
+	N_COMMANDS = 20000
+};
 
 struct op {
 	enum object_kind kind;
@@ -17,6 +27,7 @@ struct op {
 	unsigned name; // of a mux, host; a DIP's host; a VIP's tenant
 	unsigned interface; // of a DIP
 	unsigned mac;
+	unsigned other; // a mux's or host's second address, a DIP's `via`; or NO_ADDR
 	unsigned dips; // of a VIP's endpoint, and of its SNAT list: a bit for each address
 	unsigned snat;
 };
@@ -30,19 +41,41 @@ struct model {
 	} vips[N_ADDRS];
 	struct {
 		bool is_used;
-		unsigned addr;
+		unsigned addr, other;
 	} nodes[2][N_NAMES]; // muxes, hosts
 	struct {
 		bool is_used;
-		unsigned host, interface, mac;
+		unsigned host, interface, mac, via;
 	} dips[N_ADDRS];
 };
+
+static bool is_v4(unsigned addr)
+{
+	return addr < N_V4;
+}
+
+// The DIP that has this `via`, or NO_ADDR.
+static unsigned dip_of_via(const struct model *m, unsigned via)
+{
+	for (unsigned i = 0; via != NO_ADDR && i < N_ADDRS; i++)
+		if (m->dips[i].is_used && m->dips[i].via == via)
+			return i;
+	return NO_ADDR;
+}
+
+static bool is_held(const struct model *m, unsigned addr)
+{
+	for (unsigned i = 0; i < N_ADDRS; i++)
+		if (m->vips[i].is_used && ((m->vips[i].dips | m->vips[i].snat) >> addr & 1) != 0)
+			return true;
+	return false;
+}
 
 static bool node_has(const struct model *m, unsigned addr, int except_kind, unsigned except_name)
 {
 	for (int kind = 0; kind < 2; kind++)
 		for (unsigned i = 0; i < N_NAMES; i++)
-			if (m->nodes[kind][i].is_used && m->nodes[kind][i].addr == addr &&
+			if (m->nodes[kind][i].is_used && (m->nodes[kind][i].addr == addr || m->nodes[kind][i].other == addr) &&
 			    !(kind == except_kind && i == except_name))
 				return true;
 	return false;
@@ -54,13 +87,12 @@ static bool model_put_vip(struct model *m, const struct op *op)
 	bool is_new = !m->vips[op->addr].is_used;
 	if (all == 0 || (all >> op->addr & 1) != 0 || (!is_new && m->vips[op->addr].tenant != op->name % N_TENANTS))
 		return false;
-	if (is_new && (m->dips[op->addr].is_used || node_has(m, op->addr, -1, 0)))
+	if (is_new && (m->dips[op->addr].is_used || node_has(m, op->addr, -1, 0) || is_held(m, op->addr) ||
+	               dip_of_via(m, op->addr) != NO_ADDR))
 		return false;
-	for (unsigned i = 0; i < N_ADDRS; i++) {
-		unsigned held = m->vips[i].dips | m->vips[i].snat;
-		if (m->vips[i].is_used && ((all >> i & 1) != 0 || (is_new && (held >> op->addr & 1) != 0)))
+	for (unsigned i = 0; i < N_ADDRS; i++)
+		if ((all >> i & 1) != 0 && (m->vips[i].is_used || is_v4(i) != is_v4(op->addr) || dip_of_via(m, i) != NO_ADDR))
 			return false;
-	}
 	m->vips[op->addr].is_used = true;
 	m->vips[op->addr].tenant = op->name % N_TENANTS;
 	m->vips[op->addr].dips = op->dips;
@@ -68,13 +100,32 @@ static bool model_put_vip(struct model *m, const struct op *op)
 	return true;
 }
 
+static bool is_free_for_node(const struct model *m, const struct op *op, int kind, unsigned addr)
+{
+	return !node_has(m, addr, kind, op->name) && !m->vips[addr].is_used && !m->dips[addr].is_used &&
+	       dip_of_via(m, addr) == NO_ADDR;
+}
+
 static bool model_put_node(struct model *m, const struct op *op, int kind)
 {
-	if (node_has(m, op->addr, kind, op->name) || m->vips[op->addr].is_used || m->dips[op->addr].is_used)
+	if (!is_free_for_node(m, op, kind, op->addr))
 		return false;
+	if (op->other != NO_ADDR && (!is_v4(op->addr) || is_v4(op->other) || !is_free_for_node(m, op, kind, op->other)))
+		return false;
+	m->nodes[kind][op->name].other = op->other;
 	m->nodes[kind][op->name].is_used = true;
 	m->nodes[kind][op->name].addr = op->addr;
 	return true;
+}
+
+static bool is_good_via(const struct model *m, const struct op *op)
+{
+	unsigned via = op->other;
+	unsigned owner = dip_of_via(m, via);
+	if (via == NO_ADDR)
+		return true;
+	return is_v4(via) != is_v4(op->addr) && !m->vips[via].is_used && !m->dips[via].is_used && !is_held(m, via) &&
+	       !node_has(m, via, -1, 0) && (owner == NO_ADDR || owner == op->addr);
 }
 
 static bool model_put_dip(struct model *m, const struct op *op)
@@ -84,9 +135,13 @@ static bool model_put_dip(struct model *m, const struct op *op)
 		return false;
 	if (!is_new && m->dips[op->addr].host != op->name)
 		return false;
+	if (dip_of_via(m, op->addr) != NO_ADDR || !is_good_via(m, op))
+		return false;
 	for (unsigned i = 0; i < N_ADDRS; i++)
-		if (i != op->addr && m->dips[i].is_used && m->dips[i].host == op->name && m->dips[i].interface == op->interface)
+		if (i != op->addr && m->dips[i].is_used && m->dips[i].host == op->name &&
+		    m->dips[i].interface == op->interface && (is_v4(i) == is_v4(op->addr) || m->dips[i].mac != op->mac))
 			return false;
+	m->dips[op->addr].via = op->other;
 	m->dips[op->addr].is_used = true;
 	m->dips[op->addr].host = op->name;
 	m->dips[op->addr].interface = op->interface;
@@ -147,10 +202,16 @@ static struct op random_op(unsigned *seed, bool has_cluster)
 		.name = pick(seed, N_NAMES),
 		.interface = pick(seed, N_INTERFACES),
 		.mac = pick(seed, 2),
+		.other = pick(seed, 6) == 0 ? pick(seed, N_ADDRS) : NO_ADDR,
 		.dips =
 			pick(seed, 3) == 0 ? 0 : pick(seed, 1u << N_ADDRS) & pick(seed, 1u << N_ADDRS) & pick(seed, 1u << N_ADDRS),
 		.snat = pick(seed, 3) != 0 ? 0 : 1u << pick(seed, N_ADDRS),
 	};
+	unsigned family = is_v4(op.addr) ? (1u << N_V4) - 1 : ~((1u << N_V4) - 1);
+	if (op.kind == OBJECT_VIP && pick(seed, 10) != 0) { // mixtures are rare
+		op.dips &= family;
+		op.snat &= family;
+	}
 	if (op.kind == OBJECT_CLUSTER && !has_cluster)
 		op.name = 0; // the first one is the model's
 	return op;
@@ -167,19 +228,34 @@ static void add_text(char *buf, size_t size, const char *format, ...)
 	va_end(args);
 }
 
+static struct ip_addr addr_at(unsigned i)
+{
+	struct ip_addr addr = ip_addr_from_v4(be32_from(0x0a000001u + i));
+	if (!is_v4(i))
+		addr = (struct ip_addr){ { 0x20, 0x01, 0x0d, 0xb8, [15] = (uint8_t)(i + 1) } };
+	return addr;
+}
+
+static const char *text_of(unsigned i)
+{
+	static char texts[N_ADDRS][IP_ADDR_TEXT_BYTES];
+	struct ip_addr addr = addr_at(i);
+	return ip_addr_format(&addr, texts[i]);
+}
+
 static void add_vip(char *buf, size_t size, const struct op *op)
 {
-	add_text(buf, size, "vip 10.0.0.%u t%u", op->addr + 1, op->name % N_TENANTS);
+	add_text(buf, size, "vip %s t%u", text_of(op->addr), op->name % N_TENANTS);
 	if (op->dips != 0)
 		add_text(buf, size, " web tcp 80");
 	for (unsigned i = 0; i < N_ADDRS; i++)
 		if ((op->dips >> i & 1) != 0)
-			add_text(buf, size, " 10.0.0.%u:80", i + 1);
+			add_text(buf, size, is_v4(i) ? " %s:80" : " [%s]:80", text_of(i));
 	if (op->snat != 0)
 		add_text(buf, size, " , snat");
 	for (unsigned i = 0; i < N_ADDRS; i++)
 		if ((op->snat >> i & 1) != 0)
-			add_text(buf, size, " 10.0.0.%u", i + 1);
+			add_text(buf, size, " %s", text_of(i));
 }
 
 static void add_op(char *buf, size_t size, const struct op *op)
@@ -189,15 +265,16 @@ static void add_op(char *buf, size_t size, const struct op *op)
 	if (op->kind == OBJECT_CLUSTER)
 		add_text(buf, size, op->is_delete ? "-cluster" : "cluster %u", op->name + 1);
 	else if (op->kind == OBJECT_MUX || op->kind == OBJECT_HOST)
-		add_text(buf, size, op->is_delete ? "%s%s n%u" : "%s%s n%u 10.0.0.%u", minus,
-		         op->kind == OBJECT_MUX ? "mux" : "host", op->name, op->addr + 1);
+		add_text(buf, size, op->is_delete ? "%s%s n%u" : "%s%s n%u %s%s%s", minus,
+		         op->kind == OBJECT_MUX ? "mux" : "host", op->name, text_of(op->addr), op->other != NO_ADDR ? " " : "",
+		         op->other != NO_ADDR ? text_of(op->other) : "");
 	else if (op->is_delete)
-		add_text(buf, size, "-%s 10.0.0.%u", op->kind == OBJECT_VIP ? "vip" : "dip", op->addr + 1);
+		add_text(buf, size, "-%s %s", op->kind == OBJECT_VIP ? "vip" : "dip", text_of(op->addr));
 	else if (op->kind == OBJECT_VIP)
 		add_vip(buf, size, op);
 	else
-		add_text(buf, size, "dip 10.0.0.%u n%u vm if%u 02:00:00:00:00:0%u", op->addr + 1, op->name, op->interface,
-		         op->mac);
+		add_text(buf, size, "dip %s n%u vm if%u 02:00:00:00:00:0%u%s%s", text_of(op->addr), op->name, op->interface,
+		         op->mac, op->other != NO_ADDR ? " via=" : "", op->other != NO_ADDR ? text_of(op->other) : "");
 }
 
 // Applies to a copy of the model; says whether all of it is allowed and whether it changes anything.
@@ -220,7 +297,7 @@ static unsigned mask_of(const struct vip_config *vip, bool snat)
 {
 	unsigned mask = 0;
 	for (unsigned i = 0; i < N_ADDRS; i++) {
-		struct ip_addr addr = ip_addr_from_v4(be32_from(0x0a000001u + i));
+		struct ip_addr addr = addr_at(i);
 		bool has = false;
 		for (uint32_t k = 0; snat && k < vip->n_snat_dips; k++)
 			has = has || ip_addr_equal(&vip->snat_dips[k], &addr);
@@ -233,7 +310,7 @@ static unsigned mask_of(const struct vip_config *vip, bool snat)
 
 static void compare_addresses(const struct model *m, const struct store *s, unsigned i)
 {
-	struct ip_addr addr = ip_addr_from_v4(be32_from(0x0a000001u + i));
+	struct ip_addr addr = addr_at(i);
 	const struct vip_config *vip = store_lookup_vip(s, &addr);
 	const struct dip_info *dip = store_lookup_dip(s, &addr);
 	ck_assert(m->vips[i].is_used == (vip != NULL));
@@ -247,6 +324,7 @@ static void compare_addresses(const struct model *m, const struct store *s, unsi
 		ck_assert_uint_eq(m->dips[i].host, (unsigned)(dip->host[1] - '0'));
 		ck_assert_uint_eq(m->dips[i].interface, (unsigned)(dip->interface[2] - '0'));
 		ck_assert_uint_eq(m->dips[i].mac, dip->mac[5]);
+		ck_assert_uint_eq(m->dips[i].via, dip_info_has_via(dip) ? dip->via.bytes[15] - 1u : NO_ADDR);
 	}
 }
 
@@ -256,8 +334,11 @@ static void compare_nodes(const struct model *m, const struct store *s, unsigned
 	const struct node_info *nodes[2] = { store_lookup_mux(s, name), store_lookup_host(s, name) };
 	for (int kind = 0; kind < 2; kind++) {
 		ck_assert(m->nodes[kind][i].is_used == (nodes[kind] != NULL));
-		if (nodes[kind] != NULL)
-			ck_assert_uint_eq(m->nodes[kind][i].addr, nodes[kind]->addr.bytes[15] - 1u);
+		if (nodes[kind] == NULL)
+			continue;
+		ck_assert_uint_eq(m->nodes[kind][i].addr, nodes[kind]->addr.bytes[15] - 1u);
+		const struct ip_addr *addr6 = &nodes[kind]->addr6;
+		ck_assert_uint_eq(m->nodes[kind][i].other, ip_addr_is_unspecified(addr6) ? NO_ADDR : addr6->bytes[15] - 1u);
 	}
 }
 

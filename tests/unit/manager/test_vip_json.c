@@ -64,7 +64,7 @@ START_TEST(a_bad_document_is_refused_in_one_sentence_that_names_the_field)
 		{ "{\"vip\":\"127.0.0.1\",\"tenant\":\"shop\",\"endpoints\":[" WEB "]}",
 		  "vip: 127.0.0.1 is not an address that" },
 		{ "{\"vip\":\"2001:db8::1\",\"tenant\":\"shop\",\"endpoints\":[" WEB "]}",
-		  "vip: 2001:db8::1: IPv6 VIPs are not" },
+		  "endpoints[0].dips[0].dip: 10.1.1.11: the DIPs of an IPv6 VIP" },
 		{ "{\"vip\":\"10.1.1.11\",\"tenant\":\"shop\",\"endpoints\":[" WEB "]}",
 		  "endpoints[0].dips[0].dip: 10.1.1.11 is the VIP" },
 		{ ENDPOINT(""), "endpoints[0].name: is missing" },

@@ -54,6 +54,11 @@ START_TEST(prefixes_endpoints_and_macs_are_read)
 	ck_assert_int_eq(ip_endpoint_parse("10.0.0.11:7400", &addr, &port, NULL), 0);
 	ck_assert_uint_eq(port, 7400);
 	ck_assert_int_eq(ip_endpoint_parse("[2001:db8::1]:7400", &addr, &port, NULL), 0);
+	ck_assert_uint_eq(port, 7400);
+	char endpoint[IP_ENDPOINT_TEXT_BYTES];
+	ck_assert_str_eq(ip_endpoint_format(&addr, port, endpoint), "[2001:db8::1]:7400");
+	ck_assert_int_ne(ip_endpoint_parse("2001:db8::1:7400", &addr, &port, NULL), 0); // which of them is the port?
+	ck_assert_int_ne(ip_endpoint_parse("[2001:db8::1]", &addr, &port, NULL), 0);
 	ck_assert_int_ne(ip_endpoint_parse("10.0.0.11", &addr, &port, NULL), 0);
 	ck_assert_int_ne(ip_endpoint_parse("10.0.0.11:0", &addr, &port, NULL), 0);
 	ck_assert_int_ne(ip_endpoint_parse("10.0.0.11:99999", &addr, &port, NULL), 0);
@@ -136,6 +141,38 @@ static void break_config(struct vip_config *v, enum breakage what)
 	}
 }
 
+START_TEST(addresses_that_no_machine_can_be_reached_by_say_why)
+{
+	static const struct {
+		const char *addr;
+		const char *want; // NULL: fine
+	} rows[] = {
+		{ "10.0.0.1", NULL },
+		{ "2001:db8::1", NULL },
+		{ "fd00::1", NULL },
+		{ "64:ff9b::1", NULL },
+		{ "::ffff:10.0.0.1", NULL }, // the IPv4 address
+		{ "::ffff:127.0.0.1", "loopback" },
+		{ "0.1.2.3", "0.0.0.0/8" },
+		{ "224.0.0.1", "multicast" },
+		{ "255.255.255.255", "240.0.0.0/4" },
+		{ "::", "unspecified" },
+		{ "::1", "loopback" },
+		{ "::2", "::/96" },
+		{ "ff02::1", "multicast" },
+		{ "fe80::1", "link-local" },
+		{ "febf::1", "link-local" },
+		{ "fec0::1", NULL },
+	};
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct ip_addr addr = test_addr(rows[i].addr);
+		const char *problem = ip_addr_problem(&addr);
+		ck_assert_msg((problem == NULL) == (rows[i].want == NULL), "%s: %s", rows[i].addr, problem);
+		ck_assert_msg(problem == NULL || strstr(problem, rows[i].want) != NULL, "%s: %s", rows[i].addr, problem);
+	}
+}
+END_TEST
+
 START_TEST(each_broken_rule_is_refused_with_the_field)
 {
 	static const struct {
@@ -144,7 +181,7 @@ START_TEST(each_broken_rule_is_refused_with_the_field)
 	} rows[] = {
 		{ VIP_LOOPBACK, "vip: 127.0.0.1" },
 		{ VIP_MULTICAST, "vip: 224.0.0.1" },
-		{ VIP_V6, "vip: 2001:db8::1" },
+		{ VIP_V6, "endpoints[0].dips[0].dip: 10.1.2.11: the DIPs of an IPv6 VIP are IPv6" },
 		{ TENANT_EMPTY, "tenant: " },
 		{ TENANT_BAD, "tenant: " },
 		{ NO_ENDPOINTS, "endpoints: must hold at least one" },
@@ -304,7 +341,7 @@ END_TEST
 
 SUITE_MAIN("model", addresses_are_read_strictly_and_printed_back, an_ipv4_address_is_the_same_as_its_mapped_form,
            prefixes_endpoints_and_macs_are_read, a_valid_configuration_is_sorted,
-           each_broken_rule_is_refused_with_the_field, two_endpoints_of_one_port_or_one_name_are_refused,
-           ten_thousand_dips_are_over_the_limit, a_clone_is_equal_and_fails_cleanly_without_memory,
-           a_store_holds_what_was_put_in_key_order, a_store_rebuilt_from_its_objects_is_equal,
-           a_store_is_unchanged_when_memory_is_short)
+           addresses_that_no_machine_can_be_reached_by_say_why, each_broken_rule_is_refused_with_the_field,
+           two_endpoints_of_one_port_or_one_name_are_refused, ten_thousand_dips_are_over_the_limit,
+           a_clone_is_equal_and_fails_cleanly_without_memory, a_store_holds_what_was_put_in_key_order,
+           a_store_rebuilt_from_its_objects_is_equal, a_store_is_unchanged_when_memory_is_short)

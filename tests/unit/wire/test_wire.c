@@ -58,6 +58,33 @@ static struct change drain(const char *dip, const char *vip, uint64_t since_ms)
 	return c;
 }
 
+// With all that a node and a DIP may have, and as long as it may be.
+static struct change node_of_both(void)
+{
+	struct change c =
+		test_put_node(OBJECT_MUX, "mux-0123456789-0123456789-0123456789-0123456789-0123456789-0123", "10.0.0.32");
+	c.node.addr6 = test_addr("2001:db8::32");
+	return c;
+}
+
+static struct change dip_with_via(void)
+{
+	static const char name[] = "name-0123456789-0123456789-0123456789-0123456789-0123456789-012";
+	struct change c = test_put_dip("2001:db8:1::11", name, name);
+	ck_assert(text_copy(c.dip.vm, sizeof c.dip.vm, name));
+	c.dip.via = test_addr("10.7.1.11");
+	return c;
+}
+
+static struct change dip_with_via6(void)
+{
+	struct change c = dip_with_via();
+	c.dip.dip = test_addr("10.1.1.13");
+	c.dip.via = test_addr("2001:db8:7::13");
+	c.key = object_key_of_addr(OBJECT_DIP, &c.dip.dip);
+	return c;
+}
+
 // One change of every kind.
 static struct change_list all_kinds(void)
 {
@@ -70,6 +97,9 @@ static struct change_list all_kinds(void)
 		test_put_node(OBJECT_MUX, "mux1", "10.0.0.31"),
 		test_put_node(OBJECT_HOST, "host1", "2001:db8::21"),
 		test_put_dip("10.1.1.11", "host1", "vm1"),
+		node_of_both(),
+		dip_with_via(),
+		dip_with_via6(),
 		test_delete(OBJECT_VIP, "203.0.113.11"),
 		test_delete(OBJECT_MUX, "mux2"),
 		test_delete(OBJECT_HOST, "host2"),
