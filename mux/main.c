@@ -24,6 +24,7 @@ struct program {
 	struct netlink *netlink;
 	struct routes routes;
 	struct loop loop;
+	struct addr_names *names;
 	struct vip_counters *vips;
 	struct pins pins;
 	void *pin_sets;
@@ -106,13 +107,26 @@ static int make_pins(struct program *p, struct error *err)
 	return 0;
 }
 
+static void insert_gateway(struct mux_worker *w, const struct ip_addr *gateway)
+{
+	if (ip_addr_is_v4(gateway))
+		(void)neighbor_table_insert(&w->neighbors, ip_addr_to_v4(gateway));
+	else
+		(void)neighbor_table_insert6(&w->neighbors6, gateway->bytes);
+}
+
 static int start_worker(struct program *p, struct error *err)
 {
 	const struct node_config *node = &p->config.node;
-	struct mux_settings settings = { .mac = p->ports.uplink.mac,
-		                             .address = ip_addr_to_v4(&node->address.addr),
-		                             .mtu = node->mtu,
-		                             .oversized = p->config.oversized };
+	struct mux_settings settings = {
+		.mac = p->ports.uplink.mac, .names = p->names, .mtu = node->mtu, .oversized = p->config.oversized
+	};
+	const struct ip_prefix *address = node_config_address(node, false);
+	const struct ip_prefix *address6 = node_config_address(node, true);
+	settings.address = address != NULL ? ip_addr_to_v4(&address->addr) : 0;
+	settings.has_address6 = address6 != NULL;
+	if (address6 != NULL)
+		memcpy(settings.address6, address6->addr.bytes, sizeof settings.address6);
 	p->vips = memory_aligned(64, sizeof *p->vips);
 	if (p->vips == NULL)
 		return error_set(err, ERR_NO_MEMORY, "out of memory");
@@ -128,7 +142,7 @@ static int start_worker(struct program *p, struct error *err)
 	}
 	p->loop.sees_own_frames = node->uplink_interface[0] != '\0' && strcmp(node->uplink_driver, "af_packet") == 0;
 	for (uint32_t i = 0; i < node->n_gateways; i++)
-		(void)neighbor_table_insert(&p->loop.worker.neighbors, ip_addr_to_v4(&node->gateways[i]));
+		insert_gateway(&p->loop.worker, &node->gateways[i]);
 	return loop_start(&p->loop, p->eal.workers[0], err);
 }
 
@@ -146,9 +160,13 @@ static int start(struct program *p, struct error *err)
 		code = routes_init(&p->routes, p->netlink, &c->routes, err);
 	if (code == 0 && c->watchdog_ms > 0)
 		code = watchdog_process_create(c->node.name, c->node.uplink_interface, c->watchdog_ms, &p->watchdog, err);
+	if (code == 0 && (p->names = addr_names_create()) == NULL)
+		code = error_set(err, ERR_NO_MEMORY, "out of memory");
 	if (code == 0)
 		code = start_worker(p, err);
-	struct control_parts parts = { .config = c, .routes = &p->routes, .loop = &p->loop, .vips = p->vips };
+	struct control_parts parts = {
+		.config = c, .names = p->names, .routes = &p->routes, .loop = &p->loop, .vips = p->vips
+	};
 	if (p->dir.lock_fd >= 0)
 		parts.dir = &p->dir;
 	if (p->watchdog != NULL)
@@ -171,6 +189,7 @@ static void stop(struct program *p)
 	node_ports_close(&p->ports);
 	dpdk_eal_stop(&p->eal);
 	memory_free(p->vips);
+	addr_names_destroy(p->names);
 	pages_destroy(p->pin_sets, pins_memory_bytes(p->config.max_pins));
 	state_dir_close(&p->dir);
 }

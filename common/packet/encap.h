@@ -52,6 +52,16 @@ static inline void encap_write_ip4(uint8_t *outer, const struct encap_template *
 	store32(outer + 16, t->dst);
 }
 
+// The same around an IPv6 packet (RFC 4213 section 3.5).
+static inline void encap_write_ip4_around_ip6(uint8_t *outer, const struct encap_template *t, uint32_t inner_bytes,
+                                              uint16_t id)
+{
+	struct encap_template around = *t;
+	around.sum += be16_from(IP_PROTO_IP6 - IP_PROTO_IPIP);
+	encap_write_ip4(outer, &around, inner_bytes, id);
+	((struct ip4_header *)outer)->protocol = IP_PROTO_IP6;
+}
+
 #define ENCAP6_BYTES IP6_BYTES // what encapsulation over IPv6 adds (RFC 2473)
 
 // What an outer header of either family says that carries a packet of this one.
@@ -77,5 +87,12 @@ static inline void encap_write_ip6(uint8_t *outer, const uint8_t *src, const uin
 static inline void eth_write_ip4(uint8_t *frame, const struct mac *dst, const struct mac *src)
 {
 	struct eth_header header = { .dst = *dst, .src = *src, .ether_type = be16_from(ETHER_IP4) };
+	memcpy(frame, &header, sizeof header);
+}
+
+// The same of type IPv6.
+static inline void eth_write_ip6(uint8_t *frame, const struct mac *dst, const struct mac *src)
+{
+	struct eth_header header = { .dst = *dst, .src = *src, .ether_type = be16_from(ETHER_IP6) };
 	memcpy(frame, &header, sizeof header);
 }

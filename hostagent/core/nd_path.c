@@ -178,8 +178,8 @@ static void ask_in_own_name(const struct agent *a, struct agent_packet *p, const
 bool nd_path_host(struct agent *a, struct agent_packet *p, const struct parsed *ip)
 {
 	struct nd_info nd;
-	if (!nd_is_nd(p->frame, ip) || nd_parse(p->frame, ip, &nd) != DROP_NONE ||
-	    nd.type != ICMP6_NEIGHBOR_SOLICITATION || ip6_is_unspecified(nd.src))
+	if (!nd_is_nd(p->frame, ip) || nd_parse(p->frame, ip, &nd) != DROP_NONE || nd.type != ICMP6_NEIGHBOR_SOLICITATION ||
+	    ip6_is_unspecified(nd.src))
 		return false;
 	be32 name = agent_lookup_name(a, nd.target);
 	bool is_probe = ip6_addr_equal(nd.src, a->settings.probe_address6);

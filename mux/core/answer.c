@@ -15,9 +15,12 @@ void answer_with_error(struct mux_worker *w, struct mux_frame *f, const struct p
 	}
 	struct mac from = ((const struct eth_header *)f->data)->src; // the error is written over it
 	uint32_t n_bytes = icmp_write_answer(f->data, p, a);
-	f->data += p->l3_off - ICMP_ERROR_BYTES - ETH_BYTES;
+	f->data += p->l3_off - icmp_error_bytes(p) - ETH_BYTES;
 	f->len = ETH_BYTES + n_bytes;
-	eth_write_ip4(f->data, &from, &w->settings.mac);
+	if (p->is_ip6)
+		eth_write_ip6(f->data, &from, &w->settings.mac);
+	else
+		eth_write_ip4(f->data, &from, &w->settings.mac);
 	f->verdict = MUX_TO_UPLINK;
 	f->reason = DROP_NONE;
 	w->counters.icmp_errors_sent++;

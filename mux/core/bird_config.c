@@ -40,8 +40,8 @@ static int check_peer(const struct bgp_config *c, uint32_t i, struct error *err)
 	const struct bgp_peer *p = &c->peers[i];
 	if (!is_symbol(p->name))
 		return error_set(err, ERR_INVALID, "peers[%u].name: must be letters, digits and _, the first a letter", i);
-	if (!ip_addr_is_v4(&p->address) || !ip_addr_is_usable(&p->address))
-		return error_set(err, ERR_INVALID, "peers[%u].address: must be an IPv4 address of a router", i);
+	if (!ip_addr_is_usable(&p->address))
+		return error_set(err, ERR_INVALID, "peers[%u].address: must be the address of a router", i);
 	if (p->as == 0)
 		return error_set(err, ERR_INVALID, "peers[%u].as: must be 1 to 4294967295", i);
 	if (!is_string_content(p->password))
@@ -139,13 +139,25 @@ static void put_filter(struct writer *w)
 	       "}\n");
 }
 
+// The routes of a family, whichever the session is of (RFC 4760): to the mux's address of that family. Without one there are none.
+static void put_channel(struct writer *w, int family, const struct ip_addr *own, bool is_of_session)
+{
+	char text[IP_ADDR_TEXT_BYTES];
+	if (is_of_session)
+		put(w, "  ipv%d { import none; export filter vip_out; next hop self; };\n", family);
+	else if (!ip_addr_is_unspecified(own))
+		put(w, "  ipv%d { import none; export filter vip_out; next hop address %s; };\n", family,
+		    ip_addr_format(own, text));
+}
+
 static void put_peer(struct writer *w, const struct bgp_config *c, const struct bgp_peer *p,
                      const struct bird_place *at)
 {
 	char own[IP_ADDR_TEXT_BYTES];
 	char address[IP_ADDR_TEXT_BYTES];
-	put(w, "protocol bgp peer_%s {\n  local %s as %u; neighbor %s as %u; ", p->name, ip_addr_format(&at->address, own),
-	    c->as, ip_addr_format(&p->address, address), p->as);
+	bool is_v4 = ip_addr_is_v4(&p->address);
+	put(w, "protocol bgp peer_%s {\n  local %s as %u; neighbor %s as %u; ", p->name,
+	    ip_addr_format(is_v4 ? &at->address : &at->address6, own), c->as, ip_addr_format(&p->address, address), p->as);
 	if (p->multihop > 0)
 		put(w, "multihop %u;\n", p->multihop);
 	else
@@ -158,8 +170,8 @@ static void put_peer(struct writer *w, const struct bgp_config *c, const struct 
 	if (p->password[0] != '\0')
 		put(w, " password \"%s\";", p->password);
 	put(w, "\n");
-	for (int family = 4; family <= 6; family += 2)
-		put(w, "  ipv%d { import none; export filter vip_out; next hop self; };\n", family);
+	put_channel(w, 4, &at->address, is_v4);
+	put_channel(w, 6, &at->address6, !is_v4);
 	put(w, "}\n");
 }
 

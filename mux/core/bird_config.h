@@ -21,7 +21,7 @@
 
 struct bgp_peer {
 	char name[BGP_PEER_NAME_BYTES];
-	struct ip_addr address; // IPv4
+	struct ip_addr address; // of either family
 	uint32_t as;
 	char password[BGP_PASSWORD_BYTES]; // "": none
 	bool ttl_security;
@@ -42,7 +42,8 @@ struct bgp_config {
 
 // Where the mux is.
 struct bird_place {
-	struct ip_addr address; // of the mux
+	struct ip_addr address; // of the mux, of IPv4; unspecified: it has none
+	struct ip_addr address6;
 	const char *tap; // its interface
 	uint32_t table; // of VIP routes
 };

@@ -19,9 +19,13 @@ static inline uint64_t mac48(const uint8_t *mac)
 	return load32(mac) | (uint64_t)load16(mac + 4) << 32;
 }
 
-// False when it does not go there: DROP_NO_NEXT_HOP, or what oversized.h says. The hash chooses among gateways.
+// False when it does not go there: DROP_NO_NEXT_HOP, or what oversized.h says. The hash chooses among gateways of the outer header's
+// family. What is inside may be of either family, whichever the outer header is of.
 bool encapsulate(struct mux_worker *w, struct mux_frame *f, const struct encap_template *template, uint64_t hash,
                  uint32_t inner_bytes);
+
+// What an outer header to this DIP adds, bytes.
+uint32_t encapsulate_overhead(const struct mux_worker *w, const struct encap_template *template);
 
 // ---- in a burst ----
 
@@ -68,6 +72,7 @@ static inline void encapsulate_checked(struct mux_frame *f, __m128i start, const
 }
 
 // Counts n frames of inner_bytes together.
+// With outer headers over IPv4.
 static inline void count_forwarded(struct mux_worker *w, uint64_t n, uint64_t inner_bytes)
 {
 	w->counters.forwarded_packets += n;

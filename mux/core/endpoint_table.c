@@ -3,12 +3,14 @@
 #include <stdlib.h>
 
 #include "common/base/memory.h"
+#include "mux/core/family.h"
 
 struct table_member {
 	struct ip_addr dip;
 	uint16_t weight;
 	bool is_last; // of its generation
 	bool is_gone;
+	be32 way; // where packets for it are sent
 };
 
 void endpoint_table_unref(struct endpoint_table *e)
@@ -38,19 +40,26 @@ static bool is_gone(const struct vip_history *h, const struct ip_addr *dip)
 	return h->n_gone > 0 && bsearch(dip, h->gone, h->n_gone, sizeof *h->gone, ip_addr_compare_items) != NULL;
 }
 
+static be32 way_of(const struct endpoint_source *from, const struct ip_addr *dip)
+{
+	return from->vias->n == 0 ? 0 : vias_find(from->vias, family_give_name(from->names, dip));
+}
+
 static struct table_member member_of(const struct endpoint_source *from, uint32_t generation, uint32_t i)
 {
 	bool is_last = i == count_members(from, generation) - 1;
 	if (from->history == NULL)
-		return (struct table_member){ from->config->dips[i].dip, from->config->dips[i].weight, is_last, false };
+		return (struct table_member){ from->config->dips[i].dip, from->config->dips[i].weight, is_last, false,
+			                          way_of(from, &from->config->dips[i].dip) };
 	const struct maglev_member *m = &from->history->generations[generation].members[i];
-	return (struct table_member){ m->dip, m->weight, is_last, is_gone(from->vip_history, &m->dip) };
+	return (struct table_member){ m->dip, m->weight, is_last, is_gone(from->vip_history, &m->dip),
+		                          way_of(from, &m->dip) };
 }
 
 static bool is_same_member(const struct table_member *a, const struct table_member *b)
 {
 	return ip_addr_equal(&a->dip, &b->dip) && a->weight == b->weight && a->is_last == b->is_last &&
-	       a->is_gone == b->is_gone;
+	       a->is_gone == b->is_gone && a->way == b->way;
 }
 
 static uint32_t count_all_members(const struct endpoint_source *from)
@@ -95,9 +104,10 @@ static struct dip_templates *templates_create(uint32_t n)
 	return memory_array(1, sizeof(struct dip_templates) + n * sizeof(struct encap_template));
 }
 
-static void add_template(struct endpoint_table *e, be32 own_addr, const struct ip_addr *dip)
+static void add_template(struct endpoint_table *e, const struct endpoint_source *from, const struct ip_addr *dip)
 {
-	encap_template_init(&e->templates->items[e->templates->n++], own_addr, ip_addr_to_v4(dip));
+	be32 addr = family_give_name(from->names, dip);
+	e->templates->items[e->templates->n++] = encap_template_of(from->own_addr, from->vias, addr);
 }
 
 static int fill_from_config(struct endpoint_table *e, const struct endpoint_source *from)
@@ -110,7 +120,7 @@ static int fill_from_config(struct endpoint_table *e, const struct endpoint_sour
 	int code = members == NULL || e->templates == NULL || e->owners == NULL ? ERR_NO_MEMORY : 0;
 	for (uint32_t i = 0; code == 0 && i < config->n_dips; i++) {
 		members[i] = (struct maglev_member){ .dip = config->dips[i].dip, .weight = config->dips[i].weight };
-		add_template(e, from->own_addr, &config->dips[i].dip);
+		add_template(e, from, &config->dips[i].dip);
 	}
 	if (code == 0)
 		code = maglev_build(members, config->n_dips, e->owners, e->n_buckets);
@@ -131,7 +141,7 @@ static void choose_dips(struct endpoint_table *e, const struct endpoint_source *
 		bool is_present = k < present->n_members && ip_addr_equal(&present->members[k].dip, &o->dips[i]);
 		index_of[i] = (uint16_t)e->templates->n;
 		if (is_present || !is_gone(from->vip_history, &o->dips[i]))
-			add_template(e, from->own_addr, &o->dips[i]);
+			add_template(e, from, &o->dips[i]);
 	}
 }
 

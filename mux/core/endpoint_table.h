@@ -14,12 +14,14 @@
 #include "common/model/history.h"
 #include "common/model/vip.h"
 #include "common/packet/encap.h"
+#include "mux/core/vias.h"
 
 #define BUCKET_HAD_OTHERS 0x8000u // in `owners`: other DIPs owned the bucket before
 
 _Static_assert(HISTORY_MEMBERS_MAX <= BUCKET_HAD_OTHERS, "an index of a DIP leaves the flag free");
 
-// The outer headers to the DIPs of an endpoint, by DIP.
+// The outer headers to the DIPs of an endpoint, by DIP. One whose src is 0 is none: its dst is the DIP, which is reached over IPv6, or by
+// another address than its own (encapsulate_apart).
 struct dip_templates {
 	uint32_t n;
 	struct encap_template items[];
@@ -46,7 +48,9 @@ struct endpoint_source {
 	const struct endpoint *config;
 	const struct vip_history *vip_history; // NULL when the VIP has none
 	const struct endpoint_history *history; // NULL when the endpoint has none: then all DIPs of the configuration
-	be32 own_addr; // the outer source
+	be32 own_addr; // the outer source over IPv4; 0: the mux has none
+	struct addr_names *names; // NULL: IPv4 only
+	const struct vias *vias;
 };
 
 // With one reference; NULL when memory is short.

@@ -1,9 +1,8 @@
 #include "mux/core/fragment_road.h"
 
-#include "common/model/flow_hash.h"
 #include "common/packet/icmp.h"
-#include "common/packet/martian.h"
 #include "mux/core/encapsulate.h"
+#include "mux/core/family.h"
 #include "mux/core/history_road.h"
 #include "mux/core/side_frames.h"
 #include "mux/core/snat_road.h"
@@ -55,9 +54,11 @@ static void count_way(struct mux_worker *w, const struct way *way, uint32_t inne
 
 static void send_to_dip(struct mux_worker *w, struct mux_frame *f, const struct parsed *p, const struct way *way)
 {
-	struct encap_template template;
-	uint64_t hash = flow_hash_v4(p->src, p->dst, 0, 0, p->protocol, 0); // one gateway for all of the datagram
-	encap_template_init(&template, w->settings.address, way->dip);
+	static const struct vias no_vias;
+	struct parsed addrs = { .l3_off = p->l3_off, .src = p->src, .dst = p->dst, .is_ip6 = p->is_ip6 };
+	uint64_t hash = family_hash(f->data, &addrs, 0); // one gateway for all of the datagram
+	struct encap_template template =
+		encap_template_of(w->settings.address, w->tables != NULL ? &w->tables->vias : &no_vias, way->dip);
 	if (encapsulate(w, f, &template, hash, p->l3_bytes))
 		count_way(w, way, p->l3_bytes);
 }
@@ -82,34 +83,34 @@ void fragment_road_send(struct mux_worker *w, struct mux_frame *f, uint64_t deci
 {
 	struct parsed p = { 0 };
 	struct way way = way_of(decision);
-	(void)parse_ip4(f->data, f->len, ETH_BYTES, &p); // it parsed when it came
+	family_parse_again(f->data, f->len, &p);
 	send_by(w, f, &p, false, &way);
 }
 
 // ---- the first one ----
 
 // By addresses and ports, which are 0 where the protocol has none.
-static void choose_endpoint(struct mux_worker *w, const struct mux_tables *t, const struct parsed *p,
-                            const struct vip_entry *e, struct way *ret_way)
+static void choose_endpoint(struct mux_worker *w, const struct mux_tables *t, const uint8_t *frame,
+                            const struct parsed *p, const struct vip_entry *e, struct way *ret_way)
 {
-	uint64_t hash = flow_hash_v4(p->src, p->dst, p->src_port, p->dst_port, p->protocol, t->hash_seed);
+	uint64_t hash = family_hash(frame, p, t->hash_seed);
 	*ret_way = (struct way){ history_template_of(w, e, hash)->dst, e->slot, WAY_ENDPOINT };
 }
 
-static enum drop_reason choose_by_protocol(struct mux_worker *w, const struct mux_tables *t, const struct parsed *p,
-                                           struct way *ret_way)
+static enum drop_reason choose_by_protocol(struct mux_worker *w, const struct mux_tables *t, const uint8_t *frame,
+                                           const struct parsed *p, struct way *ret_way)
 {
 	const struct vip_entry *e = ip_protocol_is_any(p->protocol) ? vip_lookup(t, p->dst, 0, IP_PROTO_ANY) : NULL;
 	if (e == NULL)
 		return DROP_NO_ENDPOINT;
 	if (vip_entry_is_refusing(e))
 		return DROP_ENDPOINT_REFUSING;
-	choose_endpoint(w, t, p, e, ret_way);
+	choose_endpoint(w, t, frame, p, e, ret_way);
 	return DROP_NONE;
 }
 
-static enum drop_reason choose_by_ports(struct mux_worker *w, const struct mux_tables *t, const struct parsed *p,
-                                        const struct vip_entry *vip, struct way *ret_way)
+static enum drop_reason choose_by_ports(struct mux_worker *w, const struct mux_tables *t, const uint8_t *frame,
+                                        const struct parsed *p, const struct vip_entry *vip, struct way *ret_way)
 {
 	const struct vip_entry *e = vip_lookup(t, p->dst, p->dst_port, p->protocol);
 	if (e == NULL) {
@@ -118,7 +119,7 @@ static enum drop_reason choose_by_ports(struct mux_worker *w, const struct mux_t
 	}
 	if (vip_entry_is_refusing(e) && p->protocol != IP_PROTO_TCP)
 		return DROP_ENDPOINT_REFUSING;
-	choose_endpoint(w, t, p, e, ret_way);
+	choose_endpoint(w, t, frame, p, e, ret_way);
 	return DROP_NONE;
 }
 
@@ -127,19 +128,20 @@ static enum drop_reason choose_by_icmp(struct mux_worker *w, const struct mux_ta
 {
 	const struct icmp_header *icmp = (const struct icmp_header *)(frame + p->l4_off);
 	*ret_way = (struct way){ .slot = vip->slot };
-	if (icmp_type_is_error(icmp->type)) {
+	enum icmp_kind kind = icmp_kind_of(frame, p);
+	if (kind == ICMP_KIND_ERROR) {
 		uint64_t hash;
 		ret_way->kind = WAY_ICMP_ERROR;
 		ret_way->dip = vip_icmp_dip_of_error(w, t, frame, p, vip, &hash);
 		return ret_way->dip != 0 ? DROP_NONE : DROP_ICMP_UNKNOWN;
 	}
-	if (icmp->type == ICMP_ECHO && icmp->code == 0) {
-		if (p->src == p->dst)
+	if (kind == ICMP_KIND_ECHO) {
+		if (family_source_is_destination(frame, p))
 			return DROP_BAD_SOURCE;
 		ret_way->kind = WAY_ECHO;
 		return token_bucket_take(&w->echo_replies, w->now) ? DROP_NONE : DROP_RATE_LIMITED;
 	}
-	if (icmp->type != ICMP_ECHO_REPLY || icmp->code != 0)
+	if (kind != ICMP_KIND_ECHO_REPLY)
 		return DROP_ICMP_IGNORED;
 	ret_way->kind = WAY_LESSEE;
 	ret_way->dip = lessee_of(vip, icmp->id);
@@ -154,11 +156,11 @@ static void take_first(struct mux_worker *w, const struct mux_tables *t, struct 
 	enum drop_reason reason;
 	fragment_read_ports(f->data, &p);
 	if (p.protocol == IP_PROTO_TCP || p.protocol == IP_PROTO_UDP)
-		reason = choose_by_ports(w, t, &p, vip, &way);
-	else if (p.protocol == IP_PROTO_ICMP)
+		reason = choose_by_ports(w, t, f->data, &p, vip, &way);
+	else if (ip_protocol_is_icmp(p.protocol))
 		reason = choose_by_icmp(w, t, f->data, &p, vip, &way);
 	else
-		reason = choose_by_protocol(w, t, &p, &way);
+		reason = choose_by_protocol(w, t, f->data, &p, &way);
 	if (reason != DROP_NONE) {
 		fragments_refuse(&w->side->fragments, datagram);
 		mux_drop(w, f, reason);
@@ -172,10 +174,10 @@ void fragment_road_take(struct mux_worker *w, const struct mux_tables *t, struct
 {
 	struct fragment fragment;
 	const struct vip_entry *vip = vip_lookup(t, p->dst, 0, 0);
-	enum drop_reason reason = vip == NULL              ? DROP_NOT_A_VIP
-	                          : ip4_is_martian(p->src) ? DROP_BAD_SOURCE
-	                          : w->side == NULL        ? DROP_FRAGMENT
-	                                                   : fragment_parse(f->data, p, &fragment);
+	enum drop_reason reason = vip == NULL                            ? DROP_NOT_A_VIP
+	                          : family_source_is_martian(f->data, p) ? DROP_BAD_SOURCE
+	                          : w->side == NULL                      ? DROP_FRAGMENT
+	                                                                 : fragment_parse(f->data, p, &fragment);
 	if (reason != DROP_NONE) {
 		mux_drop(w, f, reason);
 		return;

@@ -3,17 +3,15 @@
 #include "common/packet/ip4_cut.h"
 #include "mux/core/answer.h"
 #include "mux/core/encapsulate.h"
+#include "mux/core/family.h"
 #include "mux/core/side_frames.h"
 
 // The error is from the VIP: the client's path is to it, and firewalls on the way know no one else.
-static void answer_fragmentation_needed(struct mux_worker *w, struct mux_frame *f)
+static void answer_too_big(struct mux_worker *w, struct mux_frame *f, uint32_t most)
 {
 	struct parsed p = { 0 };
-	(void)parse_ip4(f->data, f->len, ETH_BYTES, &p); // it parsed before
-	struct icmp_answer answer = { .src = p.dst,
-		                          .type = ICMP_UNREACHABLE,
-		                          .code = ICMP_FRAGMENTATION_NEEDED,
-		                          .mtu = (uint16_t)(w->settings.mtu - ENCAP_BYTES) };
+	family_parse_again(f->data, f->len, &p);
+	struct icmp_answer answer = icmp_answer_make(&p, ICMP_SAYS_TOO_BIG, (uint16_t)most);
 	answer_with_error(w, f, &p, &answer, DROP_TOO_BIG);
 }
 
@@ -21,10 +19,10 @@ bool oversized_take(struct mux_worker *w, struct mux_frame *f, const struct enca
                     uint32_t inner_bytes)
 {
 	const struct ip4_header *ip = (const struct ip4_header *)(f->data + ETH_BYTES);
-	uint32_t most = w->settings.mtu - ENCAP_BYTES;
+	uint32_t most = w->settings.mtu - encapsulate_overhead(w, template);
 	struct ip4_cut cut = { 0 };
-	if ((ip->fragment & be16_from(IP4_DONT_FRAGMENT)) != 0) {
-		answer_fragmentation_needed(w, f);
+	if (family_frame_is_ip6(f->data) || (ip->fragment & be16_from(IP4_DONT_FRAGMENT)) != 0) {
+		answer_too_big(w, f, most);
 		return false;
 	}
 	if (w->side == NULL || w->settings.oversized == MUX_OVERSIZED_DROP) {

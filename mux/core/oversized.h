@@ -1,6 +1,7 @@
 // Packets that are too long for the way to their DIP together with the outer header.
 //
-// With DF the VIP answers fragmentation needed with what fits inside (RFC 1191), so that the sender sends less; without DF the
+// With DF, and over IPv6, the VIP answers fragmentation needed, packet too big, with what fits inside (RFC 1191, RFC 8201), so that the sender
+// sends less; without DF the
 // packet inside is cut in two, each part encapsulated for itself, or dropped, by setting. The outer packet is never fragmented:
 // agents do not reassemble. Both is bounded: errors by a rate, second halves by the buffers that the caller lent (side_frames.h).
 // Threads: the worker.

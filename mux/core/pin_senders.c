@@ -2,6 +2,7 @@
 
 #include "common/base/hash.h"
 #include "common/base/memory.h"
+#include "mux/core/family.h"
 
 static uint32_t sender_at(const struct pin_senders *s, be32 addr)
 {
@@ -27,9 +28,12 @@ bool pin_stamps_advance(struct pin_stamps *s, uint32_t slot, be32 addr, uint64_t
 
 // ---- making ----
 
-static be32 host_addr(const struct store *store, uint32_t i)
+// The i-th of all addresses of hosts: each has two, of which one may be none (0).
+static be32 host_addr(const struct store *store, struct addr_names *names, uint32_t i)
 {
-	return ip_addr_to_v4(&store_host(store, i)->addr);
+	const struct node_info *host = store_host(store, i / 2);
+	const struct ip_addr *addr = i % 2 == 0 ? &host->addr : &host->addr6;
+	return ip_addr_is_unspecified(addr) ? 0 : family_give_name(names, addr);
 }
 
 static void insert(struct pin_senders *s, be32 addr, uint32_t slot)
@@ -57,22 +61,23 @@ static struct pin_senders *allocate(uint32_t n_hosts)
 }
 
 // Those that were there keep their slots; the slots that are nobody's any more are the new ones'.
-static int fill(struct pin_senders *s, const struct store *store, const struct pin_senders *before)
+static int fill(struct pin_senders *s, const struct store *store, struct addr_names *names,
+                const struct pin_senders *before)
 {
-	bool *is_taken = memory_array(LIMIT_HOSTS, sizeof *is_taken);
+	bool *is_taken = memory_array(PIN_SENDERS_MAX, sizeof *is_taken);
 	uint32_t n_free = 0; // no slot below is free
 	if (is_taken == NULL)
 		return ERR_NO_MEMORY;
-	for (uint32_t i = 0; before != NULL && i < store->hosts.n; i++) {
-		be32 addr = host_addr(store, i);
-		uint32_t slot = pin_senders_lookup(before, addr);
+	for (uint32_t i = 0; before != NULL && i < 2 * store->hosts.n; i++) {
+		be32 addr = host_addr(store, names, i);
+		uint32_t slot = addr == 0 ? PIN_SENDER_NONE : pin_senders_lookup(before, addr);
 		if (slot == PIN_SENDER_NONE || pin_senders_lookup(s, addr) != PIN_SENDER_NONE)
 			continue;
 		insert(s, addr, slot);
 		is_taken[slot] = true;
 	}
-	for (uint32_t i = 0; i < store->hosts.n; i++) {
-		be32 addr = host_addr(store, i);
+	for (uint32_t i = 0; i < 2 * store->hosts.n; i++) {
+		be32 addr = host_addr(store, names, i);
 		if (addr == 0 || pin_senders_lookup(s, addr) != PIN_SENDER_NONE)
 			continue;
 		while (is_taken[n_free])
@@ -83,12 +88,13 @@ static int fill(struct pin_senders *s, const struct store *store, const struct p
 	return 0;
 }
 
-int pin_senders_create(const struct store *store, const struct pin_senders *before, struct pin_senders **ret_senders)
+int pin_senders_create(const struct store *store, struct addr_names *names, const struct pin_senders *before,
+                       struct pin_senders **ret_senders)
 {
 	if (store->hosts.n > LIMIT_HOSTS)
 		return ERR_LIMIT;
-	struct pin_senders *s = allocate(store->hosts.n);
-	int code = s == NULL ? ERR_NO_MEMORY : fill(s, store, before);
+	struct pin_senders *s = allocate(2 * store->hosts.n);
+	int code = s == NULL ? ERR_NO_MEMORY : fill(s, store, names, before);
 	if (code != 0) {
 		pin_senders_destroy(s);
 		return code;

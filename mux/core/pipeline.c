@@ -2,9 +2,8 @@
 
 #include <immintrin.h>
 
-#include "common/model/flow_hash.h"
-#include "common/packet/martian.h"
 #include "mux/core/encapsulate.h"
+#include "mux/core/family.h"
 #include "mux/core/fragment_road.h"
 #include "mux/core/history_road.h"
 #include "mux/core/own_traffic.h"
@@ -21,6 +20,7 @@ void mux_worker_init(struct mux_worker *w, const struct mux_settings *settings, 
 	w->vips = vips;
 	w->now = now;
 	neighbor_table_init(&w->neighbors, &settings->mac, settings->address);
+	neighbor_table_init6(&w->neighbors6, &settings->mac, settings->address6);
 	token_bucket_init(&w->refusals, MUX_REFUSAL_RATE_PER_S, MUX_REFUSALS_SAVED, now);
 	token_bucket_init(&w->echo_replies, MUX_ECHO_RATE_PER_S, MUX_ECHO_RATE_PER_S, now);
 	token_bucket_init(&w->icmp_errors, MUX_ERROR_RATE_PER_S, MUX_ERROR_RATE_PER_S, now);
@@ -32,7 +32,7 @@ void mux_worker_init(struct mux_worker *w, const struct mux_settings *settings, 
 static void take_for_endpoint(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
                               const struct parsed *p, const struct vip_entry *e)
 {
-	uint64_t hash = flow_hash_v4(p->src, p->dst, p->src_port, p->dst_port, p->protocol, t->hash_seed);
+	uint64_t hash = family_hash(f->data, p, t->hash_seed);
 	if (encapsulate(w, f, history_template_of(w, e, hash), hash, p->l3_bytes))
 		count_vip(&w->vips->endpoints[e->slot], p->l3_bytes);
 }
@@ -53,7 +53,8 @@ static void take_vip_packet(struct mux_worker *w, const struct mux_tables *t, st
                             const struct parsed *p)
 {
 	const struct vip_entry *endpoint = endpoint_of(t, p);
-	if (endpoint != NULL && !ip4_is_martian(p->src)) { // first: no range is leased that contains an endpoint's port
+	if (endpoint != NULL &&
+	    !family_source_is_martian(f->data, p)) { // first: no range is leased that contains an endpoint's port
 		if (!vip_entry_is_refusing(endpoint) || !refusal_take(w, f, p))
 			take_for_endpoint(w, t, f, p, endpoint);
 		return;
@@ -61,14 +62,25 @@ static void take_vip_packet(struct mux_worker *w, const struct mux_tables *t, st
 	const struct vip_entry *vip = vip_lookup(t, p->dst, 0, 0);
 	if (vip == NULL)
 		mux_drop(w, f, DROP_NOT_A_VIP);
-	else if (ip4_is_martian(p->src))
+	else if (family_source_is_martian(f->data, p))
 		mux_drop(w, f, DROP_BAD_SOURCE);
 	else if (has_ports(p))
 		snat_take(w, t, f, p, vip);
-	else if (p->protocol == IP_PROTO_ICMP)
+	else if (p->protocol == (p->is_ip6 ? IP_PROTO_ICMP6 : IP_PROTO_ICMP))
 		vip_icmp_take(w, t, f, p, vip);
 	else
 		mux_drop(w, f, DROP_NO_ENDPOINT);
+}
+
+static void take_vip_packet_or_fragment(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
+                                        const struct parsed *p, bool is_fragment)
+{
+	if (t == NULL)
+		mux_drop(w, f, DROP_NO_CONFIG);
+	else if (is_fragment)
+		fragment_road_take(w, t, f, p);
+	else
+		take_vip_packet(w, t, f, p);
 }
 
 static void take_ip4(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f)
@@ -79,13 +91,36 @@ static void take_ip4(struct mux_worker *w, const struct mux_tables *t, struct mu
 	if (reason != DROP_NONE && !is_fragment)
 		mux_drop(w, f, reason);
 	else if (p.dst == w->settings.address)
-		own_traffic_take_ip4(w, t, f, &p, is_fragment);
-	else if (t == NULL)
-		mux_drop(w, f, DROP_NO_CONFIG);
-	else if (is_fragment)
-		fragment_road_take(w, t, f, &p);
+		own_traffic_take_ip(w, t, f, &p, is_fragment);
 	else
-		take_vip_packet(w, t, f, &p);
+		take_vip_packet_or_fragment(w, t, f, &p, is_fragment);
+}
+
+// The names of both addresses are looked for: that of a VIP, and that of a host which sends pins.
+static void take_ip6(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f)
+{
+	struct parsed p;
+	enum drop_reason reason = parse_ip6(f->data, f->len, ETH_BYTES, &p);
+	bool is_fragment = reason == DROP_FRAGMENT;
+	if (reason != DROP_NONE && !is_fragment) {
+		mux_drop(w, f, reason);
+		return;
+	}
+	p.dst = family_find_name(w->settings.names, parsed_dst6(f->data, &p));
+	if (own_traffic_is_own6(&w->settings, parsed_dst6(f->data, &p))) {
+		p.src = family_find_name(w->settings.names, parsed_src6(f->data, &p));
+		own_traffic_take_ip(w, t, f, &p, is_fragment);
+	} else {
+		take_vip_packet_or_fragment(w, t, f, &p, is_fragment);
+	}
+}
+
+// To this machine, or to a group that it may be in: ARP is broadcast, groups of IPv6 have MAC addresses of their own (RFC 2464).
+static bool is_for_us(const struct mux_worker *w, uint64_t dst, be16 type)
+{
+	if (__builtin_expect(dst == w->mac48, 1))
+		return true;
+	return (dst == MAC48 && type == be16_from(ETHER_ARP)) || ((dst & 0xffff) == 0x3333 && type == be16_from(ETHER_IP6));
 }
 
 APART static void take_frame(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f)
@@ -96,18 +131,21 @@ APART static void take_frame(struct mux_worker *w, const struct mux_tables *t, s
 	}
 	be16 type = frame_ether_type(f->data);
 	uint64_t dst = mac48(f->data);
-	if (dst != w->mac48 && !(dst == MAC48 && type == be16_from(ETHER_ARP)))
+	if (!is_for_us(w, dst, type))
 		mux_drop(w, f, DROP_NOT_FOR_US);
 	else if (type == be16_from(ETHER_ARP))
 		own_traffic_take_arp(w, f);
 	else if (type == be16_from(ETHER_IP4))
 		take_ip4(w, t, f);
+	else if (type == be16_from(ETHER_IP6))
+		take_ip6(w, t, f);
 	else
 		mux_drop(w, f, DROP_ETHER_TYPE);
 }
 
 void mux_pipeline_one(struct mux_worker *w, const struct mux_tables *tables, struct mux_frame *frame)
 {
+	w->tables = tables;
 	w->counters.rx_packets++;
 	w->counters.rx_bytes += frame->len;
 	take_frame(w, tables, frame);
@@ -206,6 +244,26 @@ static inline void enter(const struct mux_tables *t, struct mux_frame *f, const 
 	x->hash = flow_hash_words(rotate32(load64(d + 26)), rest, t->hash_seed);
 }
 
+// IPv6 takes the main road when it is TCP or UDP without extension headers to an endpoint; its last stage is that of one frame
+// (passage_send_apart). False when it is for take_frame.
+APART static bool enter6(const struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, struct passage *x)
+{
+	struct parsed p;
+	if (f->len < ETH_BYTES || mac48(f->data) != w->mac48 || !family_frame_is_ip6(f->data) ||
+	    parse_ip6(f->data, f->len, ETH_BYTES, &p) != DROP_NONE || p.l4_off != ETH_BYTES + IP6_BYTES || !has_ports(&p) ||
+	    !t->endpoint_ports[endpoint_port_bin(p.dst_port)] || ip6_is_martian(parsed_src6(f->data, &p)) ||
+	    own_traffic_is_own6(&w->settings, parsed_dst6(f->data, &p)))
+		return false;
+	be32 vip = family_find_name(w->settings.names, parsed_dst6(f->data, &p));
+	x->frame = f;
+	x->inner_bytes = p.l3_bytes;
+	x->key = vip_key(vip, p.dst_port, p.protocol);
+	x->line = &t->lines[vip_line_at(x->key, t->line_shift)];
+	__builtin_prefetch(x->line);
+	x->hash = family_hash(f->data, &p, t->hash_seed);
+	return vip != 0;
+}
+
 // Stage 2: the endpoint; begin to load its bucket's owner.
 static inline bool find_bucket(const struct mux_tables *t, struct passage *x)
 {
@@ -239,7 +297,7 @@ static inline void send_all(struct mux_worker *w, const struct gateways *g, cons
 	struct passage_sender sender = passage_sender_of(w, g);
 	for (const struct passage *x = passages; x < end; x++)
 		passage_send(&sender, x, &x->entry->templates[*x->owner]);
-	count_forwarded(w, (uint64_t)(end - passages), sender.inner_bytes);
+	count_forwarded(w, (uint64_t)(end - passages) - sender.n_apart, sender.inner_bytes);
 }
 
 // The stages for a burst of which most is expected on the two roads. Frames that leave them are done at once.
@@ -255,9 +313,12 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 	for (uint32_t i = 0; i < n; i++) {
 		struct start start;
 		rx_bytes += frames[i].len;
-		if (__builtin_expect(!begin(&rule, &frames[i], &start), 0))
-			take_frame(w, t, &frames[i]);
-		else if (__builtin_expect(is_for_endpoint(t, &start), 1))
+		if (__builtin_expect(!begin(&rule, &frames[i], &start), 0)) {
+			if (enter6(w, t, &frames[i], end))
+				end++;
+			else
+				take_frame(w, t, &frames[i]);
+		} else if (__builtin_expect(is_for_endpoint(t, &start), 1))
 			enter(t, &frames[i], &start, end++);
 		else
 			snat_road_enter(&snat, t, &frames[i], vip_key_of_packet(start.data + 30, start.protocol),
@@ -283,9 +344,10 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 void mux_pipeline_burst(struct mux_worker *w, const struct mux_tables *tables, struct mux_frame *frames, uint32_t n)
 {
 	struct gateways gateways;
+	w->tables = tables;
 	w->counters.rx_packets += n;
 	gateways_find(&gateways, w);
-	if (tables != NULL && gateways.n > 0) {
+	if (tables != NULL && (gateways.n > 0 || w->neighbors6.n > 0)) {
 		take_burst(w, tables, &gateways, frames, n);
 		return;
 	}

@@ -26,7 +26,7 @@
 #include "mux/core/tables.h"
 
 #define MUX_BURST_MAX 64
-#define MUX_HEADROOM_BYTES ICMP_ERROR_BYTES // in front of a frame, more than ENCAP_BYTES
+#define MUX_HEADROOM_BYTES ICMP6_ERROR_BYTES // in front of a frame, more than ENCAP6_BYTES
 #define MUX_REFUSAL_RATE_PER_S 10000 // answers for endpoints that refuse, and as many
 #define MUX_REFUSALS_SAVED 1000 // in a burst
 #define MUX_ECHO_RATE_PER_S 1000 // echo replies for all VIPs together, and as a burst
@@ -57,7 +57,10 @@ _Static_assert(sizeof(struct mux_frame) == 16, "four frames are a cache line");
 
 struct mux_settings {
 	struct mac mac; // of the uplink port; the tap has the same
-	be32 address; // the node's own
+	be32 address; // the node's own; 0: it has none of IPv4
+	uint8_t address6[16]; // likewise of IPv6, where has_address6
+	bool has_address6;
+	const struct addr_names *names; // NULL: IPv4 only
 	uint32_t mtu; // bytes of an IP packet that fit into a frame of the uplink
 	enum mux_oversized oversized; // what becomes of packets without DF that do not fit with their outer header
 };
@@ -67,7 +70,9 @@ struct side_frames;
 struct mux_worker {
 	struct mux_settings settings;
 	uint64_t mac48; // settings.mac as the low 48 bits of a word
-	struct neighbor_table neighbors;
+	struct neighbor_table neighbors; // gateways of IPv4
+	struct neighbor_table neighbors6;
+	const struct mux_tables *tables; // of this turn
 	struct token_bucket echo_replies;
 	struct token_bucket refusals;
 	struct mono_time now; // of this burst

@@ -9,9 +9,9 @@ static bool is_syn(const struct parsed *p)
 }
 
 // Back to whom the frame came from, with an IP packet of n bytes that ends up behind the Ethernet header.
-static void send_back(struct mux_frame *f, const struct mux_settings *s, struct mac to, uint32_t n)
+static void send_back(struct mux_frame *f, const struct mux_settings *s, struct mac to, be16 type, uint32_t n)
 {
-	struct eth_header eth = { .dst = to, .src = s->mac, .ether_type = be16_from(ETHER_IP4) };
+	struct eth_header eth = { .dst = to, .src = s->mac, .ether_type = type };
 	memcpy(f->data, &eth, sizeof eth);
 	f->len = ETH_BYTES + n;
 	f->verdict = MUX_TO_UPLINK;
@@ -30,16 +30,18 @@ bool refusal_take(struct mux_worker *w, struct mux_frame *f, const struct parsed
 		return true;
 	}
 	struct mac to = ((const struct eth_header *)f->data)->src;
+	be16 type = frame_ether_type(f->data);
 	uint32_t n;
 	if (is_tcp) {
 		n = tcp_write_reset(f->data, p);
 		w->counters.refused_tcp++;
 	} else {
-		n = icmp_write_error(f->data, p, ICMP_UNREACHABLE,
-		                     p->protocol == IP_PROTO_UDP ? ICMP_PORT_UNREACHABLE : ICMP_PROTOCOL_UNREACHABLE);
-		f->data -= ICMP_ERROR_BYTES;
+		struct icmp_answer answer =
+			icmp_answer_make(p, p->protocol == IP_PROTO_UDP ? ICMP_SAYS_PORT : ICMP_SAYS_PROTOCOL, 0);
+		n = icmp_write_answer(f->data, p, &answer);
+		f->data -= icmp_error_bytes(p);
 		w->counters.refused_udp++;
 	}
-	send_back(f, &w->settings, to, n);
+	send_back(f, &w->settings, to, type, n);
 	return true;
 }

@@ -8,5 +8,5 @@
 
 #include "mux/core/pipeline.h"
 
-// True when it was answered or dropped; false when it goes to its owner. Needs ICMP_ERROR_BYTES of headroom.
+// True when it was answered or dropped; false when it goes to its owner. Needs ICMP6_ERROR_BYTES of headroom.
 bool refusal_take(struct mux_worker *w, struct mux_frame *f, const struct parsed *p);

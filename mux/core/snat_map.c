@@ -1,6 +1,7 @@
 #include "mux/core/snat_map.h"
 
 #include "common/base/memory.h"
+#include "mux/core/family.h"
 
 // ---- the set ----
 
@@ -22,9 +23,10 @@ static struct snat_map *snat_map_create(const struct ip_addr *vip)
 
 static const struct snat_maps no_maps;
 
-int snat_maps_create(const struct store *store, const struct snat_maps *before, struct snat_maps *ret_maps)
+int snat_maps_create(const struct store *store, struct addr_names *names, const struct snat_maps *before,
+                     struct snat_maps *ret_maps)
 {
-	struct snat_maps maps = { .items = memory_array(count_vips(store), sizeof *maps.items) };
+	struct snat_maps maps = { .names = names, .items = memory_array(count_vips(store), sizeof *maps.items) };
 	if (maps.items == NULL)
 		return ERR_NO_MEMORY;
 	for (uint32_t i = 0; i < store->vips.n; i++) {
@@ -79,9 +81,8 @@ static void set_unit(struct snat_map *m, uint32_t unit, be32 dip)
 	atomic_store_explicit(&m->dips[unit], dip, memory_order_relaxed);
 }
 
-static void apply_lease(struct snat_map *m, const struct lease *lease)
+static void apply_lease(struct snat_map *m, const struct lease *lease, be32 dip)
 {
-	be32 dip = ip_addr_to_v4(&lease->dip);
 	uint32_t first = lease->first_port / SNAT_UNIT_PORTS;
 	uint32_t end = first + lease->n_ports / SNAT_UNIT_PORTS;
 	for (uint32_t unit = first; unit < end; unit++) {
@@ -100,8 +101,9 @@ uint32_t snat_maps_apply(struct snat_maps *maps, const struct lease_list *leases
 		const struct lease *lease = &leases->items[i];
 		if (m == NULL || !ip_addr_equal(&m->vip, &lease->vip)) // they come VIP by VIP, more or less
 			m = snat_maps_lookup(maps, &lease->vip);
-		if (m != NULL && lease_range_is_valid(lease->first_port, lease->n_ports) && ip_addr_is_v4(&lease->dip))
-			apply_lease(m, lease);
+		be32 dip = family_give_name(maps->names, &lease->dip);
+		if (m != NULL && lease_range_is_valid(lease->first_port, lease->n_ports) && dip != 0)
+			apply_lease(m, lease, dip);
 		else
 			n_ignored += lease->ended_ms == 0; // that a VIP's leases end with the VIP is as it should be
 	}
@@ -126,13 +128,20 @@ static uint32_t range_units(const struct snat_map *m, uint32_t unit)
 	return n;
 }
 
-static int get_leases_of(const struct snat_map *m, struct lease_list *list)
+static struct ip_addr addr_of(const struct addr_names *names, be32 dip)
+{
+	struct ip_addr addr;
+	addr_names_expand(names, dip, addr.bytes);
+	return addr;
+}
+
+static int get_leases_of(const struct addr_names *names, const struct snat_map *m, struct lease_list *list)
 {
 	for (uint32_t unit = 0, n; unit < SNAT_UNITS; unit += n) {
 		be32 dip = dip_of(m, unit);
 		n = dip != 0 ? range_units(m, unit) : 1;
 		struct lease lease = { .vip = m->vip,
-			                   .dip = ip_addr_from_v4(dip),
+			                   .dip = addr_of(names, dip),
 			                   .first_port = (uint16_t)(unit * SNAT_UNIT_PORTS),
 			                   .n_ports = (uint16_t)(n * SNAT_UNIT_PORTS) };
 		if (dip != 0 && lease_list_append(list, &lease) != 0)
@@ -145,7 +154,7 @@ int snat_maps_get_leases(const struct snat_maps *maps, struct lease_list *list)
 {
 	int code = 0;
 	for (uint32_t i = 0; code == 0 && i < maps->n; i++)
-		code = get_leases_of(maps->items[i], list);
+		code = get_leases_of(maps->names, maps->items[i], list);
 	return code;
 }
 

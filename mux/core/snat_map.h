@@ -16,6 +16,7 @@
 #include "common/base/error.h"
 #include "common/model/lease.h"
 #include "common/model/store.h"
+#include "common/packet/addr_names.h"
 
 struct snat_map {
 	struct ip_addr vip;
@@ -26,6 +27,7 @@ struct snat_map {
 struct snat_maps {
 	uint32_t n;
 	struct snat_map **items; // in the order of their VIPs
+	struct addr_names *names; // NULL: IPv4 only
 };
 
 // The entry of a port, for prefetching; see snat_map_lookup.
@@ -43,7 +45,8 @@ static inline be32 snat_map_lookup(const struct snat_map *m, uint16_t port)
 
 // The maps for the store's VIPs with SNAT DIPs: those of `before` (NULL: none) where they are there, and empty ones for the
 // rest. `before` stays as it is. ERR_NO_MEMORY.
-NODISCARD int snat_maps_create(const struct store *store, const struct snat_maps *before, struct snat_maps *ret_maps);
+NODISCARD int snat_maps_create(const struct store *store, struct addr_names *names, const struct snat_maps *before,
+                               struct snat_maps *ret_maps);
 
 // Frees the list, and the maps that `kept` (NULL: none) does not share.
 void snat_maps_fini(struct snat_maps *maps, const struct snat_maps *kept);

@@ -1,7 +1,7 @@
 #include "mux/core/snat_road.h"
 
-#include "common/model/flow_hash.h"
 #include "mux/core/answer.h"
+#include "mux/core/family.h"
 
 #define OTHER_PROTOCOLS (0xe0ull << 32) // in a key: a bit of it is set for what is neither TCP nor UDP
 
@@ -10,8 +10,8 @@
 void snat_send_to_lessee(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, const struct parsed *p,
                          const struct vip_entry *vip, be32 dip)
 {
-	struct encap_template template = encap_template_to(&t->to_dip, dip);
-	uint64_t hash = flow_hash_v4(p->src, p->dst, p->src_port, p->dst_port, p->protocol, t->hash_seed);
+	struct encap_template template = mux_tables_template_to(t, dip);
+	uint64_t hash = family_hash(f->data, p, t->hash_seed);
 	if (!encapsulate(w, f, &template, hash, p->l3_bytes))
 		return;
 	count_vip(&w->vips->snat[vip->slot], p->l3_bytes);
@@ -21,11 +21,16 @@ void snat_send_to_lessee(struct mux_worker *w, const struct mux_tables *t, struc
 
 // What no one listens to is dropped in silence, but for the last probe of a traceroute: its TTL just reached the VIP, and it ends by
 // this answer (RFC 1122 section 3.2.2.1). A scan learns nothing, and a flood costs no answers.
+static uint8_t packet_ttl(const uint8_t *frame, const struct parsed *p)
+{
+	const uint8_t *ip = frame + p->l3_off;
+	return p->is_ip6 ? ((const struct ip6_header *)ip)->hop_limit : ((const struct ip4_header *)ip)->ttl;
+}
+
 static void refuse(struct mux_worker *w, struct mux_frame *f, const struct parsed *p, enum drop_reason reason)
 {
-	const struct ip4_header *ip = (const struct ip4_header *)(f->data + p->l3_off);
-	struct icmp_answer answer = { .src = p->dst, .type = ICMP_UNREACHABLE, .code = ICMP_PORT_UNREACHABLE };
-	if (p->protocol == IP_PROTO_UDP && ip->ttl == 1)
+	struct icmp_answer answer = icmp_answer_make(p, ICMP_SAYS_PORT, 0);
+	if (p->protocol == IP_PROTO_UDP && packet_ttl(f->data, p) == 1)
 		answer_with_error(w, f, p, &answer, reason);
 	else
 		mux_drop(w, f, reason);
@@ -74,6 +79,12 @@ static inline __m128i start_to(const struct gateways *g, const struct mux_tables
 	return g->starts[(uint32_t)hash % g->n];
 }
 
+// Does a packet to this DIP need more than its address and the mux's?
+static bool is_apart(const struct mux_tables *t, be32 dip)
+{
+	return t->to_dip.src == 0 || vias_way_to(&t->vias, dip) != dip;
+}
+
 uint32_t snat_road_take(struct snat_road *r, struct mux_worker *w, const struct mux_tables *t, const struct gateways *g,
                         struct mux_frame **ret_left)
 {
@@ -83,6 +94,7 @@ uint32_t snat_road_take(struct snat_road *r, struct mux_worker *w, const struct 
 		if (__builtin_expect(!find_lessee(t, x), 0))
 			x->lessee = &no_lessee;
 	const struct encap_template to_dip = t->to_dip;
+	const bool has_vias = t->vias.n > 0 || to_dip.src == 0;
 	struct vip_traffic *const vips = w->vips->snat;
 	uint32_t n_left = 0;
 	uint64_t n_forwarded = 0;
@@ -92,7 +104,7 @@ uint32_t snat_road_take(struct snat_road *r, struct mux_worker *w, const struct 
 		const struct vip_entry *e = x->entry;
 		const uint32_t n_bytes = x->inner_bytes;
 		be32 dip = atomic_load_explicit(x->lessee, memory_order_relaxed);
-		if (__builtin_expect(dip == 0, 0)) {
+		if (__builtin_expect(addr_is_name(dip) || (has_vias && is_apart(t, dip)), 0)) { // 0 is a name, too
 			ret_left[n_left++] = f;
 			continue;
 		}

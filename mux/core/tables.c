@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/base/memory.h"
+#include "mux/core/family.h"
 
 // The order of the store: by VIP, then by protocol and port.
 static int compare_to_endpoint(const struct endpoint_table *e, const struct ip_addr *vip, const struct endpoint *config)
@@ -58,7 +59,9 @@ static struct endpoint_table *add_endpoint(struct mux_tables *t, const struct mu
                                            const struct vip_config *vip, uint32_t i, uint32_t *cursor)
 {
 	const struct endpoint *config = &vip->endpoints[i];
-	struct endpoint_source source = { .vip = &vip->vip, .config = config, .own_addr = from->own_addr };
+	struct endpoint_source source = {
+		.vip = &vip->vip, .config = config, .own_addr = from->own_addr, .names = from->names, .vias = &t->vias
+	};
 	source.vip_history = store_lookup_history(from->store, &vip->vip);
 	source.history = vip_history_lookup(source.vip_history, config->protocol, config->port);
 	struct endpoint_table *old = find_before(from->before, cursor, &vip->vip, config);
@@ -78,7 +81,7 @@ static void set_endpoint_key(struct mux_tables *t, const struct mux_tables_sourc
 	be16 port = be16_from(config->port);
 	const struct endpoint_history *h =
 		vip_history_lookup(store_lookup_history(from->store, vip), config->protocol, config->port);
-	entry->key = vip_key(ip_addr_to_v4(vip), port, config->protocol);
+	entry->key = vip_key(family_give_name(from->names, vip), port, config->protocol);
 	if (h != NULL && h->is_refusing) {
 		entry->key = vip_refusing_key(entry->key);
 		t->n_refusing++;
@@ -90,7 +93,9 @@ static void set_endpoint_key(struct mux_tables *t, const struct mux_tables_sourc
 static int add_vip(struct mux_tables *t, const struct mux_tables_sources *from, uint32_t store_idx, uint32_t *cursor)
 {
 	const struct vip_config *vip = store_vip(from->store, store_idx);
-	be32 addr = ip_addr_to_v4(&vip->vip);
+	be32 addr = family_give_name(from->names, &vip->vip);
+	if (addr == 0)
+		return ERR_NO_MEMORY;
 	struct vip_entry entry = { .key = vip_own_key(addr),
 		                       .snat = snat_maps_lookup(from->snat, &vip->vip),
 		                       .slot = vip_slots_of(from->slots, store_idx) };
@@ -140,7 +145,10 @@ static int fill_tables(struct mux_tables *t, const struct mux_tables_sources *fr
 		n_endpoints += store_vip(store, i)->n_endpoints;
 	int code = allocate(t, store->vips.n, n_endpoints);
 	if (code == 0)
-		code = pin_senders_create(store, from->before != NULL ? from->before->pin_senders : NULL, &t->pin_senders);
+		code = vias_create(store, from->names, &t->vias);
+	if (code == 0)
+		code = pin_senders_create(store, from->names, from->before != NULL ? from->before->pin_senders : NULL,
+		                          &t->pin_senders);
 	for (uint32_t i = 0; code == 0 && i < store->vips.n; i++)
 		code = add_vip(t, from, i, &cursor);
 	return code;
@@ -156,6 +164,7 @@ int mux_tables_create(const struct mux_tables_sources *from, struct mux_tables *
 	t->hash_seed = from->store->cluster.hash_seed;
 	t->cluster_id = from->store->cluster.cluster_id;
 	memcpy(t->pin_key, from->store->cluster.pin_key, sizeof t->pin_key);
+	t->names = from->names;
 	encap_template_init(&t->to_dip, from->own_addr, 0);
 	int code = fill_tables(t, from);
 	if (code != 0) {
@@ -173,6 +182,7 @@ void mux_tables_destroy(struct mux_tables *t)
 	for (uint32_t i = 0; i < t->n_endpoints; i++)
 		endpoint_table_unref(t->endpoints[i]);
 	pin_senders_destroy(t->pin_senders);
+	vias_fini(&t->vias);
 	memory_free(t->endpoints);
 	memory_free(t->lines);
 	memory_free(t);
@@ -183,6 +193,11 @@ uint32_t vip_entry_lookup_dip(const struct vip_entry *e, be32 dip)
 	const struct dip_templates *t = vip_entry_templates(e);
 	uint32_t low = 0;
 	uint32_t high = t->n;
+	if (addr_is_name(dip)) {
+		while (low < high && t->items[low].dst != dip)
+			low++;
+		return low < high ? low : NOT_A_DIP;
+	}
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
 		if (t->items[middle].dst == dip)

@@ -26,6 +26,7 @@
 #include "mux/core/endpoint_table.h"
 #include "mux/core/pin_senders.h"
 #include "mux/core/snat_map.h"
+#include "mux/core/vias.h"
 #include "mux/core/vip_slots.h"
 
 #define VIP_LINE_ENTRIES 2
@@ -65,12 +66,15 @@ struct mux_tables {
 	uint64_t cluster_id;
 	uint8_t pin_key[PIN_KEY_BYTES];
 	struct pin_senders *pin_senders;
+	const struct addr_names *names; // NULL: IPv4 only
+	struct vias vias;
 };
 
 // What tables are made from.
 struct mux_tables_sources {
 	const struct store *store;
-	be32 own_addr; // the outer source
+	be32 own_addr; // the outer source over IPv4; 0: the mux has none
+	struct addr_names *names; // they outlive the tables; NULL: IPv4 only
 	const struct vip_slots *slots; // updated from this store
 	const struct snat_maps *snat; // made for this store; they outlive the tables
 	const struct mux_tables
@@ -156,13 +160,21 @@ static inline const struct vip_entry *vip_lookup(const struct mux_tables *t, be3
 	return e == NULL && t->n_refusing > 0 ? vip_lookup_key(t, vip_refusing_key(vip_key(vip, port, protocol))) : e;
 }
 
+// The outer header to a DIP, as encap_template_of.
+static inline struct encap_template mux_tables_template_to(const struct mux_tables *t, be32 dip)
+{
+	if (__builtin_expect(addr_is_name(dip) || t->vias.n > 0 || t->to_dip.src == 0, 0))
+		return encap_template_of(t->to_dip.src, &t->vias, dip);
+	return encap_template_to(&t->to_dip, dip);
+}
+
 // All templates of an endpoint.
 static inline const struct dip_templates *vip_entry_templates(const struct vip_entry *e)
 {
 	return (const struct dip_templates *)((const char *)e->templates - offsetof(struct dip_templates, items));
 }
 
-// Where they have a DIP that packets may be pinned to; NOT_A_DIP when they have not.
+// Where they have a DIP that packets may be pinned to; NOT_A_DIP when they have not. Of IPv6 all are looked at: names have no order.
 uint32_t vip_entry_lookup_dip(const struct vip_entry *e, be32 dip);
 
 static inline bool vip_entry_has_dip_at(const struct vip_entry *e, be32 dip, uint32_t at)

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "common/packet/icmp.h"
+#include "mux/core/family.h"
 #include "mux/core/tables.h"
 #include "mux/core/verdict.h"
 
@@ -32,13 +33,14 @@ void vip_icmp_take_error(struct mux_worker *w, const struct mux_tables *t, struc
 static inline void vip_icmp_take(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
                                  const struct parsed *p, const struct vip_entry *vip)
 {
-	const struct icmp_header *icmp = (const struct icmp_header *)(f->data + p->l4_off);
-	if (icmp_type_is_error(icmp->type))
+	bool is_land = family_source_is_destination(f->data, p);
+	enum icmp_kind kind = icmp_kind_of(f->data, p);
+	if (kind == ICMP_KIND_ERROR)
 		vip_icmp_take_error(w, t, f, p, vip);
-	else if (icmp->type == ICMP_ECHO && icmp->code == 0 && p->src != p->dst)
+	else if (kind == ICMP_KIND_ECHO && !is_land)
 		answer_echo(w, f, p);
-	else if (icmp->type == ICMP_ECHO_REPLY && icmp->code == 0)
+	else if (kind == ICMP_KIND_ECHO_REPLY)
 		vip_icmp_take_echo_reply(w, t, f, p, vip);
 	else // an echo request from ourselves to ourselves, or another kind
-		mux_drop(w, f, p->src == p->dst ? DROP_BAD_SOURCE : DROP_ICMP_IGNORED);
+		mux_drop(w, f, is_land ? DROP_BAD_SOURCE : DROP_ICMP_IGNORED);
 }

@@ -181,19 +181,27 @@ static uint32_t turn_tap(struct loop *l)
 	return n;
 }
 
+// Of the gateways of either family; 0: none is due.
+static uint32_t next_request(struct loop *l, struct mono_time now, uint8_t *frame)
+{
+	uint32_t n_bytes = neighbor_table_step(&l->worker.neighbors, now, frame);
+	return n_bytes > 0 ? n_bytes : neighbor_table_step(&l->worker.neighbors6, now, frame);
+}
+
 static void tend(struct loop *l, struct mono_time now)
 {
-	uint8_t frame[ARP_FRAME_BYTES];
+	uint8_t frame[NEIGHBOR_FRAME_BYTES];
+	uint32_t n_bytes;
 	if (mono_elapsed_us(l->tended, now) < TEND_US)
 		return;
 	read_wall_clock(l, now);
 	side_frames_expire(&l->worker);
 	send_side_frames(l);
-	while (l->n_own < LOOP_BURST && neighbor_table_step(&l->worker.neighbors, now, frame)) {
+	while (l->n_own < LOOP_BURST && (n_bytes = next_request(l, now, frame)) > 0) {
 		struct rte_mbuf *m = rte_pktmbuf_alloc(l->pool);
 		if (m == NULL)
 			break; // the next probe is due in a second
-		memcpy(rte_pktmbuf_append(m, ARP_FRAME_BYTES), frame, ARP_FRAME_BYTES);
+		memcpy(rte_pktmbuf_append(m, (uint16_t)n_bytes), frame, n_bytes);
 		l->own[l->n_own++] = m;
 	}
 	send_own(l);
@@ -204,6 +212,7 @@ static uint32_t turn(struct loop *l)
 	const struct mux_tables *tables = atomic_load_explicit(&l->tables, memory_order_acquire);
 	struct mono_time now = loop_now(l);
 	l->worker.now = now;
+	l->worker.tables = tables;
 	l->worker.now_real_us = l->real_us_at_tended + mono_elapsed_us(l->tended, now);
 	uint32_t n = turn_tap(l);
 	n += turn_uplink(l, tables);

@@ -111,6 +111,9 @@ static void read_written(struct bgp_file_config *c, const struct node_config *no
 	c->bgp.keepalive_s = (uint32_t)keepalive_s;
 	if (r->err->code == 0 && bgp_config_check(&c->bgp, &err) != 0)
 		error_set(r->err, ERR_INVALID, "%s%s", r->path, err.text);
+	for (uint32_t i = 0; r->err->code == 0 && i < c->bgp.n_peers; i++)
+		if (node_config_address(node, !ip_addr_is_v4(&c->bgp.peers[i].address)) == NULL)
+			json_reader_fail(r, "peers", "\"%s\" is of a family of which the mux has no address", c->bgp.peers[i].name);
 }
 
 void bgp_config_read(struct bgp_file_config *c, const struct node_config *node, struct json_reader *r)
@@ -137,7 +140,13 @@ void bgp_config_read(struct bgp_file_config *c, const struct node_config *node, 
 int bgp_config_text(const struct bgp_file_config *c, const struct node_config *node, const struct routes_config *routes,
                     char *buf, struct error *err)
 {
-	struct bird_place at = { .address = node->address.addr, .tap = node->tap, .table = routes->table };
+	const struct ip_prefix *address = node_config_address(node, false);
+	const struct ip_prefix *address6 = node_config_address(node, true);
+	struct bird_place at = { .tap = node->tap, .table = routes->table };
+	if (address != NULL)
+		at.address = address->addr;
+	if (address6 != NULL)
+		at.address6 = address6->addr;
 	int code = bird_config_format(&c->bgp, &at, buf, BIRD_CONFIG_BYTES_MAX);
 	return code == 0
 	           ? 0

@@ -5,6 +5,7 @@
 #include "common/base/memory.h"
 #include "common/io/log.h"
 #include "common/io/manager_link.h"
+#include "mux/core/family.h"
 #include "mux/io/last_state.h"
 #include "mux/io/status.h"
 
@@ -89,7 +90,7 @@ static bool is_announced(const struct control *c, const struct mux_tables *keep,
 {
 	enum mux_state state = announcement_state(&c->announcement);
 	return (state == MUX_ANNOUNCING || state == MUX_DRAINING) &&
-	       (keep == NULL || vip_lookup(keep, ip_addr_to_v4(vip), 0, 0) != NULL);
+	       (keep == NULL || vip_lookup(keep, family_give_name(c->parts.names, vip), 0, 0) != NULL);
 }
 
 // Announces the VIPs that `keep` lets through (NULL: all of the store), as the state wants it.
@@ -183,13 +184,21 @@ static void apply_leases(struct snat_maps *snat, const struct update *u)
 		log_warn("leases-ignored", "n=%u text=\"of VIPs that have no SNAT DIPs here\"", n_ignored);
 }
 
+// Of IPv4; 0: the node has none.
+static be32 own_addr(const struct control *c)
+{
+	const struct ip_prefix *address = node_config_address(&c->parts.config->node, false);
+	return address != NULL ? ip_addr_to_v4(&address->addr) : 0;
+}
+
 // Tables for the store, which refer to `snat`; in the end the maps that are shared no more are freed.
 static int swap_tables(struct control *c, struct snat_maps *snat)
 {
 	struct mux_tables *tables;
 	int code = update_slots(c);
 	struct mux_tables_sources from = { .store = &c->store,
-		                               .own_addr = ip_addr_to_v4(&c->parts.config->node.address.addr),
+		                               .own_addr = own_addr(c),
+		                               .names = c->parts.names,
 		                               .slots = &c->slots,
 		                               .snat = snat,
 		                               .before = c->tables };
@@ -219,7 +228,7 @@ static int swap_tables(struct control *c, struct snat_maps *snat)
 static int apply_objects(struct control *c, const struct update *u)
 {
 	struct snat_maps snat;
-	int code = snat_maps_create(&c->store, u->replaces_leases ? NULL : &c->snat, &snat);
+	int code = snat_maps_create(&c->store, c->parts.names, u->replaces_leases ? NULL : &c->snat, &snat);
 	if (code != 0)
 		return code;
 	apply_leases(&snat, u);

@@ -23,6 +23,7 @@ struct control;
 
 struct control_parts { // borrowed; they outlive the control
 	const struct mux_config *config;
+	struct addr_names *names; // of the worker's settings, too; NULL: IPv4 only
 	struct routes *routes;
 	struct loop *loop;
 	const struct vip_counters *vips;

@@ -112,7 +112,7 @@ static void use_objects(struct sim_mux *m, const struct distribution_update *u)
 	struct snat_maps snat;
 	struct mux_tables *tables;
 	CHECK(vip_slots_update(core->slots, &m->store, NULL) == 0);
-	CHECK(snat_maps_create(&m->store, u->replaces_leases ? NULL : &core->snat, &snat) == 0);
+	CHECK(snat_maps_create(&m->store, NULL, u->replaces_leases ? NULL : &core->snat, &snat) == 0);
 	(void)snat_maps_apply(&snat, &u->leases);
 	struct mux_tables_sources from = {
 		.store = &m->store, .own_addr = m->address, .slots = core->slots, .snat = &snat, .before = core->tables

@@ -180,7 +180,7 @@ static void make_all_tables(struct bench *b)
 		put(&store, (struct change){ .key = object_key_of_addr(OBJECT_VIP, &vip->vip), .vip = vip });
 	}
 	vip_slots_init(slots);
-	if (vip_slots_update(slots, &store, NULL) != 0 || snat_maps_create(&store, NULL, &b->snat) != 0)
+	if (vip_slots_update(slots, &store, NULL) != 0 || snat_maps_create(&store, NULL, NULL, &b->snat) != 0)
 		die("no tables");
 	if (b->options.path == PATH_HISTORY) {
 		b->without_history = make_tables(b, &store, slots);

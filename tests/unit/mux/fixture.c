@@ -57,7 +57,7 @@ void fixture_rebuild(struct fixture *f)
 	struct mux_tables *tables;
 	struct snat_maps snat;
 	CHECK(vip_slots_update(&f->slots, &f->store, NULL) == 0);
-	CHECK(snat_maps_create(&f->store, &f->snat, &snat) == 0);
+	CHECK(snat_maps_create(&f->store, NULL, &f->snat, &snat) == 0);
 	struct mux_tables_sources from = fixture_sources(f);
 	from.snat = &snat;
 	CHECK(mux_tables_create(&from, &tables) == 0);

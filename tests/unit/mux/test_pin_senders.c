@@ -34,7 +34,7 @@ static be32 addr_of(uint32_t n)
 static struct pin_senders *rebuild(const struct store *s, struct pin_senders *before)
 {
 	struct pin_senders *senders;
-	ck_assert_int_eq(pin_senders_create(s, before, &senders), 0);
+	ck_assert_int_eq(pin_senders_create(s, NULL, before, &senders), 0);
 	pin_senders_destroy(before);
 	return senders;
 }
@@ -128,7 +128,7 @@ START_TEST(every_failed_allocation_is_an_answer)
 	int code = ERR_NO_MEMORY;
 	for (uint64_t n = 0; code != 0; n++) {
 		memory_fail_after(n);
-		code = pin_senders_create(&s, NULL, &senders);
+		code = pin_senders_create(&s, NULL, NULL, &senders);
 		memory_fail_after(UINT64_MAX);
 		ck_assert(code == 0 || (code == ERR_NO_MEMORY && senders == NULL));
 	}

@@ -119,7 +119,7 @@ static void replace_all(struct fixture *f)
 {
 	memset(model.dips, 0, sizeof model.dips);
 	struct snat_maps old = f->snat;
-	ck_assert_int_eq(snat_maps_create(&f->store, NULL, &f->snat), 0);
+	ck_assert_int_eq(snat_maps_create(&f->store, NULL, NULL, &f->snat), 0);
 	fixture_rebuild(f);
 	snat_maps_fini(&old, &f->snat);
 }
@@ -224,7 +224,7 @@ START_TEST(every_failed_allocation_leaves_the_old_maps)
 	uint64_t n = 0;
 	for (int code = ERR_NO_MEMORY; code != 0; n++) {
 		memory_fail_after(n);
-		code = snat_maps_create(&f->store, &f->snat, &after);
+		code = snat_maps_create(&f->store, NULL, &f->snat, &after);
 		memory_fail_after(UINT64_MAX);
 		ck_assert(code == 0 || code == ERR_NO_MEMORY);
 		ck_assert_uint_eq(snat_map_lookup(f->snat.items[1], 1024), test_ip4("10.1.0.1"));
@@ -293,8 +293,8 @@ START_TEST(the_leases_of_maps_make_the_same_maps)
 	for (int round = 0; round < 50; round++) {
 		struct snat_maps maps, again;
 		struct lease_list leases = { 0 };
-		ck_assert_int_eq(snat_maps_create(&f->store, NULL, &maps), 0);
-		ck_assert_int_eq(snat_maps_create(&f->store, NULL, &again), 0);
+		ck_assert_int_eq(snat_maps_create(&f->store, NULL, NULL, &maps), 0);
+		ck_assert_int_eq(snat_maps_create(&f->store, NULL, NULL, &again), 0);
 		for (uint32_t i = pick(&seed, 400); i > 0; i--)
 			apply_one(&maps, lease_of_any_shape(&seed));
 		ck_assert_int_eq(snat_maps_get_leases(&maps, &leases), 0);
