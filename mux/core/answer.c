@@ -15,7 +15,7 @@ void answer_with_error(struct mux_worker *w, struct mux_frame *f, const struct p
 	}
 	struct mac from = ((const struct eth_header *)f->data)->src; // the error is written over it
 	uint32_t n_bytes = icmp_write_answer(f->data, p, a);
-	f->data += p->l3_off - icmp_error_bytes(p) - ETH_BYTES;
+	f->data = f->data + p->l3_off - icmp_error_bytes(p) - ETH_BYTES;
 	f->len = ETH_BYTES + n_bytes;
 	if (p->is_ip6)
 		eth_write_ip6(f->data, &from, &w->settings.mac);

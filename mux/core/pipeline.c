@@ -252,7 +252,7 @@ APART static bool enter6(const struct mux_worker *w, const struct mux_tables *t,
 	if (f->len < ETH_BYTES || mac48(f->data) != w->mac48 || !family_frame_is_ip6(f->data) ||
 	    parse_ip6(f->data, f->len, ETH_BYTES, &p) != DROP_NONE || p.l4_off != ETH_BYTES + IP6_BYTES || !has_ports(&p) ||
 	    !t->endpoint_ports[endpoint_port_bin(p.dst_port)] || ip6_is_martian(parsed_src6(f->data, &p)) ||
-	    own_traffic_is_own6(&w->settings, parsed_dst6(f->data, &p)))
+	    own_traffic_is_own6(&w->settings, parsed_dst6(f->data, &p)) || p.l3_bytes > w->settings.mtu - ENCAP6_BYTES)
 		return false;
 	be32 vip = family_find_name(w->settings.names, parsed_dst6(f->data, &p));
 	x->frame = f;
@@ -347,7 +347,7 @@ void mux_pipeline_burst(struct mux_worker *w, const struct mux_tables *tables, s
 	w->tables = tables;
 	w->counters.rx_packets += n;
 	gateways_find(&gateways, w);
-	if (tables != NULL && (gateways.n > 0 || w->neighbors6.n > 0)) {
+	if (tables != NULL && gateways.n > 0) {
 		take_burst(w, tables, &gateways, frames, n);
 		return;
 	}

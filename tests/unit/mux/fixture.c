@@ -25,7 +25,12 @@ struct fixture *fixture_create(const char *own_address)
 	struct change cluster = { .key = { .kind = OBJECT_CLUSTER },
 		                      .cluster = { .cluster_id = 1, .hash_seed = 42, .pin_key = "the key of tests" } };
 	put(f, cluster);
-	struct mux_settings settings = { .mac = MUX_MAC, .address = test_ip4(own_address), .mtu = MUX_MTU };
+	f->names = addr_names_create();
+	CHECK(f->names != NULL);
+	struct mux_settings settings = {
+		.mac = MUX_MAC, .address = test_ip4(own_address), .has_address6 = true, .names = f->names, .mtu = MUX_MTU
+	};
+	memcpy(settings.address6, test_ip6(MUX_ADDRESS6), sizeof settings.address6);
 	mux_worker_init(&f->worker, &settings, &f->vips, mono_from_us(1000000));
 	pins_init(&f->pins, MUX_MAX_PINS, memory_aligned(PINS_ALIGN, pins_memory_bytes(MUX_MAX_PINS)));
 	CHECK(f->pins.sets != NULL);
@@ -39,6 +44,8 @@ struct fixture *fixture_create(const char *own_address)
 	f->worker.now_real_us = MUX_NOW_REAL_US;
 	neighbor_table_insert(&f->worker.neighbors, test_ip4(MUX_GATEWAY));
 	fixture_resolve(f, MUX_GATEWAY, &GATEWAY_MAC);
+	neighbor_table_insert6(&f->worker.neighbors6, test_ip6(MUX_GATEWAY6));
+	fixture_resolve(f, MUX_GATEWAY6, &GATEWAY_MAC);
 	return f;
 }
 
@@ -47,6 +54,7 @@ void fixture_destroy(struct fixture *f)
 	mux_tables_destroy(f->tables);
 	snat_maps_fini(&f->snat, NULL);
 	store_fini(&f->store);
+	addr_names_destroy(f->names);
 	memory_free(f->pins.sets);
 	memory_free(f->side_memory);
 	memory_free(f);
@@ -57,13 +65,14 @@ void fixture_rebuild(struct fixture *f)
 	struct mux_tables *tables;
 	struct snat_maps snat;
 	CHECK(vip_slots_update(&f->slots, &f->store, NULL) == 0);
-	CHECK(snat_maps_create(&f->store, NULL, &f->snat, &snat) == 0);
+	CHECK(snat_maps_create(&f->store, f->names, &f->snat, &snat) == 0);
 	struct mux_tables_sources from = fixture_sources(f);
 	from.snat = &snat;
 	CHECK(mux_tables_create(&from, &tables) == 0);
 	mux_tables_destroy(f->tables);
 	snat_maps_fini(&f->snat, &snat);
 	f->tables = tables;
+	f->worker.tables = tables;
 	f->snat = snat;
 }
 
@@ -71,6 +80,7 @@ struct mux_tables_sources fixture_sources(const struct fixture *f)
 {
 	return (struct mux_tables_sources){ .store = &f->store,
 		                                .own_addr = f->worker.settings.address,
+		                                .names = f->names,
 		                                .slots = &f->slots,
 		                                .snat = &f->snat,
 		                                .before = f->tables };
@@ -236,8 +246,30 @@ struct test_frame fixture_pin_frame(const struct fixture *f, const char *sender,
 	return test_udp(&t, data, n_bytes);
 }
 
+void fixture_put_via(struct fixture *f, const char *dip, const char *via)
+{
+	struct change c = test_put_dip(dip, "host1", "vm1");
+	c.dip.via = via != NULL ? test_addr(via) : (struct ip_addr){ { 0 } };
+	put(f, c);
+	fixture_rebuild(f);
+}
+
+static void resolve6(struct fixture *f, const char *address, const struct mac *mac)
+{
+	struct nd_info nd = {
+		.type = ICMP6_NEIGHBOR_ADVERTISEMENT, .has_mac = true, .is_solicited = true, .is_override = true, .mac = *mac
+	};
+	memcpy(nd.src, test_ip6(address), sizeof nd.src);
+	memcpy(nd.target, nd.src, sizeof nd.target);
+	neighbor_table_on_nd(&f->worker.neighbors6, &nd, f->worker.now);
+}
+
 void fixture_resolve(struct fixture *f, const char *address, const struct mac *mac)
 {
+	if (strchr(address, ':') != NULL) {
+		resolve6(f, address, mac);
+		return;
+	}
 	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = *mac, .sender_ip = test_ip4(address) };
 	neighbor_table_on_arp(&f->worker.neighbors, &arp, f->worker.now);
 }

@@ -1,4 +1,4 @@
-// A mux without ports: a store of VIPs, the tables made from it, and a worker with one resolved gateway.
+// A mux without ports: a store of VIPs, the tables made from it, and a worker with one resolved gateway of each family.
 #pragma once
 
 #include "common/model/store.h"
@@ -10,6 +10,8 @@
 
 #define MUX_ADDRESS "10.0.0.31"
 #define MUX_GATEWAY "10.0.0.1"
+#define MUX_ADDRESS6 "2001:db8:f::31"
+#define MUX_GATEWAY6 "fe80::1"
 #define MUX_MTU 1600
 #define MUX_MAX_PINS 60000
 #define MUX_NOW_REAL_US 1753000000000000ull
@@ -19,6 +21,7 @@ extern const struct mac GATEWAY_MAC; // TEST_MAC_A
 
 struct fixture {
 	struct store store;
+	struct addr_names *names;
 	struct vip_slots slots;
 	struct mux_tables *tables;
 	struct snat_maps snat;
@@ -63,7 +66,10 @@ struct test_frame fixture_pin_frame(const struct fixture *f, const char *sender,
 void fixture_lease(struct fixture *f, const char *vip, const char *dip, uint16_t first_port, uint16_t n_ports);
 void fixture_end_lease(struct fixture *f, const char *vip, const char *dip, uint16_t first_port, uint16_t n_ports);
 
-// Makes the gateway known, or another one at address and mac.
+// Says where encapsulated packets for a DIP are sent (via NULL: to itself), and makes new tables.
+void fixture_put_via(struct fixture *f, const char *dip, const char *via);
+
+// Makes the gateway known, or another one at address and mac, of either family.
 void fixture_resolve(struct fixture *f, const char *address, const struct mac *mac);
 
 // Sends a frame through the pipeline as a burst of one; the frame afterwards is what would be sent.

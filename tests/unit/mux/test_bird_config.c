@@ -64,7 +64,6 @@ static const char *text_of(const struct bgp_config *c)
 
 #define CHANNELS                                                       \
 	"  ipv4 { import none; export filter vip_out; next hop self; };\n" \
-	"  ipv6 { import none; export filter vip_out; next hop self; };\n" \
 	"}\n"
 
 START_TEST(one_router_with_everything)
@@ -179,7 +178,7 @@ START_TEST(what_makes_no_sense_is_refused_by_its_field)
 	c.keepalive_s = c.hold_s;
 	assert_refused(&c, "keepalive_s: ");
 	c = one_router();
-	c.peers[0].address = addr("2001:db8::1");
+	c.peers[0].address = addr("ff02::1");
 	assert_refused(&c, "peers[0].address: ");
 	c = one_router();
 	c.peers[0].as = 0;
@@ -190,6 +189,30 @@ START_TEST(what_makes_no_sense_is_refused_by_its_field)
 	assert_refused(&c, "peers[1].name: ");
 	c.peers[1].name[0] = 'x';
 	assert_refused(&c, "peers[1].address: ");
+}
+END_TEST
+
+START_TEST(routes_of_both_families_go_over_a_session_of_either)
+{
+	struct bgp_config c = one_router();
+	struct bird_place at = {
+		.address = addr("10.0.0.31"), .address6 = addr("2001:db8:f::31"), .tap = "mux0", .table = 100
+	};
+	static char text[BIRD_CONFIG_BYTES_MAX];
+	ck_assert_int_eq(bird_config_format(&c, &at, text, sizeof text), 0);
+	ck_assert_ptr_nonnull(strstr(text, "local 10.0.0.31 as"));
+	ck_assert_ptr_nonnull(strstr(text, "ipv4 { import none; export filter vip_out; next hop self; };"));
+	ck_assert_ptr_nonnull(
+		strstr(text, "ipv6 { import none; export filter vip_out; next hop address 2001:db8:f::31; };"));
+	c.peers[0].address = addr("2001:db8:f::1");
+	ck_assert_int_eq(bgp_config_check(&c, NULL), 0);
+	ck_assert_int_eq(bird_config_format(&c, &at, text, sizeof text), 0);
+	ck_assert_ptr_nonnull(strstr(text, "local 2001:db8:f::31 as"));
+	ck_assert_ptr_nonnull(strstr(text, "ipv4 { import none; export filter vip_out; next hop address 10.0.0.31; };"));
+	ck_assert_ptr_nonnull(strstr(text, "ipv6 { import none; export filter vip_out; next hop self; };"));
+	at.address = (struct ip_addr){ { 0 } }; // a mux of IPv6 only
+	ck_assert_int_eq(bird_config_format(&c, &at, text, sizeof text), 0);
+	ck_assert_ptr_null(strstr(text, "ipv4 { import none; export filter vip_out"));
 }
 END_TEST
 
@@ -228,4 +251,5 @@ END_TEST
 SUITE_MAIN("mux BIRD configuration", one_router_with_everything, two_routers_far_away_without_bfd_and_password,
            far_routers_get_multihop_bfd, the_most_that_can_be_configured_fits,
            what_could_be_taken_for_more_than_a_name_or_a_password_is_refused,
-           what_makes_no_sense_is_refused_by_its_field, operators_files_are_looked_through)
+           what_makes_no_sense_is_refused_by_its_field, routes_of_both_families_go_over_a_session_of_either,
+           operators_files_are_looked_through)

@@ -72,8 +72,40 @@ static void forbid_fragments(struct test_frame *f)
 	test_fix_checksums(f);
 }
 
+// TCP, UDP, ICMPv6 or another protocol, to a VIP of IPv6, the mux or nobody, from all kinds of addresses.
+static struct test_frame random_frame6(unsigned *seed)
+{
+	static const char *const edges[] = {
+		"::", "::1", "fe80::1", "ff02::1", "::ffff:198.51.100.1", "2001:db8::203.0.113.1"
+	};
+	char src[IP_ADDR_TEXT_BYTES], dst[IP_ADDR_TEXT_BYTES];
+	snprintf(src, sizeof src, "2001:db8:c::%u", 1 + pick(seed, 200));
+	snprintf(dst, sizeof dst, "2001:db8::203.0.113.%u", pick(seed, N_VIPS + 3));
+	struct test_tuple t = { .src = pick(seed, 10) == 0 ? edges[pick(seed, 6)] : src,
+		                    .dst = pick(seed, 20) == 0 ? MUX_ADDRESS6 : dst,
+		                    .src_port = (uint16_t)pick(seed, 65536),
+		                    .dst_port =
+		                        (uint16_t)(pick(seed, 2) == 0 ? 80 + pick(seed, 5) : FIRST_PORT + pick(seed, N_LEASED)),
+		                    .ip_options_bytes = pick(seed, 10) == 0 ? 8 : 0 };
+	uint32_t n = pick(seed, 40) == 0 ? 1480 + pick(seed, 80) : pick(seed, 200);
+	struct test_frame inside;
+	switch (pick(seed, 8)) {
+	case 0: return test_icmp(&t, (uint8_t)(ICMP6_ECHO + pick(seed, 2)), 0, t.dst_port, 1, NULL, n);
+	case 1: return test_ip_proto(&t, 132, NULL, n + 40);
+	case 2: return test_udp(&t, NULL, n);
+	case 3: {
+		struct test_tuple back = { .src = t.dst, .dst = t.src, .src_port = t.dst_port, .dst_port = t.src_port };
+		inside = test_tcp(&back, TCP_ACK, NULL, pick(seed, 100));
+		return test_icmp_error(&t, (uint8_t)(1 + pick(seed, 4)), 0, &inside, 40 + pick(seed, 60));
+	}
+	default: return test_tcp(&t, pick(seed, 3) == 0 ? TCP_SYN : (uint8_t)pick(seed, 64), NULL, n);
+	}
+}
+
 static struct test_frame random_frame(unsigned *seed)
 {
+	if (pick(seed, 3) == 0)
+		return random_frame6(seed);
 	char src[INET_TEXT], dst[INET_TEXT];
 	bool is_of_few = pick(seed, 2) == 0; // of whom some are pinned
 	snprintf(src, sizeof src, "198.51.100.%u", 1 + pick(seed, is_of_few ? N_FEW : 254));
@@ -129,6 +161,26 @@ static void change_histories(struct fixture *f, unsigned seed)
 			fixture_put_history(f, test_random_history(&seed, store_vip(&f->store, i)));
 }
 
+// 203.0.113.7 becomes 2001:db8::203.0.113.7.
+static void to_ip6(struct ip_addr *addr)
+{
+	static const uint8_t prefix[12] = { 0x20, 0x01, 0x0d, 0xb8 };
+	memcpy(addr->bytes, prefix, sizeof prefix);
+}
+
+// As test_random_vip.
+static struct vip_config *random_vip6(unsigned *seed, unsigned n)
+{
+	struct vip_config *vip = test_random_vip(seed, n);
+	to_ip6(&vip->vip);
+	for (uint32_t i = 0; i < vip->n_endpoints; i++)
+		for (uint32_t k = 0; k < vip->endpoints[i].n_dips; k++)
+			to_ip6(&vip->endpoints[i].dips[k].dip);
+	for (uint32_t i = 0; i < vip->n_snat_dips; i++)
+		to_ip6(&vip->snat_dips[i]);
+	return vip;
+}
+
 static struct fixture *with_vips(unsigned seed)
 {
 	struct fixture *f = fixture_create(MUX_ADDRESS);
@@ -138,6 +190,8 @@ static struct fixture *with_vips(unsigned seed)
 		fixture_put_vip(f, test_random_vip(&seed, i + 1));
 	fixture_put_host(f, "host1", HOST);
 	change_histories(f, seed);
+	for (unsigned i = 0; i < N_VIPS; i++)
+		fixture_put_vip(f, random_vip6(&seed, i + 1));
 	return f;
 }
 
