@@ -54,6 +54,7 @@ static struct vip_config *fixture_vip(twin of)
 	fill_endpoint(&v->endpoints[1], "dns", IP_PROTO_UDP, 53, 5353, of("10.1.1.11"), NULL);
 	fill_endpoint(&v->endpoints[2], "api", IP_PROTO_TCP, 81, 8080, of("10.1.1.12"), NULL);
 	fill_endpoint(&v->endpoints[3], "old-api", IP_PROTO_TCP, 82, 8080, of("10.1.1.12"), NULL);
+	CHECK(vip_config_validate(v, NULL) == 0);
 	return v;
 }
 
