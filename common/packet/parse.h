@@ -23,6 +23,7 @@ struct parsed {
 	be16 src_port; // TCP and UDP; ICMP: 0
 	be16 dst_port;
 	bool is_ip6;
+	uint8_t reserved; // 0, so that all from src_port on is cleared at once
 	uint16_t fragment_off; // of IPv6, where the Fragment header is, from the start of the frame; 0: there is none
 };
 
@@ -52,7 +53,6 @@ static inline enum drop_reason parse_l4(const uint8_t *l4, uint32_t l4_bytes, ui
 		return DROP_NONE;
 	}
 	case IP_PROTO_ICMP:
-	case IP_PROTO_ICMP6:
 		if (l4_bytes < sizeof(struct icmp_header))
 			return DROP_L4_LENGTH;
 		return DROP_NONE;
@@ -85,6 +85,7 @@ static inline enum drop_reason parse_ip4(const uint8_t *frame, uint32_t len, uin
 	ret_parsed->src_port = 0;
 	ret_parsed->dst_port = 0;
 	ret_parsed->is_ip6 = false;
+	ret_parsed->reserved = 0;
 	ret_parsed->fragment_off = 0;
 	if (__builtin_expect((ip->fragment & be16_from(IP4_MORE_FRAGMENTS | IP4_OFFSET_MASK)) != 0, 0))
 		return DROP_FRAGMENT;
@@ -124,6 +125,8 @@ static inline enum drop_reason ip6_walk_extensions(const uint8_t *frame, uint32_
 static inline enum drop_reason parse_ip6_l4(const uint8_t *l4, uint32_t l4_bytes, uint8_t protocol,
                                             struct parsed *ret_parsed)
 {
+	if (protocol == IP_PROTO_ICMP6)
+		return l4_bytes < sizeof(struct icmp_header) ? DROP_L4_LENGTH : DROP_NONE;
 	enum drop_reason reason = parse_l4(l4, l4_bytes, protocol, ret_parsed);
 	if (protocol == IP_PROTO_UDP && reason == DROP_NONE && ((const struct udp_header *)l4)->checksum == 0)
 		return DROP_UDP6_NO_CHECKSUM;

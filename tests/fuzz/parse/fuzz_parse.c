@@ -9,6 +9,7 @@
 #include "common/packet/arp.h"
 #include "common/packet/fragments.h"
 #include "common/packet/icmp.h"
+#include "common/packet/icmp6.h"
 #include "common/packet/nat.h"
 #include "common/packet/nd.h"
 #include "common/packet/tcp_reset.h"
@@ -72,8 +73,10 @@ static void read_icmp6(uint8_t *frame, const struct parsed *p)
 {
 	struct icmp_error e;
 	struct nd_info nd;
-	if (nd_is_nd(frame, p))
+	if (nd_is_nd(frame, p)) { // with a right checksum, which no mutation finds
+		icmp6_put_checksum(frame + p->l4_off, (uint32_t)p->l3_off + p->l3_bytes - p->l4_off, parsed_src6(frame, p));
 		(void)nd_parse(frame, p, &nd);
+	}
 	if (icmp_kind_of(frame, p) == ICMP_KIND_ECHO)
 		icmp_write_echo_reply(frame, p);
 	if (icmp_kind_of(frame, p) != ICMP_KIND_ERROR || icmp_error_parse(frame, p, &e) != DROP_NONE)
