@@ -89,10 +89,20 @@ static struct test_frame random_frame6(unsigned *seed)
 		                    .ip_options_bytes = pick(seed, 10) == 0 ? 8 : 0 };
 	uint32_t n = pick(seed, 40) == 0 ? 1480 + pick(seed, 80) : pick(seed, 200);
 	struct test_frame inside;
-	switch (pick(seed, 8)) {
+	switch (pick(seed, 10)) {
 	case 0: return test_icmp(&t, (uint8_t)(ICMP6_ECHO + pick(seed, 2)), 0, t.dst_port, 1, NULL, n);
 	case 1: return test_ip_proto(&t, 132, NULL, n + 40);
-	case 2: return test_udp(&t, NULL, n);
+	case 4: { // a Routing header of type 0, which nobody follows
+		static const uint8_t routing[48] = { IP_PROTO_TCP, 2, 0, 1 };
+		return test_ip_proto(&t, IP_PROTO_ROUTING, routing, sizeof routing);
+	}
+	case 5: t.dst = MUX_ADDRESS6; return test_icmp(&t, ICMP6_NEIGHBOR_SOLICITATION, 0, 0, 0, NULL, 16);
+	case 2: {
+		struct test_frame f = test_udp(&t, NULL, n);
+		if (pick(seed, 4) == 0 && t.ip_options_bytes == 0)
+			store16(test_data(&f) + ETH_BYTES + IP6_BYTES + 6, 0);
+		return f;
+	}
 	case 3: {
 		struct test_tuple back = { .src = t.dst, .dst = t.src, .src_port = t.dst_port, .dst_port = t.src_port };
 		inside = test_tcp(&back, TCP_ACK, NULL, pick(seed, 100));
@@ -104,7 +114,7 @@ static struct test_frame random_frame6(unsigned *seed)
 
 static struct test_frame random_frame(unsigned *seed)
 {
-	if (pick(seed, 3) == 0)
+	if (pick(seed, 5) == 0)
 		return random_frame6(seed);
 	char src[INET_TEXT], dst[INET_TEXT];
 	bool is_of_few = pick(seed, 2) == 0; // of whom some are pinned
