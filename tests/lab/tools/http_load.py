@@ -30,6 +30,7 @@ async def request(reader, writer, host, path, last):
 
 async def one(args, opened, outcome):
     host, port = args.target.rsplit(":", 1)
+    host = host.strip("[]")
     writer = None
     try:
         try:

@@ -9,6 +9,7 @@ a DNS query for an A record gets a DNS answer, 192.0.2.53.
 
 import asyncio
 import resource
+import socket
 import struct
 import sys
 
@@ -53,13 +54,21 @@ class Udp(asyncio.DatagramProtocol):
         self.transport.sendto(dns_answer(data) or f"{addr[0]} {addr[1]}".encode(), addr)
 
 
+def datagram_socket(address, port):
+    sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM)
+    if ":" in address:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)  # each family has a socket of its own
+    sock.bind((address, port))
+    return sock
+
+
 async def main():
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     for port in map(int, sys.argv[1:]):
         for address in ("0.0.0.0", "::"):
             await asyncio.start_server(serve_tcp, address, port, backlog=4096)
-            await asyncio.get_running_loop().create_datagram_endpoint(Udp, local_addr=(address, port))
+            await asyncio.get_running_loop().create_datagram_endpoint(Udp, sock=datagram_socket(address, port))
     print("ready", flush=True)
     await asyncio.Event().wait()
 
