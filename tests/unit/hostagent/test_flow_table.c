@@ -335,7 +335,8 @@ static void move_block(struct flow_table *t, void **block, uint32_t capacity, ui
 	*block = moved;
 	struct error err;
 	memset(t, 0xee, sizeof *t);
-	int code = flow_table_attach(t, moved, flow_table_bytes(capacity), capacity, TEST_OWNER, test_names(), at_s(now_s), &err);
+	int code =
+		flow_table_attach(t, moved, flow_table_bytes(capacity), capacity, TEST_OWNER, test_names(), at_s(now_s), &err);
 	ck_assert_msg(code == 0, "attach refused: %s", err.text);
 }
 
@@ -418,7 +419,8 @@ static int attach_copy(const uint8_t *persistent, uint32_t capacity, uint64_t ow
 	*ret_block = flow_block_create(capacity);
 	memcpy(*ret_block, persistent, flow_table_persistent_bytes(capacity));
 	struct error err;
-	int code = flow_table_attach(t, *ret_block, flow_table_bytes(capacity), capacity, owner, test_names(), at_s(1000), &err);
+	int code =
+		flow_table_attach(t, *ret_block, flow_table_bytes(capacity), capacity, owner, test_names(), at_s(1000), &err);
 	if (code != 0)
 		ck_assert_msg(strlen(err.text) > 0, "an error without a sentence");
 	return code;
@@ -670,7 +672,8 @@ static void churn_for_ever(void *block, uint32_t capacity, volatile uint64_t *n_
 {
 	struct flow_table t;
 	struct error err;
-	if (flow_table_attach(&t, block, flow_table_bytes(capacity), capacity, TEST_OWNER, test_names(), at_s(1000), &err) != 0)
+	if (flow_table_attach(&t, block, flow_table_bytes(capacity), capacity, TEST_OWNER, test_names(), at_s(1000),
+	                      &err) != 0)
 		_exit(1);
 	for (uint64_t seed = *n_done + 1;; ++*n_done) {
 		struct flow_tuple tuple = flow_number(random_below(&seed, capacity * 2));
@@ -703,8 +706,8 @@ START_TEST(a_process_killed_at_any_instant_leaves_a_table_to_attach)
 		int status;
 		waitpid(child, &status, 0);
 		struct error err = { 0 };
-		int code =
-			flow_table_attach(&t, shared, flow_table_bytes(capacity), capacity, TEST_OWNER, test_names(), at_s(1000), &err);
+		int code = flow_table_attach(&t, shared, flow_table_bytes(capacity), capacity, TEST_OWNER, test_names(),
+		                             at_s(1000), &err);
 		ck_assert_msg(code == 0, "round %d: %s", round, err.text);
 		ck_assert(WIFSIGNALED(status));
 		ck_assert_uint_le(t.n_flows, capacity);
@@ -723,7 +726,8 @@ START_TEST(remotes_with_one_tag_are_told_apart)
 	struct flow_tuple a = tuple6(&t, flow_number(1));
 	struct flow_tuple b = a;
 	b.remote6 = address6(0, 200);
-	b.dip = addr_names_give(test_names(), address6(2, 77)); // (the same DIP would be the same reply key but for the remote)
+	b.dip =
+		addr_names_give(test_names(), address6(2, 77)); // (the same DIP would be the same reply key but for the remote)
 	struct flow_entry *e = flow_table_insert(&t, &a, FLOW_ESTABLISHED);
 	ck_assert_ptr_eq(find_flow(&t, &a, FLOW_INBOUND), e);
 	ck_assert_ptr_null(find_flow(&t, &b, FLOW_INBOUND));
@@ -797,8 +801,8 @@ START_TEST(flows_of_both_families_move_to_a_larger_table)
 	}
 	struct flow_table v;
 	void *copy;
-	ck_assert_int_eq(flow_table_attach(&v, larger, flow_table_bytes(100), 100, TEST_OWNER, test_names(), at_s(1000), NULL),
-	                 0);
+	ck_assert_int_eq(
+		flow_table_attach(&v, larger, flow_table_bytes(100), 100, TEST_OWNER, test_names(), at_s(1000), NULL), 0);
 	ck_assert_int_eq(attach_copy(block, 64, TEST_OWNER, &v, &copy), 0);
 	free(copy);
 	free(larger);
@@ -833,9 +837,9 @@ SUITE_MAIN("flow table", a_flow_is_found_from_both_directions, vector_and_scalar
            the_alternative_of_the_alternative_is_the_primary, a_full_table_holds_its_whole_capacity_and_refuses_more,
            an_expired_flow_of_a_full_table_is_found_and_makes_room, every_state_expires_after_its_own_time,
            expiry_goes_on_where_its_budget_ended, random_operations_agree_with_a_naive_model,
-           remotes_with_one_tag_are_told_apart,
-           another_process_gives_the_names_anew, flows_of_both_families_move_to_a_larger_table,
-           every_damaged_byte_of_a_flow_of_ip6_is_refused, a_half_open_flow_keeps_its_isn_until_it_is_open, a_half_open_flow_of_an_older_layout_is_taken_for_open,
+           remotes_with_one_tag_are_told_apart, another_process_gives_the_names_anew,
+           flows_of_both_families_move_to_a_larger_table, every_damaged_byte_of_a_flow_of_ip6_is_refused,
+           a_half_open_flow_keeps_its_isn_until_it_is_open, a_half_open_flow_of_an_older_layout_is_taken_for_open,
            attach_refuses_what_is_not_this_hosts_table, a_table_of_the_oldest_layout_attaches_and_becomes_one_of_this,
            a_state_that_does_not_fit_its_protocol_is_damage, a_flow_that_is_there_twice_is_damage,
            a_clock_that_went_back_does_not_keep_flows_for_ever, random_damage_is_refused_or_harmless_and_never_crashes,
