@@ -69,9 +69,12 @@ void addr_names_destroy(struct addr_names *n); // NULL is fine
 // has none; 0 for the unspecified address, and when there is no memory or ADDR_NAMES_MAX are given. Of the one thread that gives names.
 be32 addr_names_give(struct addr_names *n, const uint8_t addr[IP6_ADDR_BYTES]);
 
+// Both halves of a product, so that every bit of an address reaches the bits that choose the slot: those of a data centre differ in
+// their last byte, which is the highest of the word.
 static inline uint32_t addr_names_hash(uint64_t high, uint64_t low)
 {
-	return (uint32_t)(((high * 0x9e3779b97f4a7c15ULL) ^ low) * 0xd6e8feb86659fd93ULL >> 32);
+	unsigned __int128 product = (unsigned __int128)(high ^ 0x9e3779b97f4a7c15ULL) * (low ^ 0xd6e8feb86659fd93ULL);
+	return (uint32_t)((uint64_t)product >> 32) ^ (uint32_t)(product >> 64);
 }
 
 // The slot in which the search for an address begins, for prefetching.

@@ -5,6 +5,16 @@
 
 static const struct mac gateway_mac = AGENT_GATEWAY_MAC;
 
+// Where the answer to this frame of n bytes begins, such that it ends where the frame does, or before: it may be longer than the
+// question, and there is room in front.
+static uint8_t *answer_frame(struct agent_packet *p, uint32_t n)
+{
+	if (p->len < n)
+		p->frame -= n - p->len;
+	p->len = n;
+	return p->frame;
+}
+
 // ---- From the uplink ----
 
 // Reads it, and learns from it. False: it has its verdict.
@@ -26,8 +36,7 @@ static bool answer_for_dip(struct agent *a, struct agent_packet *p, const struct
 	if (!asks || !agent_has_address(a, agent_lookup_name(a, nd->target)))
 		return false;
 	struct mac to = ((const struct eth_header *)p->frame)->src;
-	nd_write_advertisement(p->frame, &a->settings.uplink_mac, nd, &to, ND_ROUTER, true);
-	p->len = ND_ADVERTISEMENT_BYTES;
+	nd_write_advertisement(answer_frame(p, ND_ADVERTISEMENT_BYTES), &a->settings.uplink_mac, nd, &to, ND_ROUTER, true);
 	p->verdict = AGENT_TO_UPLINK;
 	counter_add(&a->counters.nd_replies, 1);
 	return true;
@@ -107,8 +116,8 @@ static void answer_neighbor(struct agent *a, struct agent_packet *p, const struc
 		verdict_drop(a, p, DROP_NOT_FOR_US);
 		return;
 	}
-	nd_write_advertisement(p->frame, &gateway_mac, nd, &a->config->ports[p->port].mac, ND_ROUTER, false);
-	p->len = ND_ADVERTISEMENT_BYTES;
+	uint8_t *frame = answer_frame(p, ND_ADVERTISEMENT_BYTES);
+	nd_write_advertisement(frame, &gateway_mac, nd, &a->config->ports[p->port].mac, ND_ROUTER, false);
 	p->verdict = AGENT_TO_VM;
 	counter_add(&a->counters.nd_replies, 1);
 }
@@ -127,7 +136,8 @@ static void answer_router(struct agent *a, struct agent_packet *p, const struct 
 		verdict_drop(a, p, DROP_NOT_FOR_US);
 		return;
 	}
-	p->len = write_advertisement(a, p->port, ip6_is_unspecified(nd->src) ? NULL : nd->src, p->frame);
+	const uint8_t *dst = ip6_is_unspecified(nd->src) ? NULL : nd->src;
+	(void)write_advertisement(a, p->port, dst, answer_frame(p, ND_ROUTER_ADVERTISEMENT_BYTES));
 	p->verdict = AGENT_TO_VM;
 	counter_add(&a->counters.nd_replies, 1);
 }
@@ -188,8 +198,8 @@ bool nd_path_host(struct agent *a, struct agent_packet *p, const struct parsed *
 			ask_in_own_name(a, p, ip);
 		return is_probe;
 	}
-	nd_write_advertisement(p->frame, &gateway_mac, &nd, &a->settings.uplink_mac, ND_ROUTER, false);
-	p->len = ND_ADVERTISEMENT_BYTES;
+	uint8_t *frame = answer_frame(p, ND_ADVERTISEMENT_BYTES);
+	nd_write_advertisement(frame, &gateway_mac, &nd, &a->settings.uplink_mac, ND_ROUTER, false);
 	p->verdict = AGENT_TO_TAP;
 	return true;
 }

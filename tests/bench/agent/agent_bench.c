@@ -20,6 +20,7 @@ struct options {
 	uint32_t burst;
 	uint32_t n_rounds;
 	bool huge;
+	bool is_ip6;
 	bool json;
 	bool counts_instructions; // under callgrind: no cycles, no warming up
 };
@@ -48,12 +49,14 @@ static uint64_t cycles_now(void)
 }
 
 // The floor: what any program that forwards does.
-static uint32_t swap_macs(struct agent_packet *packets, uint32_t n)
+static uint32_t swap_macs(struct agent_packet *packets, uint32_t n, bool is_ip6)
 {
 	uint32_t sum = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		struct agent_packet *p = &packets[i];
-		if (parse_ip4(p->frame, p->len, ETH_BYTES, &p->ip) != DROP_NONE)
+		enum drop_reason reason =
+			is_ip6 ? parse_ip6(p->frame, p->len, ETH_BYTES, &p->ip) : parse_ip4(p->frame, p->len, ETH_BYTES, &p->ip);
+		if (reason != DROP_NONE)
 			continue;
 		struct eth_header *eth = (struct eth_header *)p->frame;
 		struct mac dst = eth->dst;
@@ -106,7 +109,7 @@ static void measure(struct bench_world *w, const struct options *o, struct sampl
 	for (uint32_t round = 0; round < o->n_rounds; round++) {
 		bench_world_fill(w, floor_path(o->path), packets, o->burst);
 		uint64_t began = cycles_now();
-		uint32_t sum = swap_macs(packets, o->burst);
+		uint32_t sum = swap_macs(packets, o->burst, o->is_ip6);
 		uint64_t ended = cycles_now();
 		__asm__ volatile("" : : "r"(sum));
 		floor_samples->cycles[floor_samples->n++] = (uint32_t)(ended - began);
@@ -156,11 +159,12 @@ static void print(const struct options *o, struct samples *floor_samples, struct
 	double p90 = quantile(s, 0.9, o->burst);
 	double bytes = (double)flow_table_bytes(1 << 20) / (1 << 20);
 	if (o->json)
-		printf("{\"path\": \"%s\", \"flows\": %u, \"vms\": %u, \"burst\": %u, \"huge_entries\": %s, \"rounds\": %u, "
+		printf("{\"path\": \"%s\", \"family\": %d, \"flows\": %u, \"vms\": %u, \"burst\": %u, \"huge_entries\": %s, "
+		       "\"rounds\": %u, "
 		       "\"cycles_per_packet_median\": %.1f, \"cycles_per_packet_p10\": %.1f, \"cycles_per_packet_p90\": %.1f, "
 		       "\"floor_cycles_median\": %.1f, \"floor_cycles_p10\": %.1f, \"bytes_per_flow\": %.1f}\n",
-		       path_names[o->path], o->n_flows, o->n_vms, o->burst, o->huge ? "true" : "false", o->n_rounds, median,
-		       p10, p90, floor_median, quantile(floor_samples, 0.1, o->burst), bytes);
+		       path_names[o->path], o->is_ip6 ? 6 : 4, o->n_flows, o->n_vms, o->burst, o->huge ? "true" : "false",
+		       o->n_rounds, median, p10, p90, floor_median, quantile(floor_samples, 0.1, o->burst), bytes);
 	else
 		printf("%-8s %9u flows, %u VMs, burst %u: %.1f cycles a packet (p10 %.1f, p90 %.1f); floor %.1f; "
 		       "%.1f bytes a flow\n",
@@ -169,7 +173,7 @@ static void print(const struct options *o, struct samples *floor_samples, struct
 
 static const char help[] = "usage: agent-bench [--path inbound|reply|new|chain|snat|snat-reply|snat-new|snat-refused] "
 						   "[--flows N] [--vms N] [--burst N] [--bursts N]\n"
-						   "                   [--small-pages] [--json | --instructions]\n";
+						   "                   [--family 4|6] [--small-pages] [--json | --instructions]\n";
 
 static bool parse_path(const char *name, enum bench_path *ret_path)
 {
@@ -194,13 +198,17 @@ static uint32_t number(const char *text, uint32_t min, uint32_t max)
 
 static void parse_options(int argc, char **argv, struct options *o)
 {
-	static const struct option table[] = {
-		{ "path", required_argument, NULL, 'p' },   { "flows", required_argument, NULL, 'f' },
-		{ "vms", required_argument, NULL, 'v' },    { "burst", required_argument, NULL, 'b' },
-		{ "bursts", required_argument, NULL, 'r' }, { "small-pages", no_argument, NULL, 's' },
-		{ "json", no_argument, NULL, 'j' },         { "instructions", no_argument, NULL, 'i' },
-		{ "help", no_argument, NULL, 'h' },         { 0 }
-	};
+	static const struct option table[] = { { "path", required_argument, NULL, 'p' },
+		                                   { "flows", required_argument, NULL, 'f' },
+		                                   { "vms", required_argument, NULL, 'v' },
+		                                   { "burst", required_argument, NULL, 'b' },
+		                                   { "bursts", required_argument, NULL, 'r' },
+		                                   { "small-pages", no_argument, NULL, 's' },
+		                                   { "json", no_argument, NULL, 'j' },
+		                                   { "instructions", no_argument, NULL, 'i' },
+		                                   { "family", required_argument, NULL, '6' },
+		                                   { "help", no_argument, NULL, 'h' },
+		                                   { 0 } };
 	for (int c; (c = getopt_long(argc, argv, "", table, NULL)) != -1;) {
 		switch (c) {
 		case 'p':
@@ -212,6 +220,7 @@ static void parse_options(int argc, char **argv, struct options *o)
 		case 'v': o->n_vms = number(optarg, 1, 250); break;
 		case 'b': o->burst = number(optarg, 1, AGENT_BURST); break;
 		case 'r': o->n_rounds = number(optarg, 100, ROUNDS_MAX); break;
+		case '6': o->is_ip6 = number(optarg, 4, 6) == 6; break;
 		case 's': o->huge = false; break;
 		case 'j': o->json = true; break;
 		case 'i': o->counts_instructions = true; break;
@@ -230,7 +239,7 @@ int main(int argc, char **argv)
 		.path = BENCH_INBOUND, .n_flows = 1u << 20, .n_vms = 16, .burst = AGENT_BURST, .n_rounds = 20000, .huge = true
 	};
 	parse_options(argc, argv, &o);
-	bench_world_init(&world, o.path, o.n_flows, o.n_vms, o.huge);
+	bench_world_init(&world, o.path, o.n_flows, o.n_vms, o.huge, o.is_ip6);
 	if (o.counts_instructions) {
 		count_instructions(&world, &o);
 		bench_world_fini(&world);

@@ -13,6 +13,24 @@
 
 static const be32 mux_address = 0x1f00000a; // 10.0.0.31
 
+// ---- Addresses: of IPv6 2001:db8:: and the four bytes of IPv4 ----
+
+static struct ip_addr addr_of(const struct bench_world *w, be32 addr)
+{
+	struct ip_addr a = { { 0x20, 0x01, 0x0d, 0xb8 } };
+	if (!w->is_ip6)
+		return ip_addr_from_v4(addr);
+	store32(a.bytes + 12, addr);
+	return a;
+}
+
+// As tables have it: of IPv6 the name.
+static be32 name_of(const struct bench_world *w, be32 addr)
+{
+	struct ip_addr a = addr_of(w, addr);
+	return addr_names_give(w->names, a.bytes);
+}
+
 static uint64_t random_next(struct bench_world *w)
 {
 	w->random ^= w->random >> 12;
@@ -39,17 +57,17 @@ static void put(struct store *s, struct change c)
 	change_fini(&c);
 }
 
-static void put_node(struct store *s, enum object_kind kind, const char *name, be32 addr)
+static void put_node(struct bench_world *w, enum object_kind kind, const char *name, be32 addr)
 {
-	struct change c = { .key = object_key_of_name(kind, name), .node = { .addr = ip_addr_from_v4(addr) } };
+	struct change c = { .key = object_key_of_name(kind, name), .node = { .addr = addr_of(w, addr) } };
 	CHECK(text_copy(c.node.name, sizeof c.node.name, name));
-	put(s, c);
+	put(&w->store, c);
 }
 
 static void put_vm(struct bench_world *w, uint32_t vm)
 {
 	struct store *s = &w->store;
-	struct ip_addr dip = ip_addr_from_v4(dip_of(vm));
+	struct ip_addr dip = addr_of(w, dip_of(vm));
 	struct change c = { .key = object_key_of_addr(OBJECT_DIP, &dip), .dip = { .dip = dip, .host = "host1" } };
 	text_format(c.dip.interface, sizeof c.dip.interface, "vm%u", vm);
 	c.dip.mac[5] = (uint8_t)vm;
@@ -57,7 +75,7 @@ static void put_vm(struct bench_world *w, uint32_t vm)
 	put(s, c);
 
 	struct vip_config *v = memory_array(1, sizeof *v);
-	v->vip = ip_addr_from_v4(vip_of(vm));
+	v->vip = addr_of(w, vip_of(vm));
 	v->n_endpoints = 1;
 	v->endpoints = memory_array(1, sizeof *v->endpoints);
 	v->n_snat_dips = w->is_snat ? 1 : 0;
@@ -74,24 +92,24 @@ static void put_vm(struct bench_world *w, uint32_t vm)
 	put(s, (struct change){ .key = object_key_of_addr(OBJECT_VIP, &v->vip), .vip = v });
 }
 
-static void fill_generation(struct generation *g, be32 dip)
+static void fill_generation(const struct bench_world *w, struct generation *g, be32 dip)
 {
 	g->n_members = 1;
 	g->members = memory_array(1, sizeof *g->members);
-	g->members[0] = (struct maglev_member){ .dip = ip_addr_from_v4(dip), .weight = 1 };
+	g->members[0] = (struct maglev_member){ .dip = addr_of(w, dip), .weight = 1 };
 }
 
 static void put_history(struct bench_world *w, uint32_t vm)
 {
 	struct vip_history *h = memory_array(1, sizeof *h);
-	h->vip = ip_addr_from_v4(vip_of(vm));
+	h->vip = addr_of(w, vip_of(vm));
 	h->gone = memory_array(0, sizeof *h->gone);
 	h->n_endpoints = 1;
 	h->endpoints = memory_array(1, sizeof *h->endpoints);
 	h->endpoints[0] = (struct endpoint_history){ .port = 80, .protocol = IP_PROTO_TCP, .n_generations = 2 };
 	h->endpoints[0].generations = memory_array(2, sizeof *h->endpoints[0].generations);
-	fill_generation(&h->endpoints[0].generations[0], be32_from(0x0a02000bu + vm));
-	fill_generation(&h->endpoints[0].generations[1], dip_of(vm));
+	fill_generation(w, &h->endpoints[0].generations[0], be32_from(0x0a02000bu + vm));
+	fill_generation(w, &h->endpoints[0].generations[1], dip_of(vm));
 	put(&w->store, (struct change){ .key = object_key_of_addr(OBJECT_HISTORY, &h->vip), .history = h });
 }
 
@@ -100,8 +118,8 @@ static void make_config(struct bench_world *w)
 	store_init(&w->store);
 	w->names = addr_names_create();
 	CHECK(w->names != NULL);
-	put_node(&w->store, OBJECT_MUX, "mux1", mux_address);
-	put_node(&w->store, OBJECT_HOST, "host1", test_ip4("10.0.0.21"));
+	put_node(w, OBJECT_MUX, "mux1", mux_address);
+	put_node(w, OBJECT_HOST, "host1", test_ip4("10.0.0.21"));
 	for (uint32_t vm = 0; vm < w->n_vms; vm++)
 		put_vm(w, vm);
 	if (w->has_histories)
@@ -126,32 +144,75 @@ static struct bench_flow flow_number(const struct bench_world *w, uint32_t n)
 		                        .vm = n % w->n_vms };
 }
 
-static void write_tcp(uint8_t *at, be32 src, be32 dst, be16 src_port, be16 dst_port, uint8_t flags)
+static uint32_t ip_bytes(const struct bench_world *w)
 {
-	*(struct ip4_header *)at = (struct ip4_header){
-		.version_ihl = 0x45, .total_length = be16_from(40), .ttl = 64, .protocol = IP_PROTO_TCP, .src = src, .dst = dst
-	};
-	*(struct tcp_header *)(at + IP4_BYTES) =
+	return w->is_ip6 ? IP6_BYTES : IP4_BYTES;
+}
+
+static void write_ip(const struct bench_world *w, uint8_t *at, be32 src, be32 dst)
+{
+	if (!w->is_ip6) {
+		*(struct ip4_header *)at = (struct ip4_header){ .version_ihl = 0x45,
+			                                            .total_length = be16_from(IP4_TCP_BYTES),
+			                                            .ttl = 64,
+			                                            .protocol = IP_PROTO_TCP,
+			                                            .src = src,
+			                                            .dst = dst };
+		return;
+	}
+	struct ip_addr from = addr_of(w, src);
+	struct ip_addr to = addr_of(w, dst);
+	encap_write_ip6(at, from.bytes, to.bytes, sizeof(struct tcp_header), false, 0);
+	((struct ip6_header *)at)->next_header = IP_PROTO_TCP;
+}
+
+static void write_tcp(const struct bench_world *w, uint8_t *at, be32 src, be32 dst, be16 src_port, be16 dst_port,
+                      uint8_t flags)
+{
+	write_ip(w, at, src, dst);
+	*(struct tcp_header *)(at + ip_bytes(w)) =
 		(struct tcp_header){ .src_port = src_port, .dst_port = dst_port, .data_offset = 0x50, .flags = flags };
 }
 
-static uint32_t write_inbound(uint8_t *frame, const struct bench_flow *f, uint8_t flags)
+static void write_eth(const struct bench_world *w, uint8_t *frame, const struct mac *dst, const struct mac *src)
 {
-	struct encap_template t;
-	encap_template_init(&t, mux_address, dip_of(f->vm));
-	eth_write_ip4(frame, &TEST_MAC_B, &TEST_MAC_A);
-	encap_write_ip4(frame + ETH_BYTES, &t, 40, 0);
-	write_tcp(frame + ETH_BYTES + IP4_BYTES, f->client, vip_of(f->vm), f->client_port, be16_from(80), flags);
-	return ETH_BYTES + IP4_BYTES + 40;
+	eth_write_ip4(frame, dst, src);
+	if (w->is_ip6)
+		store16(frame + 2 * MAC_BYTES, be16_from(ETHER_IP6));
 }
 
-static uint32_t write_reply(uint8_t *frame, const struct bench_flow *f)
+static uint32_t packet_bytes(const struct bench_world *w)
+{
+	return ip_bytes(w) + (uint32_t)sizeof(struct tcp_header);
+}
+
+static void write_outer(const struct bench_world *w, uint8_t *frame, be32 dip)
+{
+	struct encap_template t;
+	struct ip_addr from = addr_of(w, mux_address);
+	struct ip_addr to = addr_of(w, dip);
+	write_eth(w, frame, &TEST_MAC_B, &TEST_MAC_A);
+	encap_template_init(&t, mux_address, dip);
+	if (w->is_ip6)
+		encap_write_ip6(frame + ETH_BYTES, from.bytes, to.bytes, packet_bytes(w), true, 0);
+	else
+		encap_write_ip4(frame + ETH_BYTES, &t, packet_bytes(w), 0);
+}
+
+static uint32_t write_inbound(const struct bench_world *w, uint8_t *frame, const struct bench_flow *f, uint8_t flags)
+{
+	write_outer(w, frame, dip_of(f->vm));
+	write_tcp(w, frame + ETH_BYTES + ip_bytes(w), f->client, vip_of(f->vm), f->client_port, be16_from(80), flags);
+	return ETH_BYTES + ip_bytes(w) + packet_bytes(w);
+}
+
+static uint32_t write_reply(const struct bench_world *w, uint8_t *frame, const struct bench_flow *f)
 {
 	static const struct mac gateway = AGENT_GATEWAY_MAC;
 	struct mac mac = { { 2, 0, 0, 0, 0, (uint8_t)f->vm } };
-	eth_write_ip4(frame, &gateway, &mac);
-	write_tcp(frame + ETH_BYTES, dip_of(f->vm), f->client, be16_from(8080), f->client_port, TCP_ACK);
-	return ETH_BYTES + 40;
+	write_eth(w, frame, &gateway, &mac);
+	write_tcp(w, frame + ETH_BYTES, dip_of(f->vm), f->client, be16_from(8080), f->client_port, TCP_ACK);
+	return ETH_BYTES + packet_bytes(w);
 }
 
 // A connection that a VM begins: its destinations take turns.
@@ -172,23 +233,20 @@ static struct bench_flow full_number(const struct bench_world *w, uint32_t n)
 		                        .vm = n % w->n_vms };
 }
 
-static uint32_t write_outbound(uint8_t *frame, const struct bench_flow *f, uint8_t flags)
+static uint32_t write_outbound(const struct bench_world *w, uint8_t *frame, const struct bench_flow *f, uint8_t flags)
 {
 	static const struct mac gateway = AGENT_GATEWAY_MAC;
 	struct mac mac = { { 2, 0, 0, 0, 0, (uint8_t)f->vm } };
-	eth_write_ip4(frame, &gateway, &mac);
-	write_tcp(frame + ETH_BYTES, dip_of(f->vm), f->client, f->client_port, be16_from(443), flags);
-	return ETH_BYTES + 40;
+	write_eth(w, frame, &gateway, &mac);
+	write_tcp(w, frame + ETH_BYTES, dip_of(f->vm), f->client, f->client_port, be16_from(443), flags);
+	return ETH_BYTES + packet_bytes(w);
 }
 
-static uint32_t write_answer(uint8_t *frame, const struct bench_flow *f, be16 vip_port)
+static uint32_t write_answer(const struct bench_world *w, uint8_t *frame, const struct bench_flow *f, be16 vip_port)
 {
-	struct encap_template t;
-	encap_template_init(&t, mux_address, dip_of(f->vm));
-	eth_write_ip4(frame, &TEST_MAC_B, &TEST_MAC_A);
-	encap_write_ip4(frame + ETH_BYTES, &t, 40, 0);
-	write_tcp(frame + ETH_BYTES + IP4_BYTES, f->client, vip_of(f->vm), be16_from(443), vip_port, TCP_ACK);
-	return ETH_BYTES + IP4_BYTES + 40;
+	write_outer(w, frame, dip_of(f->vm));
+	write_tcp(w, frame + ETH_BYTES + ip_bytes(w), f->client, vip_of(f->vm), be16_from(443), vip_port, TCP_ACK);
+	return ETH_BYTES + ip_bytes(w) + packet_bytes(w);
 }
 
 static void fill_snat(struct bench_world *w, enum bench_path path, struct agent_packet *packets, uint32_t n)
@@ -201,8 +259,8 @@ static void fill_snat(struct bench_world *w, enum bench_path path, struct agent_
 		struct bench_flow f = is_refused ? full_number(w, (BENCH_SNAT_PORTS + number % 1024) * w->n_vms + i % w->n_vms)
 		                                 : snat_number(w, number);
 		uint8_t *frame = w->frames[i] + 64;
-		uint32_t len = path == BENCH_SNAT_REPLY ? write_answer(frame, &f, w->vip_ports[number])
-		                                        : write_outbound(frame, &f, path == BENCH_SNAT ? TCP_ACK : TCP_SYN);
+		uint32_t len = path == BENCH_SNAT_REPLY ? write_answer(w, frame, &f, w->vip_ports[number])
+		                                        : write_outbound(w, frame, &f, path == BENCH_SNAT ? TCP_ACK : TCP_SYN);
 		packets[i] = (struct agent_packet){ .frame = frame, .len = len, .port = (uint16_t)f.vm };
 	}
 }
@@ -218,8 +276,8 @@ void bench_world_fill(struct bench_world *w, enum bench_path path, struct agent_
 		uint32_t number = path == BENCH_NEW ? w->next_new++ : (uint32_t)(random_next(w) >> 32) % w->n_flows;
 		struct bench_flow f = flow_number(w, path == BENCH_CHAIN ? w->n_flows + number : number);
 		uint8_t *frame = w->frames[i] + 64;
-		uint32_t len = path == BENCH_REPLY ? write_reply(frame, &f)
-		                                   : write_inbound(frame, &f, path == BENCH_NEW ? TCP_SYN : TCP_ACK);
+		uint32_t len = path == BENCH_REPLY ? write_reply(w, frame, &f)
+		                                   : write_inbound(w, frame, &f, path == BENCH_NEW ? TCP_SYN : TCP_ACK);
 		packets[i] = (struct agent_packet){ .frame = frame, .len = len, .port = (uint16_t)f.vm };
 	}
 }
@@ -252,7 +310,7 @@ static void open_full_destinations(struct bench_world *w)
 	for (uint32_t n = 0; n < BENCH_SNAT_PORTS * w->n_vms; n++) {
 		struct bench_flow f = full_number(w, n);
 		struct agent_packet p = { .frame = w->frames[0] + 64, .port = (uint16_t)f.vm };
-		p.len = write_outbound(p.frame, &f, TCP_SYN);
+		p.len = write_outbound(w, p.frame, &f, TCP_SYN);
 		agent_outbound(&w->agent, &p, 1);
 		CHECK(p.verdict == AGENT_TO_UPLINK);
 	}
@@ -269,7 +327,7 @@ static void open_snat_flows(struct bench_world *w)
 		bench_world_fill(w, BENCH_SNAT_NEW, packets, n);
 		agent_outbound(&w->agent, packets, n);
 		for (uint32_t i = 0; i < n; i++)
-			w->vip_ports[first + i] = load16(packets[i].frame + ETH_BYTES + IP4_BYTES);
+			w->vip_ports[first + i] = load16(packets[i].frame + ETH_BYTES + ip_bytes(w));
 	}
 	CHECK(w->agent.flows.n_flows == w->n_flows);
 }
@@ -279,8 +337,8 @@ static void lease_ports(struct bench_world *w)
 	for (uint32_t vm = 0; vm < w->n_vms; vm++)
 		for (uint32_t port = 1024; port < 1024 + BENCH_SNAT_PORTS; port += 8) {
 			struct snat_order lease = { .kind = SNAT_ORDER_LEASE,
-				                        .vip = vip_of(vm),
-				                        .dip = dip_of(vm),
+				                        .vip = name_of(w, vip_of(vm)),
+				                        .dip = name_of(w, dip_of(vm)),
 				                        .first_port = (uint16_t)port,
 				                        .n_ports = 8,
 				                        .epoch = 1 };
@@ -301,31 +359,35 @@ static void make_snat(struct bench_world *w, enum bench_path path)
 	establish(w);
 }
 
-static void retire_snat(struct bench_world *w, uint32_t n)
+// Removes the flow of these addresses and ports, if there is one.
+static void retire(struct bench_world *w, be32 local, be32 remote, be16 local_port, be16 remote_port,
+                   enum flow_direction direction)
 {
-	for (uint32_t i = 0; i < n; i++) {
-		struct bench_flow f = snat_number(w, w->next_new - w->n_flows - n + i);
-		struct flow_key key =
-			flow_key_make(dip_of(f.vm), f.client, f.client_port, be16_from(443), IP_PROTO_TCP, FLOW_REPLY);
-		struct flow_entry *e = flow_table_lookup(&w->agent.flows, &key, flow_table_hash(&w->agent.flows, &key));
-		if (e != NULL)
-			agent_flow_remove(&w->agent, e);
-	}
+	struct flow_table *t = &w->agent.flows;
+	struct ip_addr addr = addr_of(w, remote);
+	struct flow_tuple tuple = { .remote = w->is_ip6 ? flow_table_tag(t, addr.bytes) : remote,
+		                        .vip = name_of(w, local),
+		                        .dip = name_of(w, local),
+		                        .remote_port = remote_port,
+		                        .vip_port = local_port,
+		                        .dip_port = local_port,
+		                        .protocol = IP_PROTO_TCP,
+		                        .remote6 = w->is_ip6 ? addr.bytes : NULL };
+	struct flow_key key = flow_tuple_key(&tuple, direction);
+	struct flow_entry *e = flow_table_lookup(t, &key, flow_table_hash(t, &key));
+	if (e != NULL)
+		agent_flow_remove(&w->agent, e);
 }
 
 void bench_world_retire(struct bench_world *w, uint32_t n)
 {
-	if (w->is_snat) {
-		retire_snat(w, n);
-		return;
-	}
 	for (uint32_t i = 0; i < n; i++) {
-		struct bench_flow f = flow_number(w, w->next_new - w->n_flows - n + i);
-		struct flow_key key =
-			flow_key_make(f.client, vip_of(f.vm), f.client_port, be16_from(80), IP_PROTO_TCP, FLOW_INBOUND);
-		struct flow_entry *e = flow_table_lookup(&w->agent.flows, &key, flow_table_hash(&w->agent.flows, &key));
-		if (e != NULL)
-			agent_flow_remove(&w->agent, e);
+		uint32_t number = w->next_new - w->n_flows - n + i;
+		struct bench_flow f = w->is_snat ? snat_number(w, number) : flow_number(w, number);
+		if (w->is_snat)
+			retire(w, dip_of(f.vm), f.client, f.client_port, be16_from(443), FLOW_REPLY);
+		else
+			retire(w, vip_of(f.vm), f.client, be16_from(80), f.client_port, FLOW_INBOUND);
 	}
 }
 
@@ -345,9 +407,31 @@ static uint8_t *make_block(struct bench_world *w, uint32_t capacity, bool huge)
 	return begin;
 }
 
-void bench_world_init(struct bench_world *w, enum bench_path path, uint32_t n_flows, uint32_t n_vms, bool huge)
+static void init_agent(struct bench_world *w)
+{
+	struct agent_settings settings = { .uplink_mac = TEST_MAC_B, .mss = 1440 };
+	struct ip_addr host = addr_of(w, test_ip4("10.0.0.21"));
+	struct ip_addr gateway = addr_of(w, test_ip4("10.0.0.1"));
+	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = test_ip4("10.0.0.1") };
+	struct nd_info nd = {
+		.type = ICMP6_NEIGHBOR_ADVERTISEMENT, .has_mac = true, .is_solicited = true, .is_override = true
+	};
+	if (w->is_ip6)
+		memcpy(settings.address6, host.bytes, sizeof host.bytes);
+	else
+		settings.address = test_ip4("10.0.0.21");
+	agent_init(&w->agent, &settings, &gateway, 1);
+	nd.mac = TEST_MAC_A;
+	memcpy(nd.target, gateway.bytes, sizeof nd.target);
+	neighbor_table_on_arp(&w->agent.neighbors, &arp, mono_from_us(1000));
+	neighbor_table_on_nd(&w->agent.neighbors6, &nd, mono_from_us(1000));
+}
+
+void bench_world_init(struct bench_world *w, enum bench_path path, uint32_t n_flows, uint32_t n_vms, bool huge,
+                      bool is_ip6)
 {
 	memset(w, 0, sizeof *w);
+	w->is_ip6 = is_ip6;
 	w->is_snat = bench_is_snat(path);
 	w->has_histories = path == BENCH_CHAIN;
 	w->n_flows = n_flows;
@@ -357,11 +441,7 @@ void bench_world_init(struct bench_world *w, enum bench_path path, uint32_t n_fl
 	CHECK(w->frames != NULL);
 	memset(w->frames, 0, BENCH_FRAMES * BENCH_FRAME_BYTES);
 	make_config(w);
-	struct agent_settings settings = { .uplink_mac = TEST_MAC_B, .address = test_ip4("10.0.0.21"), .mss = 1440 };
-	struct ip_addr gateway = ip_addr_from_v4(test_ip4("10.0.0.1"));
-	agent_init(&w->agent, &settings, &gateway, 1);
-	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = test_ip4("10.0.0.1") };
-	neighbor_table_on_arp(&w->agent.neighbors, &arp, mono_from_us(1000));
+	init_agent(w);
 	w->agent.config = w->config;
 	for (uint32_t vm = 0; vm < n_vms; vm++)
 		w->agent.port_is_open[vm] = true;

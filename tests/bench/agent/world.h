@@ -51,13 +51,15 @@ struct bench_world {
 	uint64_t random;
 	uint32_t next_new; // number of the flow that comes next
 	bool is_snat;
+	bool is_ip6; // all of it, outer headers too
 	bool has_histories; // every VIP had another DIP before
 	be16 *vip_ports; // of the flows of SNAT, by number
 	uint8_t (*frames)[BENCH_FRAME_BYTES];
 };
 
 // Aborts when memory is short. `huge`: the entries on huge pages, too (the index always is).
-void bench_world_init(struct bench_world *w, enum bench_path path, uint32_t n_flows, uint32_t n_vms, bool huge);
+void bench_world_init(struct bench_world *w, enum bench_path path, uint32_t n_flows, uint32_t n_vms, bool huge,
+                      bool is_ip6);
 void bench_world_fini(struct bench_world *w);
 
 // Fills packets[0..n) with frames of random flows (or of flows that do not exist) as they come in on that path.

@@ -1,6 +1,7 @@
 // A fuzz input as a sequence of frames: each is a big-endian u16 (upper 4 bits: seconds that pass before it; the rest: its
 // length) and its bytes. Every frame is put into memory of exactly its size, and the headroom, so that ASan sees any byte
-// beyond. Both VMs are SNATed and have leased ports; two endpoints have histories, so that frames with hop marks go their ways.
+// beyond. Both VMs are SNATed and have leased ports; two endpoints have histories, so that frames with hop marks go their ways. All of it
+// in both families; host2's DIP of IPv6 has a via of IPv4.
 #pragma once
 
 #include <stdlib.h>
@@ -64,12 +65,20 @@ static inline void check_verdict(const struct agent *a, const struct agent_packe
 // What was encapsulated anew goes to nobody here, within the hops that there are.
 static inline void check_chained(const struct agent *a, const struct agent_packet *p)
 {
-	if (p->verdict != AGENT_TO_UPLINK || frame_ether_type(p->frame) != be16_from(ETHER_IP4))
+	struct parsed outer;
+	be16 type = p->verdict == AGENT_TO_UPLINK ? frame_ether_type(p->frame) : 0;
+	if (type != be16_from(ETHER_IP4) && type != be16_from(ETHER_IP6))
 		return;
-	const struct ip4_header *ip = (const struct ip4_header *)(p->frame + ETH_BYTES);
-	uint16_t mark = be16_to(ip->id);
-	CHECK(ip->protocol == IP_PROTO_IPIP && ip->src == a->settings.address);
-	CHECK(agent_config_lookup_dip(a->config, ip->dst) == AGENT_NO_PORT);
+	enum drop_reason reason = type == be16_from(ETHER_IP6) ? parse_ip6(p->frame, p->len, ETH_BYTES, &outer)
+	                                                       : parse_ip4(p->frame, p->len, ETH_BYTES, &outer);
+	CHECK(reason == DROP_NONE);
+	if (outer.protocol == IP_PROTO_ICMP6) // the answer to a solicitation
+		return;
+	be32 dst = outer.is_ip6 ? addr_names_lookup(a->flows.names, parsed_dst6(p->frame, &outer)) : outer.dst;
+	uint16_t mark =
+		outer.is_ip6 ? be16_to(load16(p->frame + ETH_BYTES + 2)) : be16_to(load16(p->frame + ETH_BYTES + 4));
+	CHECK(ip_protocol_is_tunnel(outer.protocol));
+	CHECK(dst != 0 && agent_config_lookup_dip(a->config, dst) == AGENT_NO_PORT);
 	CHECK((mark & CHAIN_MARK) != 0 && (mark & CHAIN_MARK_HOPS) <= CHAIN_HOPS_MAX);
 }
 
@@ -85,6 +94,13 @@ static inline void check_pins(struct agent *a, uint64_t wall_us)
 // A VM that is SNATed never reaches the outside with its own address.
 static inline void check_is_translated(const struct agent *a, const struct agent_packet *p)
 {
+	if (p->verdict == AGENT_TO_UPLINK && frame_ether_type(p->frame) == be16_from(ETHER_IP6)) {
+		const struct ip6_header *ip6 = (const struct ip6_header *)(p->frame + ETH_BYTES);
+		be32 src = addr_names_lookup(a->flows.names, ip6->src);
+		be32 dst = addr_names_lookup(a->flows.names, ip6->dst);
+		CHECK(src != 0 && (agent_config_lookup_dip(a->config, src) == AGENT_NO_PORT ||
+		                   agent_config_is_inside6(a->config, ip6->dst, dst)));
+	}
 	if (p->verdict != AGENT_TO_UPLINK || frame_ether_type(p->frame) != be16_from(ETHER_IP4))
 		return;
 	const struct ip4_header *ip = (const struct ip4_header *)(p->frame + ETH_BYTES);
@@ -134,6 +150,20 @@ static inline void held_free(struct held *h)
 		free(h->buffers[i]);
 }
 
+static inline void fuzz_add_ip6(struct agent_fixture *f)
+{
+	static const char *const web[] = { "2001:db8::10:1:2:12", "2001:db8::10:1:1:12", "2001:db8::10:1:2:11",
+		                               "2001:db8::10:1:1:11", NULL };
+	static const char *const dns[] = { "2001:db8::10:1:1:11", "2001:db8::10:1:2:11", NULL };
+	fixture_add_ip6(f);
+	fixture_add_vias(f);
+	fixture_change(f, fixture_two_histories("2001:db8::203:0:113:10", web, dns));
+	fixture_add_snat6(f, NULL);
+	fixture_lease(f, "2001:db8::203:0:113:20", "2001:db8::10:1:1:11", 1024, 8, 4);
+	fixture_lease(f, "2001:db8::203:0:113:20", "2001:db8::10:1:1:12", 1032, 8, 5);
+	f->agent.settings.proxy_arp = true;
+}
+
 static inline void fuzz_fixture_init(struct agent_fixture *f)
 {
 	fixture_init(f, 16);
@@ -144,6 +174,13 @@ static inline void fuzz_fixture_init(struct agent_fixture *f)
 	fixture_add_snat(f, NULL);
 	fixture_lease(f, "203.0.113.20", "10.1.1.11", 1024, 8, 1);
 	fixture_lease(f, "203.0.113.20", "10.1.1.12", 1032, 8, 2);
+	fuzz_add_ip6(f);
+}
+
+static inline void fuzz_answer(struct agent_fixture *f, const struct snat_report *report)
+{
+	struct snat_order o = { .kind = SNAT_ORDER_ANSWERED, .dip = report->dip, .seq = report->seq, .code = ERR_LIMIT };
+	agent_snat_order(&f->agent, &o);
 }
 
 // What goes on beside the packets; a frame without bytes takes a lease away and brings it back.
@@ -162,7 +199,7 @@ static inline void fuzz_tend(struct agent_fixture *f, uint64_t now_us, uint64_t 
 	uint16_t slot;
 	while (agent_snat_next_report(&f->agent, &report))
 		if (report.kind == SNAT_REPORT_WANTED)
-			fixture_answer(f, report.dip == test_ip4("10.1.1.11") ? "10.1.1.11" : "10.1.1.12", report.seq, ERR_LIMIT);
+			fuzz_answer(f, &report);
 	while (agent_snat_next_ready(&f->agent, &slot))
 		CHECK(slot < snat_slots(f->agent.snat));
 }

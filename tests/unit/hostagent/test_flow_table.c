@@ -18,7 +18,7 @@ START_TEST(a_flow_is_found_from_both_directions)
 {
 	void *block = flow_block_create(100);
 	struct flow_table t;
-	flow_table_init(&t, block, 100, TEST_SEED, TEST_OWNER, NULL, at_s(5));
+	flow_table_init(&t, block, 100, TEST_SEED, TEST_OWNER, test_names(), at_s(5));
 	struct flow_tuple tuple = flow_number(7);
 	struct flow_entry *e = flow_table_insert(&t, &tuple, FLOW_SYN);
 	ck_assert_ptr_nonnull(e);
@@ -102,7 +102,7 @@ START_TEST(a_full_table_holds_its_whole_capacity_and_refuses_more)
 	const uint32_t capacity = 200000;
 	void *block = flow_block_create(capacity);
 	struct flow_table t;
-	flow_table_init(&t, block, capacity, TEST_SEED, TEST_OWNER, NULL, at_s(100));
+	flow_table_init(&t, block, capacity, TEST_SEED, TEST_OWNER, test_names(), at_s(100));
 	for (uint32_t i = 0; i < capacity; i++) {
 		struct flow_tuple tuple = flow_number(i);
 		ck_assert_ptr_nonnull(flow_table_insert(&t, &tuple, FLOW_ESTABLISHED));
@@ -132,7 +132,7 @@ START_TEST(an_expired_flow_of_a_full_table_is_found_and_makes_room)
 	const uint32_t capacity = 32;
 	void *block = flow_block_create(capacity);
 	struct flow_table t;
-	flow_table_init(&t, block, capacity, TEST_SEED, TEST_OWNER, NULL, at_s(100));
+	flow_table_init(&t, block, capacity, TEST_SEED, TEST_OWNER, test_names(), at_s(100));
 	for (uint32_t i = 0; i < capacity; i++) {
 		struct flow_tuple tuple = flow_number(i);
 		ck_assert_ptr_nonnull(flow_table_insert(&t, &tuple, i == 20 ? FLOW_SYN : FLOW_ESTABLISHED));
@@ -184,7 +184,7 @@ START_TEST(every_state_expires_after_its_own_time)
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		void *block = flow_block_create(16);
 		struct flow_table t;
-		flow_table_init(&t, block, 16, TEST_SEED, TEST_OWNER, NULL, at_s(1000));
+		flow_table_init(&t, block, 16, TEST_SEED, TEST_OWNER, test_names(), at_s(1000));
 		struct flow_tuple tuple = flow_number(1);
 		bool says_which = (rows[i].state & FLOW_STATE_MASK) == FLOW_RESET_IN;
 		flow_table_insert(&t, &tuple, rows[i].state | (!says_which && i % 2 == 0 ? FLOW_IS_SNAT : 0));
@@ -200,7 +200,7 @@ START_TEST(expiry_goes_on_where_its_budget_ended)
 {
 	void *block = flow_block_create(100);
 	struct flow_table t;
-	flow_table_init(&t, block, 100, TEST_SEED, TEST_OWNER, NULL, at_s(0));
+	flow_table_init(&t, block, 100, TEST_SEED, TEST_OWNER, test_names(), at_s(0));
 	for (uint32_t i = 0; i < 100; i++) {
 		struct flow_tuple tuple = flow_number(i);
 		flow_table_insert(&t, &tuple, FLOW_RESET);
@@ -228,8 +228,30 @@ struct model {
 	struct model_flow flows[MODEL_MAX];
 };
 
+static const uint8_t *address6(uint32_t kind, uint32_t n)
+{
+	static uint8_t addrs[3][256][IP6_ADDR_BYTES];
+	uint8_t *a = addrs[kind][n];
+	a[0] = 0x20;
+	a[7] = (uint8_t)kind;
+	a[15] = (uint8_t)n;
+	return a;
+}
+
+// The twin of a tuple over IPv6: other addresses, the same ports.
+static struct flow_tuple tuple6(const struct flow_table *t, struct flow_tuple tuple)
+{
+	tuple.remote6 = address6(0, tuple.remote & 0xff);
+	tuple.remote = flow_table_tag(t, tuple.remote6);
+	tuple.vip = addr_names_give(test_names(), address6(1, tuple.vip & 0xff));
+	tuple.dip = addr_names_give(test_names(), address6(2, tuple.dip & 0xff));
+	if (tuple.protocol == IP_PROTO_ICMP)
+		tuple.protocol = IP_PROTO_ICMP6;
+	return tuple;
+}
+
 // Few addresses and ports, so that keys meet often.
-static struct flow_tuple random_tuple(uint64_t *seed)
+static struct flow_tuple random_tuple4(uint64_t *seed)
 {
 	static const struct {
 		be32 vip;
@@ -249,13 +271,22 @@ static struct flow_tuple random_tuple(uint64_t *seed)
 	};
 }
 
+static struct flow_tuple random_tuple(const struct flow_table *t, uint64_t *seed)
+{
+	struct flow_tuple tuple = random_tuple4(seed);
+	return random_below(seed, 2) == 0 ? tuple : tuple6(t, tuple);
+}
+
 static struct model_flow *model_find(struct model *m, const struct flow_tuple *t, enum flow_direction direction)
 {
 	for (uint32_t i = 0; i < m->n; i++) {
 		const struct flow_tuple *f = &m->flows[i].tuple;
 		bool same_local = direction == FLOW_INBOUND ? f->vip == t->vip && f->vip_port == t->vip_port
 		                                            : f->dip == t->dip && f->dip_port == t->dip_port;
-		if (f->remote == t->remote && f->remote_port == t->remote_port && f->protocol == t->protocol && same_local)
+		bool same_remote = f->remote6 == NULL || t->remote6 == NULL
+		                       ? f->remote6 == t->remote6 && f->remote == t->remote
+		                       : memcmp(f->remote6, t->remote6, IP6_ADDR_BYTES) == 0;
+		if (same_remote && f->remote_port == t->remote_port && f->protocol == t->protocol && same_local)
 			return &m->flows[i];
 	}
 	return NULL;
@@ -304,7 +335,8 @@ static void move_block(struct flow_table *t, void **block, uint32_t capacity, ui
 	*block = moved;
 	struct error err;
 	memset(t, 0xee, sizeof *t);
-	int code = flow_table_attach(t, moved, flow_table_bytes(capacity), capacity, TEST_OWNER, NULL, at_s(now_s), &err);
+	int code =
+		flow_table_attach(t, moved, flow_table_bytes(capacity), capacity, TEST_OWNER, test_names(), at_s(now_s), &err);
 	ck_assert_msg(code == 0, "attach refused: %s", err.text);
 }
 
@@ -346,9 +378,9 @@ static void run_model(uint64_t run_seed, uint32_t capacity)
 	void *block = flow_block_create(capacity);
 	struct flow_table t;
 	struct model m = { 0 };
-	flow_table_init(&t, block, capacity, random_next(&seed), TEST_OWNER, NULL, at_s(now_s));
+	flow_table_init(&t, block, capacity, random_next(&seed), TEST_OWNER, test_names(), at_s(now_s));
 	for (int step = 0; step < 20000; step++) {
-		struct flow_tuple tuple = random_tuple(&seed);
+		struct flow_tuple tuple = random_tuple(&t, &seed);
 		uint32_t what = random_below(&seed, 100);
 		if (what < 45) {
 			ck_assert_uint_eq(flow_table_expire(&t, at_s(now_s), capacity), model_expire(&m, now_s));
@@ -387,7 +419,8 @@ static int attach_copy(const uint8_t *persistent, uint32_t capacity, uint64_t ow
 	*ret_block = flow_block_create(capacity);
 	memcpy(*ret_block, persistent, flow_table_persistent_bytes(capacity));
 	struct error err;
-	int code = flow_table_attach(t, *ret_block, flow_table_bytes(capacity), capacity, owner, NULL, at_s(1000), &err);
+	int code =
+		flow_table_attach(t, *ret_block, flow_table_bytes(capacity), capacity, owner, test_names(), at_s(1000), &err);
 	if (code != 0)
 		ck_assert_msg(strlen(err.text) > 0, "an error without a sentence");
 	return code;
@@ -396,7 +429,7 @@ static int attach_copy(const uint8_t *persistent, uint32_t capacity, uint64_t ow
 static void *table_with(struct flow_table *t, uint32_t capacity, uint32_t n_flows)
 {
 	void *block = flow_block_create(capacity);
-	flow_table_init(t, block, capacity, TEST_SEED, TEST_OWNER, NULL, at_s(1000));
+	flow_table_init(t, block, capacity, TEST_SEED, TEST_OWNER, test_names(), at_s(1000));
 	for (uint32_t i = 0; i < n_flows; i++) {
 		struct flow_tuple tuple = flow_number(i);
 		flow_table_insert(t, &tuple, FLOW_ESTABLISHED);
@@ -418,7 +451,7 @@ START_TEST(attach_refuses_what_is_not_this_hosts_table)
 	ck_assert_int_eq(attach_copy(block, 63, TEST_OWNER, &u, &copy), ERR_VERSION); // another capacity
 	free(copy);
 	struct error err;
-	ck_assert_int_eq(flow_table_attach(&u, block, 100, 64, TEST_OWNER, NULL, at_s(1000), &err), ERR_MALFORMED);
+	ck_assert_int_eq(flow_table_attach(&u, block, 100, 64, TEST_OWNER, test_names(), at_s(1000), &err), ERR_MALFORMED);
 	memset(block, 0, flow_table_persistent_bytes(64));
 	ck_assert_int_eq(attach_copy(block, 64, TEST_OWNER, &u, &copy), ERR_MALFORMED);
 	free(copy);
@@ -481,7 +514,7 @@ START_TEST(a_half_open_flow_keeps_its_isn_until_it_is_open)
 
 	void *larger = flow_block_create(100);
 	struct flow_table v;
-	flow_table_init(&v, larger, 100, TEST_SEED, TEST_OWNER, NULL, at_s(1000));
+	flow_table_init(&v, larger, 100, TEST_SEED, TEST_OWNER, test_names(), at_s(1000));
 	ck_assert_uint_eq(flow_table_copy(&v, &u), 0);
 	e = find_flow(&v, &tuple, FLOW_INBOUND);
 	ck_assert_uint_eq(e->vm_isn, 0x12345678);
@@ -639,7 +672,8 @@ static void churn_for_ever(void *block, uint32_t capacity, volatile uint64_t *n_
 {
 	struct flow_table t;
 	struct error err;
-	if (flow_table_attach(&t, block, flow_table_bytes(capacity), capacity, TEST_OWNER, NULL, at_s(1000), &err) != 0)
+	if (flow_table_attach(&t, block, flow_table_bytes(capacity), capacity, TEST_OWNER, test_names(), at_s(1000),
+	                      &err) != 0)
 		_exit(1);
 	for (uint64_t seed = *n_done + 1;; ++*n_done) {
 		struct flow_tuple tuple = flow_number(random_below(&seed, capacity * 2));
@@ -660,7 +694,7 @@ START_TEST(a_process_killed_at_any_instant_leaves_a_table_to_attach)
 	volatile uint64_t *n_done = (volatile uint64_t *)(void *)(shared + bytes);
 	struct flow_table t;
 	uint64_t seed = 99;
-	flow_table_init(&t, shared, capacity, TEST_SEED, TEST_OWNER, NULL, at_s(1000));
+	flow_table_init(&t, shared, capacity, TEST_SEED, TEST_OWNER, test_names(), at_s(1000));
 	for (int round = 0; round < 200; round++) {
 		uint64_t until = *n_done + 1000 + random_below(&seed, 20000);
 		pid_t child = fork();
@@ -672,8 +706,8 @@ START_TEST(a_process_killed_at_any_instant_leaves_a_table_to_attach)
 		int status;
 		waitpid(child, &status, 0);
 		struct error err = { 0 };
-		int code =
-			flow_table_attach(&t, shared, flow_table_bytes(capacity), capacity, TEST_OWNER, NULL, at_s(1000), &err);
+		int code = flow_table_attach(&t, shared, flow_table_bytes(capacity), capacity, TEST_OWNER, test_names(),
+		                             at_s(1000), &err);
 		ck_assert_msg(code == 0, "round %d: %s", round, err.text);
 		ck_assert(WIFSIGNALED(status));
 		ck_assert_uint_le(t.n_flows, capacity);
@@ -682,10 +716,129 @@ START_TEST(a_process_killed_at_any_instant_leaves_a_table_to_attach)
 }
 END_TEST
 
+// ---- IPv6 ----
+
+// Two remotes whose tags are the same, to one VIP and port: a flow is found by the whole address.
+START_TEST(remotes_with_one_tag_are_told_apart)
+{
+	struct flow_table t;
+	void *block = table_with(&t, 64, 0);
+	struct flow_tuple a = tuple6(&t, flow_number(1));
+	struct flow_tuple b = a;
+	b.remote6 = address6(0, 200);
+	b.dip =
+		addr_names_give(test_names(), address6(2, 77)); // (the same DIP would be the same reply key but for the remote)
+	struct flow_entry *e = flow_table_insert(&t, &a, FLOW_ESTABLISHED);
+	ck_assert_ptr_eq(find_flow(&t, &a, FLOW_INBOUND), e);
+	ck_assert_ptr_null(find_flow(&t, &b, FLOW_INBOUND));
+	struct flow_entry *other = flow_table_insert(&t, &b, FLOW_ESTABLISHED);
+	ck_assert_ptr_nonnull(other);
+	ck_assert_ptr_eq(find_flow(&t, &a, FLOW_INBOUND), e);
+	ck_assert_ptr_eq(find_flow(&t, &b, FLOW_INBOUND), other);
+	ck_assert_ptr_eq(find_flow(&t, &b, FLOW_REPLY), other);
+	flow_table_remove(&t, e);
+	ck_assert_ptr_null(find_flow(&t, &a, FLOW_REPLY));
+	ck_assert_ptr_eq(find_flow(&t, &b, FLOW_INBOUND), other);
+	free(block);
+}
+END_TEST
+
+static void fill_with_both(struct flow_table *t, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++) {
+		struct flow_tuple tuple = flow_number(i);
+		ck_assert_ptr_nonnull(flow_table_insert(t, &tuple, FLOW_ESTABLISHED));
+		tuple = tuple6(t, tuple);
+		ck_assert_ptr_nonnull(flow_table_insert(t, &tuple, FLOW_ESTABLISHED));
+	}
+}
+
+// Names are the process's: in the next one the addresses that a flow has may have others.
+START_TEST(another_process_gives_the_names_anew)
+{
+	struct flow_table t;
+	struct flow_table u;
+	uint8_t *block = table_with(&t, 64, 0);
+	fill_with_both(&t, 20);
+	struct addr_names *names = addr_names_create();
+	for (uint32_t i = 0; i < 9; i++)
+		addr_names_give(names, address6(0, 100 + i)); // so that others are taken
+	struct error err;
+	ck_assert_int_eq(flow_table_attach(&u, block, flow_table_bytes(64), 64, TEST_OWNER, names, at_s(1000), &err), 0);
+	ck_assert_uint_eq(u.n_flows, 40);
+	for (uint32_t i = 0; i < 20; i++) {
+		struct flow_tuple tuple = flow_number(i);
+		ck_assert_ptr_nonnull(find_flow(&u, &tuple, FLOW_INBOUND));
+		struct flow_tuple twin = tuple6(&u, tuple);
+		ck_assert_ptr_null(find_flow(&u, &twin, FLOW_INBOUND)); // the old names say nothing here
+		twin.vip = addr_names_lookup(names, address6(1, tuple.vip & 0xff));
+		twin.dip = addr_names_lookup(names, address6(2, tuple.dip & 0xff));
+		struct flow_entry *e = find_flow(&u, &twin, FLOW_INBOUND);
+		ck_assert_ptr_nonnull(e);
+		ck_assert_ptr_eq(find_flow(&u, &twin, FLOW_REPLY), e);
+		ck_assert_mem_eq(flow_table_addrs(&u, e)->remote, twin.remote6, IP6_ADDR_BYTES);
+	}
+	addr_names_destroy(names);
+	free(block);
+}
+END_TEST
+
+// Seeds, and with them tags, differ from table to table.
+START_TEST(flows_of_both_families_move_to_a_larger_table)
+{
+	struct flow_table t;
+	struct flow_table u;
+	void *block = table_with(&t, 64, 0);
+	fill_with_both(&t, 20);
+	void *larger = flow_block_create(100);
+	flow_table_init(&u, larger, 100, TEST_SEED + 5, TEST_OWNER, test_names(), at_s(1000));
+	ck_assert_uint_eq(flow_table_copy(&u, &t), 0);
+	for (uint32_t i = 0; i < 20; i++) {
+		struct flow_tuple tuple = flow_number(i);
+		struct flow_tuple twin = tuple6(&u, tuple);
+		ck_assert_ptr_nonnull(find_flow(&u, &tuple, FLOW_REPLY));
+		ck_assert_ptr_nonnull(find_flow(&u, &twin, FLOW_REPLY));
+	}
+	struct flow_table v;
+	void *copy;
+	ck_assert_int_eq(
+		flow_table_attach(&v, larger, flow_table_bytes(100), 100, TEST_OWNER, test_names(), at_s(1000), NULL), 0);
+	ck_assert_int_eq(attach_copy(block, 64, TEST_OWNER, &v, &copy), 0);
+	free(copy);
+	free(larger);
+	free(block);
+}
+END_TEST
+
+START_TEST(every_damaged_byte_of_a_flow_of_ip6_is_refused)
+{
+	struct flow_table t;
+	struct flow_table u;
+	uint8_t *block = table_with(&t, 64, 0);
+	struct flow_tuple twin = tuple6(&t, flow_number(1));
+	struct flow_entry *e = flow_table_insert(&t, &twin, FLOW_ESTABLISHED);
+	size_t at = (size_t)((uint8_t *)flow_table_addrs(&t, e) - block);
+	for (size_t i = 0; i < sizeof(struct flow_addrs); i++) {
+		void *copy;
+		block[at + i] ^= 0x10;
+		ck_assert_int_eq(attach_copy(block, 64, TEST_OWNER, &u, &copy), ERR_MALFORMED);
+		free(copy);
+		block[at + i] ^= 0x10;
+	}
+	e->remote ^= 0x01000000u; // no more the tag of its address
+	void *copy;
+	ck_assert_int_eq(attach_copy(block, 64, TEST_OWNER, &u, &copy), ERR_MALFORMED);
+	free(copy);
+	free(block);
+}
+END_TEST
+
 SUITE_MAIN("flow table", a_flow_is_found_from_both_directions, vector_and_scalar_match_agree,
            the_alternative_of_the_alternative_is_the_primary, a_full_table_holds_its_whole_capacity_and_refuses_more,
            an_expired_flow_of_a_full_table_is_found_and_makes_room, every_state_expires_after_its_own_time,
            expiry_goes_on_where_its_budget_ended, random_operations_agree_with_a_naive_model,
+           remotes_with_one_tag_are_told_apart, another_process_gives_the_names_anew,
+           flows_of_both_families_move_to_a_larger_table, every_damaged_byte_of_a_flow_of_ip6_is_refused,
            a_half_open_flow_keeps_its_isn_until_it_is_open, a_half_open_flow_of_an_older_layout_is_taken_for_open,
            attach_refuses_what_is_not_this_hosts_table, a_table_of_the_oldest_layout_attaches_and_becomes_one_of_this,
            a_state_that_does_not_fit_its_protocol_is_damage, a_flow_that_is_there_twice_is_damage,
