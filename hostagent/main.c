@@ -15,6 +15,7 @@
 struct program {
 	struct agent_file_config config;
 	struct state_dir dir;
+	struct addr_names *names;
 	struct flow_file flows;
 	struct snat *snat;
 	struct data_plane *dp;
@@ -60,7 +61,7 @@ static struct mono_time boot_time(void)
 static int open_flows(struct program *p, struct flow_table *ret_table, struct error *err)
 {
 	const struct agent_file_config *c = &p->config;
-	int code = flow_file_open(&p->flows, &p->dir, c->node.name, c->max_flows, boot_time(), ret_table, err);
+	int code = flow_file_open(&p->flows, &p->dir, c->node.name, c->max_flows, p->names, boot_time(), ret_table, err);
 	if (code == 0 && p->flows.is_restored)
 		log_info("flows-restored", "flows=%u", ret_table->n_flows);
 	return code;
@@ -99,6 +100,9 @@ static int start_data_plane(struct program *p, const struct flow_table *flows, s
 static int start(struct program *p, struct error *err)
 {
 	struct flow_table flows;
+	p->names = addr_names_create();
+	if (p->names == NULL)
+		return error_set(err, ERR_NO_MEMORY, "no memory for the names of addresses");
 	int code = state_dir_open(&p->dir, p->config.state_dir, err);
 	if (code == 0)
 		state_dir_warn_of_disk(&p->dir);
@@ -109,7 +113,7 @@ static int start(struct program *p, struct error *err)
 	if (code == 0)
 		code = start_data_plane(p, &flows, err);
 	if (code == 0)
-		code = control_create(&p->loop, &p->config, &p->dir, p->dp, &p->control, err);
+		code = control_create(&p->loop, &p->config, &p->dir, p->dp, p->names, &p->control, err);
 	return code;
 }
 
@@ -131,6 +135,7 @@ static int run(struct program *p)
 	data_plane_stop(p->dp);
 	snat_destroy(p->snat);
 	flow_file_close(&p->flows);
+	addr_names_destroy(p->names);
 	state_dir_close(&p->dir);
 	if (code != 0)
 		return code == ERR_INVALID || code == ERR_CONFLICT ? PROGRAM_EXIT_CONFIG : EXIT_FAILURE;

@@ -3,16 +3,21 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/packet/martian.h"
 #include "hostagent/core/flows.h"
 
-void agent_init(struct agent *a, const struct agent_settings *settings, const be32 *gateways, uint32_t n_gateways)
+void agent_init(struct agent *a, const struct agent_settings *settings, const struct ip_addr *gateways,
+                uint32_t n_gateways)
 {
-	CHECK(n_gateways <= NEIGHBOR_MAX);
 	memset(a, 0, sizeof *a);
 	a->settings = *settings;
 	neighbor_table_init(&a->neighbors, &settings->uplink_mac, settings->address);
-	for (uint32_t i = 0; i < n_gateways; i++)
-		neighbor_table_insert(&a->neighbors, gateways[i]);
+	neighbor_table_init6(&a->neighbors6, &settings->uplink_mac, settings->address6);
+	for (uint32_t i = 0; i < n_gateways; i++) {
+		bool has_room = ip_addr_is_v4(&gateways[i]) ? neighbor_table_insert(&a->neighbors, ip_addr_to_v4(&gateways[i]))
+		                                            : neighbor_table_insert6(&a->neighbors6, gateways[i].bytes);
+		CHECK(has_room);
+	}
 	token_bucket_init(&a->chain_limit, AGENT_CHAIN_PPS, AGENT_CHAIN_PPS, mono_from_us(0));
 	for (uint32_t i = 0; i < AGENT_PORTS_MAX; i++)
 		token_bucket_init(&a->probe_limit[i], AGENT_PROBE_PPS, AGENT_PROBE_PPS, mono_from_us(0));
@@ -51,6 +56,11 @@ void agent_expire_flows(struct agent *a, struct mono_time now, uint64_t elapsed_
 	counter_add(&a->counters.flows_expired, agent_flows_expire(a, (uint32_t)budget));
 }
 
+static const uint8_t *own_address6(const struct agent *a)
+{
+	return ip6_is_unspecified(a->settings.address6) ? NULL : a->settings.address6;
+}
+
 uint32_t agent_pins_begin(struct agent *a, uint64_t wall_us)
 {
 	if (a->pin_reports.n == 0)
@@ -59,21 +69,39 @@ uint32_t agent_pins_begin(struct agent *a, uint64_t wall_us)
 		a->pin_reports.n = 0;
 		return 0;
 	}
-	uint32_t n =
-		pin_reports_encode(&a->pin_reports, a->config->cluster_id, a->config->pin_key, a->settings.address, wall_us);
+	struct pin_reports_sender sender = { .addr = a->settings.address, .addr6 = own_address6(a) };
+	uint32_t n = pin_reports_encode(&a->pin_reports, a->config->cluster_id, a->config->pin_key, &sender, wall_us);
 	counter_add(&a->counters.pins_sent, n);
 	return a->config->n_muxes;
 }
 
+// Over IPv4 where both have it, else over IPv6. False: they have no family in common.
+static bool route_to_mux(const struct agent *a, const struct agent_mux *mux, struct pin_reports_route *route)
+{
+	if (a->settings.address != 0 && !addr_is_ip6(mux->addr)) {
+		route->src = a->settings.address;
+		route->dst = mux->addr;
+		return true;
+	}
+	be32 addr6 = addr_is_ip6(mux->addr) ? mux->addr : mux->addr6;
+	if (own_address6(a) == NULL || addr6 == 0)
+		return false;
+	route->src6 = a->settings.address6;
+	route->dst6 = addr_name_address(a->flows.names, addr6);
+	return true;
+}
+
 uint32_t agent_pins_write(const struct agent *a, uint32_t i, uint8_t *frame)
 {
-	be32 mux = a->config->muxes[i];
-	const struct mac *gateway = neighbor_table_select(&a->neighbors, (uint32_t)(hash_mix64(mux) >> 32));
+	const struct agent_mux *mux = &a->config->muxes[i];
+	struct pin_reports_route route = { .src_mac = a->settings.uplink_mac };
+	if (!route_to_mux(a, mux, &route))
+		return 0;
+	const struct neighbor_table *neighbors = route.src6 != NULL ? &a->neighbors6 : &a->neighbors;
+	const struct mac *gateway = neighbor_table_select(neighbors, (uint32_t)(hash_mix64(mux->addr) >> 32));
 	if (gateway == NULL)
 		return 0;
-	struct pin_reports_route route = {
-		.src_mac = a->settings.uplink_mac, .dst_mac = *gateway, .src = a->settings.address, .dst = mux
-	};
+	route.dst_mac = *gateway;
 	return pin_reports_write(&a->pin_reports, &route, frame);
 }
 

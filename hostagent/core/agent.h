@@ -23,7 +23,11 @@
 //   after each burst, until there is none: agent_next_fragment gives a slot --> its frame through agent_release_fragment
 //
 // What is refused is turned, in place, into the answer for the VM (a RST, or ICMP), which may begin up to AGENT_HEADROOM
-// bytes in front of the frame: so much room must be there in front of every frame of agent_outbound.
+// bytes in front of the frame; so may what is sent on to another host, whose outer header may be of the longer family. So much room must
+// be there in front of every frame.
+//
+// Both families go the same road (common/packet/addr_names.h: 32 bits for an address of either). In the packets of IPv6, VIP and DIP are
+// names, and the remote is a tag, also where it has a name.
 //
 // Pure: frames come in as bytes, verdicts come out, and the frames are rewritten in place. The edge receives, sends, and
 // gives the time. A burst goes through three stages (parse and prefetch the bucket; prefetch the flow; decide and
@@ -80,8 +84,10 @@ enum agent_verdict {
 enum agent_wait {
 	WAIT_NOTHING, // the verdict is there
 	WAIT_INBOUND, // an encapsulated packet to a VIP
+	WAIT_INBOUND6, // the same of IPv6
 	WAIT_PLAIN, // a plain TCP packet to a DIP:port that an endpoint uses
 	WAIT_REPLY, // a TCP or UDP packet of a VM, or an echo request
+	WAIT_REPLY6, // the same of IPv6
 	WAIT_FRAGMENT, // a piece of a packet that may be a flow's
 	WAIT_ERROR, // an ICMP error about a packet that went through here
 };
@@ -101,24 +107,28 @@ struct agent_packet {
 	struct parsed ip; // of the packet that is delivered: the inner one
 	uint32_t candidate; // of the flow table's second stage
 	uint64_t hash;
-	be32 dip; // inbound: the outer destination, or the plain one
+	be32 dip; // inbound: the DIP that the outer destination is (or is the via of), or the plain one; sent on: of whom
+	be32 remote_name; // outbound, of IPv6: the destination's; 0: it has none
 	const struct agent_endpoint *endpoint; // inbound, of what will be a new flow; and the hash of its reply key
 	uint64_t reply_hash;
 };
 
 struct agent_settings {
 	struct mac uplink_mac; // of the uplink port; the tap has the same
-	be32 address; // the host's own
+	be32 address; // the host's own; 0: it has none of IPv4
+	uint8_t address6[IP6_ADDR_BYTES]; // likewise of IPv6; all 0: none
+	uint8_t probe_address6[IP6_ADDR_BYTES]; // as probe_address
 	be32 probe_address; // the host's own as well, and known to nobody but its VMs: what probes come from; 0: none
-	uint16_t mss; // what TCP handshakes are clamped to: what a way with the outer header carries
-	bool proxy_arp; // answer ARP on the uplink for local DIPs (a shared segment without routes per host)
+	uint16_t mss; // what TCP handshakes are clamped to: what a way with the outer header carries, of IPv4 in IPv4
+	bool proxy_arp; // answer ARP and ND on the uplink for local DIPs and vias (a shared segment without routes per host)
 };
 
 struct agent {
 	struct agent_settings settings;
 	const struct agent_config *config; // NULL: none has ever arrived
 	struct flow_table flows;
-	struct neighbor_table neighbors; // the gateways
+	struct neighbor_table neighbors; // the gateways of IPv4
+	struct neighbor_table neighbors6; // and of IPv6
 	struct agent_counters counters;
 	struct snat *snat; // borrowed; NULL: no SNAT here, and packets that would need it are dropped
 	struct agent_fragments
@@ -129,15 +139,19 @@ struct agent {
 	struct token_bucket probe_limit[AGENT_PORTS_MAX];
 	struct strays strays;
 	struct dip_flows dip_flows;
+	uint16_t advertise_cursor; // the VM port that is looked at next, for router advertisements
+	struct mono_time advertise_at[AGENT_PORTS_MAX]; // when its next one is due
 	bool port_is_open[AGENT_PORTS_MAX];
 	uint16_t port_mtu[AGENT_PORTS_MAX]; // of the VM's interface; 0: not known
 };
 
-// gateways: at most NEIGHBOR_MAX. The flow table is initialised or attached by the caller, in agent->flows; agent->snat is
+// gateways: of both families, at most NEIGHBOR_MAX of each. The flow table is initialised or attached by the caller, in agent->flows; agent->snat is
 // set by the caller, too.
-void agent_init(struct agent *a, const struct agent_settings *settings, const be32 *gateways, uint32_t n_gateways);
+void agent_init(struct agent *a, const struct agent_settings *settings, const struct ip_addr *gateways,
+                uint32_t n_gateways);
 
-// Takes a table that was attached, with the flows in it. (One that is empty may as well be put into agent->flows.)
+// Takes a table that was attached, with the flows in it. (One that is empty may as well be put into agent->flows.) The table's names
+// are the process's.
 void agent_use_flows(struct agent *a, const struct flow_table *flows);
 
 // How many load-balanced flows a local DIP has. Any thread.
@@ -168,6 +182,13 @@ uint32_t agent_pins_write(const struct agent *a, uint32_t i, uint8_t *frame);
 // called at least every 100 ms or so with the time since the last call.
 #define FLOW_SWEEP_US 8000000u
 void agent_expire_flows(struct agent *a, struct mono_time now, uint64_t elapsed_us);
+
+// Router advertisements that VMs get unasked: writes the next one that is due (AGENT_FRAME_BYTES_MAX), for the VM port *ret_port, and
+// returns its bytes; 0: none is. As often as agent_expire_flows, until it returns 0.
+#define AGENT_ROUTER_LIFETIME_S 1800u
+#define AGENT_ADVERTISE_US 300000000u // well within the lifetime, and less than the 600 s of RFC 4861 section 6.2.1
+#define AGENT_FRAME_BYTES_MAX ND_FRAME_BYTES_MAX
+uint32_t agent_next_advertisement(struct agent *a, uint8_t *frame, uint16_t *ret_port);
 
 // ---- Fragments ----
 

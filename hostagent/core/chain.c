@@ -10,11 +10,17 @@ struct mark {
 	uint8_t hops;
 };
 
+// Hosts compare their lists: it is of whole addresses.
+static uint64_t owner_word(const struct bucket_owners *owners, uint32_t i)
+{
+	return addr_is_ip6(owners->dips[i]) ? owners->words[i] : owners->dips[i];
+}
+
 static uint8_t list_hash(const struct bucket_owners *owners)
 {
 	uint64_t h = owners->n;
 	for (uint32_t i = 0; i < owners->n; i++)
-		h = hash_mix64(h ^ owners->dips[i]);
+		h = hash_mix64(h ^ owner_word(owners, i));
 	return (uint8_t)(1 + h % LIST_MASK);
 }
 

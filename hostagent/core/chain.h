@@ -19,7 +19,8 @@
 // (DROP_CHAIN_SKEW), and its sender repeats it when they agree, a moment later. To adopt it would be to let a VM that does not
 // know the connection reset it.
 //
-// The mark is the Identification of the outer IPv4 header, which is free with DF set (RFC 6864):
+// The mark is the Identification of the outer IPv4 header, which is free with DF set (RFC 6864), or the lower 16 bits of the flow
+// label of the outer IPv6 header:
 //
 //   15 chained | 14 ADOPT | 13..7 whose list, 0: they differed | 6 passed the end of a list | 5..3 owners asked | 2..0 hops
 //

@@ -7,9 +7,18 @@
 #include "common/packet/icmp_error.h"
 #include "hostagent/core/agent.h"
 
-// The hop mark of an encapsulated packet that has no verdict yet: its outer Identification.
+// Is the outer header of an encapsulated packet, or of one that was sent on, of IPv6?
+static inline bool chained_outer_is_ip6(const struct agent_packet *p)
+{
+	return p->frame[ETH_BYTES] >> 4 == 6;
+}
+
+// The hop mark of an encapsulated packet that has no verdict yet, or was sent on: its outer Identification, or the lower 16 bits of its
+// outer flow label.
 static inline be16 chained_mark(const struct agent_packet *p)
 {
+	if (__builtin_expect(chained_outer_is_ip6(p), 0))
+		return load16(p->frame + ETH_BYTES + 2);
 	return ((const struct ip4_header *)(p->frame + ETH_BYTES))->id;
 }
 

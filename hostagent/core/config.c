@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/base/memory.h"
+#include "hostagent/core/config_build.h"
 
 // ---- Sizes: the whole snapshot is one allocation ----
 
@@ -24,6 +25,7 @@ struct sizes {
 	uint32_t n_idles;
 	uint32_t n_present;
 	uint32_t present_slots;
+	uint32_t via_slots;
 };
 
 bool agent_config_dip_is_local(const struct store *store, const char *host, const struct ip_addr *dip)
@@ -43,7 +45,7 @@ static uint32_t slots_for(uint32_t n)
 
 static bool has_idle(const struct vip_config *vip)
 {
-	return ip_addr_is_v4(&vip->vip) && (vip->idle_tcp_s != 0 || vip->idle_udp_s != 0);
+	return vip->idle_tcp_s != 0 || vip->idle_udp_s != 0;
 }
 
 static void count_vip(const struct store *store, const char *host, const struct vip_config *vip, struct sizes *s)
@@ -61,9 +63,13 @@ static void count_vip(const struct store *store, const char *host, const struct 
 
 static struct sizes sizes_of(const struct store *store, const char *host)
 {
-	struct sizes s = { .n_sources = store->muxes.n + store->hosts.n };
-	for (uint32_t i = 0; i < store->dips.n; i++)
+	struct sizes s = { .n_sources = 2 * (store->muxes.n + store->hosts.n) };
+	uint32_t n_vias = 0;
+	for (uint32_t i = 0; i < store->dips.n; i++) {
 		s.n_dips += strcmp(store_dip(store, i)->host, host) == 0;
+		n_vias += !ip_addr_is_unspecified(&store_dip(store, i)->via);
+	}
+	s.via_slots = slots_for(n_vias);
 	s.n_known = s.n_sources + store->dips.n;
 	for (uint32_t i = 0; i < store->vips.n; i++)
 		count_vip(store, host, store_vip(store, i), &s);
@@ -108,6 +114,9 @@ static size_t lay_out(struct agent_config *c, const struct sizes *s, uint16_t ma
 	c->snat_vips = carve(base, &at, s->n_snat_pairs * sizeof *c->snat_vips);
 	c->idles.list = carve(base, &at, s->n_idles * sizeof *c->idles.list);
 	c->muxes = carve(base, &at, s->n_sources * sizeof *c->muxes);
+	size_t via_bytes = s->via_slots * sizeof(struct addr_pair);
+	c->vias = (struct addr_pair_map){ s->via_slots - 1, 0, carve(base, &at, via_bytes) };
+	c->local_vias = (struct addr_pair_map){ s->via_slots - 1, 0, carve(base, &at, via_bytes) };
 	c->owners = (struct owners_map){ s->owners_slots - 1, carve(base, &at, s->owners_slots * sizeof *c->owners.slots) };
 	c->present =
 		(struct owners_map){ s->present_slots - 1, carve(base, &at, s->present_slots * sizeof *c->present.slots) };
@@ -116,26 +125,34 @@ static size_t lay_out(struct agent_config *c, const struct sizes *s, uint16_t ma
 
 // ---- Tables ----
 
-// Other addresses than IPv4 wait for the IPv6 branch of the packet path.
-static void addr_map_insert(struct addr_map *m, const struct ip_addr *addr, uint16_t value)
+be32 config_name(struct config_build *b, const struct ip_addr *addr)
 {
-	if (!ip_addr_is_v4(addr))
-		return;
-	be32 v4 = ip_addr_to_v4(addr);
-	uint32_t i = addr_map_start(v4) & m->mask;
-	while (m->slots[i].is_used && m->slots[i].addr != v4)
+	be32 name = addr_names_give(b->names, addr->bytes);
+	if (name == 0 && !ip_addr_is_unspecified(addr))
+		b->lacks_names = true;
+	return name;
+}
+
+void config_map_insert(struct addr_map *m, be32 addr, uint16_t value)
+{
+	uint32_t i = addr_map_start(addr) & m->mask;
+	while (m->slots[i].is_used && m->slots[i].addr != addr)
 		i = (i + 1) & m->mask;
-	m->slots[i] = (struct addr_slot){ .addr = v4, .value = value, .is_used = true };
+	m->slots[i] = (struct addr_slot){ .addr = addr, .value = value, .is_used = true };
+}
+
+static void addr_pair_insert(struct addr_pair_map *m, be32 key, be32 value)
+{
+	uint32_t i = addr_map_start(key) & m->mask;
+	while (m->slots[i].key != 0 && m->slots[i].key != key)
+		i = (i + 1) & m->mask;
+	m->slots[i] = (struct addr_pair){ .key = key, .value = value };
+	m->n++;
 }
 
 static uint32_t by_vip_start(be32 vip, be16 vip_port, uint8_t protocol, be32 dip)
 {
 	return (uint32_t)(hash_mix64(((uint64_t)vip << 32 | dip) ^ ((uint64_t)vip_port << 8 | protocol)) >> 16);
-}
-
-static uint32_t by_dip_start(be32 dip, be16 dip_port, uint8_t protocol)
-{
-	return (uint32_t)(hash_mix64((uint64_t)dip << 32 | (uint64_t)dip_port << 8 | protocol) >> 16);
 }
 
 const struct agent_endpoint *agent_config_lookup_endpoint(const struct agent_config *c, be32 vip, be16 vip_port,
@@ -155,7 +172,8 @@ const struct agent_endpoint *agent_config_lookup_service(const struct agent_conf
                                                          uint8_t protocol)
 {
 	const struct endpoint_map *m = &c->by_dip;
-	for (uint32_t i = by_dip_start(dip, dip_port, protocol) & m->mask; m->slots[i].is_used; i = (i + 1) & m->mask) {
+	for (uint32_t i = config_service_start(dip, dip_port, protocol) & m->mask; m->slots[i].is_used;
+	     i = (i + 1) & m->mask) {
 		const struct agent_endpoint *e = &m->slots[i];
 		if (e->dip == dip && e->dip_port == dip_port && e->protocol == protocol)
 			return e;
@@ -176,7 +194,7 @@ static void endpoint_insert(struct agent_config *c, const struct agent_endpoint 
 		service->is_ambiguous = true;
 		return;
 	}
-	i = by_dip_start(e->dip, e->dip_port, e->protocol) & c->by_dip.mask;
+	i = config_service_start(e->dip, e->dip_port, e->protocol) & c->by_dip.mask;
 	while (c->by_dip.slots[i].is_used)
 		i = (i + 1) & c->by_dip.mask;
 	c->by_dip.slots[i] = *e;
@@ -215,8 +233,6 @@ static bool mac_is_set(const struct mac *mac)
 static enum dip_problem assign_port(struct agent_config *c, const struct dip_info *info, uint16_t *ret_port)
 {
 	size_t name_bytes = strlen(info->interface);
-	if (!ip_addr_is_v4(&info->dip))
-		return DIP_NOT_IP4;
 	if (name_bytes == 0 || name_bytes >= INTERFACE_BYTES)
 		return DIP_BAD_INTERFACE;
 	uint16_t slot = port_lookup(c, info->interface);
@@ -233,8 +249,9 @@ static enum dip_problem assign_port(struct agent_config *c, const struct dip_inf
 	return DIP_OK;
 }
 
-static void add_local_dips(struct agent_config *c, const struct store *store, const char *host)
+static void add_local_dips(struct config_build *b, const struct store *store, const char *host)
 {
+	struct agent_config *c = b->config;
 	for (uint32_t i = 0; i < store->dips.n; i++) {
 		const struct dip_info *info = store_dip(store, i);
 		if (strcmp(info->host, host) != 0)
@@ -243,57 +260,90 @@ static void add_local_dips(struct agent_config *c, const struct store *store, co
 		dip->dip = info->dip;
 		dip->port = AGENT_NO_PORT;
 		dip->problem = assign_port(c, info, &dip->port);
-		if (dip->problem == DIP_OK)
-			addr_map_insert(&c->local_dips, &info->dip, dip->port);
+		if (dip->problem != DIP_OK)
+			continue;
+		c->ports[dip->port].has_ip6 |= !ip_addr_is_v4(&info->dip);
+			config_map_insert(&c->local_dips, config_name(b, &info->dip), dip->port);
 	}
 }
 
 // ---- Building ----
 
-static void add_addresses(struct agent_config *c, const struct store *store)
+static void add_known(struct config_build *b, const struct ip_addr *addr)
 {
-	for (uint32_t i = 0; i < store->muxes.n; i++) {
-		if (ip_addr_is_v4(&store_mux(store, i)->addr))
-			c->muxes[c->n_muxes++] = ip_addr_to_v4(&store_mux(store, i)->addr);
-		addr_map_insert(&c->encap_sources, &store_mux(store, i)->addr, 0);
-		addr_map_insert(&c->known, &store_mux(store, i)->addr, 0);
-	}
-	for (uint32_t i = 0; i < store->hosts.n; i++) {
-		addr_map_insert(&c->encap_sources, &store_host(store, i)->addr, 0);
-		addr_map_insert(&c->known, &store_host(store, i)->addr, 0);
-	}
-	for (uint32_t i = 0; i < store->dips.n; i++)
-		addr_map_insert(&c->known, &store_dip(store, i)->dip, 0);
+	if (!ip_addr_is_unspecified(addr))
+		config_map_insert(&b->config->known, config_name(b, addr), 0);
 }
 
-static void add_endpoint(struct agent_config *c, const struct store *store, const char *host, const struct ip_addr *vip,
+// Who may send what is encapsulated, from either address.
+static void add_node(struct config_build *b, const struct node_info *node)
+{
+	const struct ip_addr *addrs[2] = { &node->addr, &node->addr6 };
+	for (uint32_t i = 0; i < 2; i++)
+		if (!ip_addr_is_unspecified(addrs[i]))
+			config_map_insert(&b->config->encap_sources, config_name(b, addrs[i]), 0);
+	add_known(b, &node->addr);
+	add_known(b, &node->addr6);
+}
+
+static void add_via(struct config_build *b, const struct dip_info *info)
+{
+	if (ip_addr_is_unspecified(&info->via))
+		return;
+	struct agent_config *c = b->config;
+	be32 dip = config_name(b, &info->dip);
+	be32 via = config_name(b, &info->via);
+	add_known(b, &info->via);
+	addr_pair_insert(&c->vias, dip, via);
+	if (agent_config_lookup_dip(c, dip) != AGENT_NO_PORT)
+		addr_pair_insert(&c->local_vias, via, dip);
+}
+
+static void add_addresses(struct config_build *b, const struct store *store)
+{
+	struct agent_config *c = b->config;
+	for (uint32_t i = 0; i < store->muxes.n; i++) {
+		const struct node_info *mux = store_mux(store, i);
+		c->muxes[c->n_muxes++] =
+			(struct agent_mux){ .addr = config_name(b, &mux->addr), .addr6 = config_name(b, &mux->addr6) };
+		add_node(b, mux);
+	}
+	for (uint32_t i = 0; i < store->hosts.n; i++)
+		add_node(b, store_host(store, i));
+	for (uint32_t i = 0; i < store->dips.n; i++) {
+		add_known(b, &store_dip(store, i)->dip);
+		add_via(b, store_dip(store, i));
+	}
+}
+
+static void add_endpoint(struct config_build *b, const struct store *store, const char *host, const struct ip_addr *vip,
                          const struct endpoint *endpoint)
 {
 	for (uint32_t i = 0; i < endpoint->n_dips; i++) {
 		const struct endpoint_dip *dip = &endpoint->dips[i];
-		addr_map_insert(&c->known, &dip->dip, 0);
-		if (!ip_addr_is_v4(vip) || !ip_addr_is_v4(&dip->dip) || !agent_config_dip_is_local(store, host, &dip->dip))
+		add_known(b, &dip->dip);
+		if (ip_addr_is_v4(vip) != ip_addr_is_v4(&dip->dip) || !agent_config_dip_is_local(store, host, &dip->dip))
 			continue;
 		struct agent_endpoint e = {
-			.vip = ip_addr_to_v4(vip),
-			.dip = ip_addr_to_v4(&dip->dip),
+			.vip = config_name(b, vip),
+			.dip = config_name(b, &dip->dip),
 			.vip_port = be16_from(endpoint->port),
 			.dip_port = be16_from(dip->port),
 			.protocol = endpoint->protocol,
 			.is_used = true,
 		};
-		endpoint_insert(c, &e);
+		endpoint_insert(b->config, &e);
 	}
 }
 
-static void add_vips(struct agent_config *c, const struct store *store, const char *host)
+static void add_vips(struct config_build *b, const struct store *store, const char *host)
 {
 	for (uint32_t i = 0; i < store->vips.n; i++) {
 		const struct vip_config *vip = store_vip(store, i);
 		for (uint32_t e = 0; e < vip->n_endpoints; e++)
-			add_endpoint(c, store, host, &vip->vip, &vip->endpoints[e]);
+			add_endpoint(b, store, host, &vip->vip, &vip->endpoints[e]);
 		for (uint32_t d = 0; d < vip->n_snat_dips; d++)
-			addr_map_insert(&c->known, &vip->snat_dips[d], 0);
+			add_known(b, &vip->snat_dips[d]);
 	}
 }
 
@@ -306,12 +356,13 @@ static int compare_idles(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static void add_idles(struct agent_config *c, const struct store *store)
+static void add_idles(struct config_build *b, const struct store *store)
 {
+	struct agent_config *c = b->config;
 	for (uint32_t i = 0; i < store->vips.n; i++) {
 		const struct vip_config *vip = store_vip(store, i);
 		if (has_idle(vip))
-			c->idles.list[c->idles.n++] = (struct flow_idle){ .vip = ip_addr_to_v4(&vip->vip),
+			c->idles.list[c->idles.n++] = (struct flow_idle){ .vip = config_name(b, &vip->vip),
 				                                              .tcp_s = vip->idle_tcp_s,
 				                                              .udp_s = vip->idle_udp_s };
 	}
@@ -319,188 +370,9 @@ static void add_idles(struct agent_config *c, const struct store *store)
 		qsort(c->idles.list, c->idles.n, sizeof *c->idles.list, compare_idles);
 }
 
-// ---- SNAT ----
+// ---- All of it ----
 
-static struct agent_snat *snat_of(struct agent_config *c, const struct ip_addr *dip)
-{
-	be32 addr = ip_addr_to_v4(dip);
-	const struct addr_slot *slot = addr_map_lookup(&c->snat_dips, addr);
-	if (slot != NULL)
-		return &c->snats[slot->value];
-	addr_map_insert(&c->snat_dips, dip, (uint16_t)c->n_snats);
-	c->snats[c->n_snats] = (struct agent_snat){ .dip = addr };
-	return &c->snats[c->n_snats++];
-}
-
-static bool snat_is_served(const struct store *store, const char *host, const struct ip_addr *vip,
-                           const struct ip_addr *dip)
-{
-	return ip_addr_is_v4(vip) && ip_addr_is_v4(dip) && agent_config_dip_is_local(store, host, dip);
-}
-
-static void add_snat_vip(struct agent_config *c, const struct vip_config *vip, struct agent_snat *snat)
-{
-	c->snat_vips[snat->first_vip + snat->n_vips++] =
-		(struct agent_snat_vip){ .vip = ip_addr_to_v4(&vip->vip), .policy = vip->snat };
-	snat->prealloc_ports += vip->snat.prealloc_ports;
-	snat->max_ports += vip->snat.max_ports_per_dip;
-	if (snat->n_vips == 1 || vip->snat.idle_s < snat->idle_s)
-		snat->idle_s = vip->snat.idle_s;
-}
-
-// The VIPs come in ascending order. `counts`: only how many each DIP has, to see where they begin.
-static void walk_snats(struct agent_config *c, const struct store *store, const char *host, bool counts)
-{
-	for (uint32_t v = 0; v < store->vips.n; v++) {
-		const struct vip_config *vip = store_vip(store, v);
-		for (uint32_t d = 0; d < vip->n_snat_dips; d++) {
-			if (!snat_is_served(store, host, &vip->vip, &vip->snat_dips[d]))
-				continue;
-			struct agent_snat *snat = snat_of(c, &vip->snat_dips[d]);
-			if (counts)
-				snat->n_vips++;
-			else
-				add_snat_vip(c, vip, snat);
-		}
-	}
-}
-
-static void add_snats(struct agent_config *c, const struct store *store, const char *host)
-{
-	walk_snats(c, store, host, true);
-	uint32_t first = 0;
-	for (uint32_t i = 0; i < c->n_snats; i++) {
-		c->snats[i].first_vip = first;
-		first += c->snats[i].n_vips;
-		c->snats[i].n_vips = 0;
-	}
-	walk_snats(c, store, host, false);
-}
-
-static void add_settings(struct agent_config *c, const struct cluster_settings *settings)
-{
-	c->snat_gone_s = settings->snat_gone_s;
-	for (uint32_t i = 0; i < settings->n_no_snat; i++) {
-		const struct ip_prefix *p = &settings->no_snat[i];
-		if (!ip_addr_is_v4(&p->addr))
-			continue;
-		be32 mask = p->bits == 0 ? 0 : be32_from(UINT32_MAX << (32 - p->bits));
-		c->no_snat[c->n_no_snat++] = (struct agent_prefix){ .addr = ip_addr_to_v4(&p->addr) & mask, .mask = mask };
-	}
-}
-
-bool agent_config_is_inside(const struct agent_config *c, be32 addr)
-{
-	for (uint32_t i = 0; i < c->n_no_snat; i++)
-		if ((addr & c->no_snat[i].mask) == c->no_snat[i].addr)
-			return true;
-	return agent_config_is_known(c, addr);
-}
-
-// ---- Owner histories ----
-
-static struct endpoint_owners **owners_slot(const struct owners_map *m, be32 vip, be16 vip_port, uint8_t protocol)
-{
-	uint32_t i = by_dip_start(vip, vip_port, protocol) & m->mask;
-	for (; m->slots[i] != NULL; i = (i + 1) & m->mask) {
-		const struct endpoint_owners *o = m->slots[i];
-		if (o->vip == vip && o->vip_port == vip_port && o->protocol == protocol)
-			break;
-	}
-	return &m->slots[i];
-}
-
-const struct endpoint_owners *agent_config_find_owners(const struct agent_config *c, be32 vip, be16 vip_port,
-                                                       uint8_t protocol)
-{
-	return *owners_slot(&c->owners, vip, vip_port, protocol);
-}
-
-const struct endpoint_owners *agent_config_find_present(const struct agent_config *c, be32 vip, be16 vip_port,
-                                                        uint8_t protocol)
-{
-	return *owners_slot(&c->present, vip, vip_port, protocol);
-}
-
-// Of the snapshot before, when the history is still the same.
-static struct endpoint_owners *owners_shared(const struct owners_map *previous, const struct vip_history *vip,
-                                             const struct endpoint_history *h)
-{
-	if (previous == NULL || !ip_addr_is_v4(&vip->vip))
-		return NULL;
-	struct endpoint_owners *o = *owners_slot(previous, ip_addr_to_v4(&vip->vip), be16_from(h->port), h->protocol);
-	return o != NULL && o->fingerprint == owners_fingerprint(vip, h) ? owners_ref(o) : NULL;
-}
-
-static int add_owners(struct owners_map *m, const struct owners_map *previous, const struct vip_history *vip,
-                      const struct endpoint_history *h)
-{
-	struct endpoint_owners *o = owners_shared(previous, vip, h);
-	int code = o == NULL ? owners_create(vip, h, &o) : 0;
-	if (code == 0 && o != NULL)
-		*owners_slot(m, o->vip, o->vip_port, o->protocol) = o;
-	return code;
-}
-
-static int add_histories(struct agent_config *c, const struct store *store, const struct agent_config *previous)
-{
-	int code = 0;
-	for (uint32_t i = 0; code == 0 && i < store->histories.n; i++) {
-		const struct vip_history *vip = store_history(store, i);
-		c->n_owners += vip->n_endpoints;
-		for (uint32_t e = 0; code == 0 && e < vip->n_endpoints; e++)
-			code = add_owners(&c->owners, previous == NULL ? NULL : &previous->owners, vip, &vip->endpoints[e]);
-	}
-	return code;
-}
-
-// An endpoint without history has one generation: its configuration.
-static int add_present(struct agent_config *c, const struct agent_config *previous, const struct ip_addr *vip,
-                       const struct endpoint *e)
-{
-	struct maglev_member *members = memory_array(e->n_dips, sizeof *members);
-	if (members == NULL)
-		return ERR_NO_MEMORY;
-	for (uint32_t i = 0; i < e->n_dips; i++)
-		members[i] = (struct maglev_member){ .dip = e->dips[i].dip, .weight = e->dips[i].weight };
-	struct generation generation = { .n_members = e->n_dips, .members = members };
-	struct endpoint_history h = {
-		.port = e->port, .protocol = e->protocol, .n_generations = 1, .generations = &generation
-	};
-	struct vip_history of_vip = { .vip = *vip };
-	int code = add_owners(&c->present, previous == NULL ? NULL : &previous->present, &of_vip, &h);
-	memory_free(members);
-	return code;
-}
-
-static int add_all_present(struct agent_config *c, const struct store *store, const struct agent_config *previous)
-{
-	int code = 0;
-	for (uint32_t i = 0; code == 0 && i < store->vips.n; i++) {
-		const struct vip_config *vip = store_vip(store, i);
-		const struct vip_history *history = store_lookup_history(store, &vip->vip);
-		for (uint32_t e = 0; code == 0 && e < vip->n_endpoints; e++) {
-			const struct endpoint *endpoint = &vip->endpoints[e];
-			if (endpoint->n_dips > 0 && vip_history_lookup(history, endpoint->protocol, endpoint->port) == NULL)
-				code = add_present(c, previous, &vip->vip, endpoint);
-		}
-	}
-	return code;
-}
-
-// Without the cluster's seed nobody can tell which bucket a flow is in.
-static int add_all_owners(struct agent_config *c, const struct store *store, const struct agent_config *previous)
-{
-	if (!store->has_cluster)
-		return 0;
-	c->cluster_id = store->cluster.cluster_id;
-	c->hash_seed = store->cluster.hash_seed;
-	memcpy(c->pin_key, store->cluster.pin_key, sizeof c->pin_key);
-	int code = add_histories(c, store, previous);
-	return code != 0 ? code : add_all_present(c, store, previous);
-}
-
-int agent_config_create(const struct store *store, const char *host, uint16_t max_ports,
+int agent_config_create(const struct store *store, const char *host, uint16_t max_ports, struct addr_names *names,
                         const struct agent_config *previous, struct agent_config **ret_config, struct error *err)
 {
 	if (max_ports == 0 || max_ports > AGENT_PORTS_MAX)
@@ -512,20 +384,26 @@ int agent_config_create(const struct store *store, const char *host, uint16_t ma
 	if (c == NULL)
 		return error_set(err, ERR_NO_MEMORY, "no memory for a configuration of %zu bytes", bytes);
 	lay_out(c, &s, max_ports, (uint8_t *)c);
-	if (add_all_owners(c, store, previous) != 0) {
-		agent_config_destroy(c);
-		return error_set(err, ERR_NO_MEMORY, "no memory for the owners of %u endpoints", s.n_present);
-	}
+	struct config_build b = { .config = c, .names = names };
+	c->names = names;
 	c->version = store->version;
 	c->n_ports = max_ports;
+	int code = config_add_owners(&b, store, previous);
 	if (previous != NULL)
 		keep_ports(c, store, host, previous);
-	add_local_dips(c, store, host);
-	add_addresses(c, store);
-	add_vips(c, store, host);
-	add_idles(c, store);
-	add_snats(c, store, host);
-	add_settings(c, &store->settings);
+	add_local_dips(&b, store, host);
+	add_addresses(&b, store);
+	add_vips(&b, store, host);
+	add_idles(&b, store);
+	config_add_snats(&b, store, host);
+	config_add_settings(&b, &store->settings);
+	if (code != 0 || b.lacks_names) {
+		agent_config_destroy(c);
+		return error_set(err, ERR_NO_MEMORY,
+		                 b.lacks_names ? "no memory for the names of IPv6 addresses"
+		                               : "no memory for the owners of %u endpoints",
+		                 s.n_present);
+	}
 	*ret_config = c;
 	return 0;
 }
@@ -548,8 +426,7 @@ const char *dip_problem_name(enum dip_problem problem)
 		[DIP_NO_PORT_LEFT] = "too-many-interfaces",
 		[DIP_MAC_CONFLICT] = "mac-conflict",
 		[DIP_BAD_INTERFACE] = "bad-interface",
-		[DIP_NOT_IP4] = "not-ipv4",
 	};
-	CHECK(problem <= DIP_NOT_IP4);
+	CHECK(problem <= DIP_BAD_INTERFACE);
 	return names[problem];
 }

@@ -19,6 +19,7 @@
 	X(outbound_plain_packets, "packets of VMs that leave as they are")              \
 	X(local_packets, "packets from one VM to another of this host")                 \
 	X(arp_replies, "ARP requests answered for VMs and for DIPs")                    \
+	X(nd_replies, "Neighbor and Router Solicitations answered, for VMs and for DIPs") \
 	X(flows_created, "flows that began with a SYN or a UDP packet")                 \
 	X(flows_adopted, "flows taken over in the middle of a connection")              \
 	X(flows_expired, "flows forgotten after their idle time")                       \

@@ -166,7 +166,7 @@ enum flow_state flow_state_first(uint8_t protocol, enum flow_direction direction
 
 enum flow_state flow_state_begun(uint8_t protocol)
 {
-	if (protocol == IP_PROTO_ICMP)
+	if (ip_protocol_is_icmp(protocol))
 		return FLOW_ICMP;
 	return protocol == IP_PROTO_TCP ? FLOW_SYN_OUT : FLOW_UDP;
 }

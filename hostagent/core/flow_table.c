@@ -1,30 +1,13 @@
 #include "hostagent/core/flow_table.h"
 
-#include <inttypes.h>
 #include <stdatomic.h>
 #include <string.h>
 
 #include "common/base/check.h"
+#include "hostagent/core/flow_table_layout.h"
 #include "hostagent/core/rewrite.h"
 
-#define FLOW_TABLE_MAGIC 0x31574f4c46544e41ULL // "ANTFLOW1"
-#define PAGE_BYTES 4096u
-#define NO_ENTRY UINT32_MAX
 #define LOAD_PER_BUCKET 5 // references per bucket when the table is full; half of the slots
-
-struct flow_table_header {
-	uint64_t magic;
-	uint32_t layout_version;
-	uint32_t header_bytes;
-	uint32_t entry_bytes;
-	uint32_t capacity;
-	uint64_t seed;
-	uint64_t owner;
-	uint64_t check; // of all above, whatever the layout's version
-	uint64_t reserved[2];
-};
-
-_Static_assert(sizeof(struct flow_table_header) == 64, "entries stay aligned to cache lines");
 
 // ---- Layout ----
 
@@ -33,10 +16,19 @@ static uint32_t buckets_of(uint32_t capacity)
 	return (uint32_t)(((uint64_t)capacity * 2 + LOAD_PER_BUCKET - 1) / LOAD_PER_BUCKET) + 16;
 }
 
+static size_t whole_pages(size_t bytes)
+{
+	return (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+}
+
+size_t flow_table_persistent_bytes_ip4(uint32_t capacity)
+{
+	return whole_pages(sizeof(struct flow_table_header) + (size_t)capacity * sizeof(struct flow_entry));
+}
+
 size_t flow_table_persistent_bytes(uint32_t capacity)
 {
-	size_t bytes = sizeof(struct flow_table_header) + (size_t)capacity * sizeof(struct flow_entry);
-	return (bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
+	return flow_table_persistent_bytes_ip4(capacity) + whole_pages((size_t)capacity * sizeof(struct flow_addrs));
 }
 
 size_t flow_table_bytes(uint32_t capacity)
@@ -45,18 +37,20 @@ size_t flow_table_bytes(uint32_t capacity)
 }
 
 // The version is left out, so that one store makes a table of the oldest layout one of this.
-static uint64_t header_check(const struct flow_table_header *h)
+uint64_t flow_table_header_check(const struct flow_table_header *h)
 {
 	struct flow_table_header copy = *h;
 	copy.layout_version = FLOW_TABLE_LAYOUT_OLDEST;
 	return hash_bytes(&copy, offsetof(struct flow_table_header, check), FLOW_TABLE_MAGIC);
 }
 
-static void table_map(struct flow_table *t, void *block, uint32_t capacity, uint64_t seed)
+void flow_table_map(struct flow_table *t, void *block, uint32_t capacity, uint64_t seed, struct addr_names *names)
 {
 	uint8_t *base = block;
 	memset(t, 0, sizeof *t);
 	t->entries = (struct flow_entry *)(void *)(base + sizeof(struct flow_table_header));
+	t->addrs6 = (struct flow_addrs *)(void *)(base + flow_table_persistent_bytes_ip4(capacity));
+	t->names = names;
 	t->buckets = (struct flow_bucket *)(void *)(base + flow_table_persistent_bytes(capacity));
 	t->n_buckets = buckets_of(capacity);
 	t->capacity = capacity;
@@ -66,7 +60,7 @@ static void table_map(struct flow_table *t, void *block, uint32_t capacity, uint
 }
 
 // Puts all unused entries into the free list, the lowest first, so that a table that is mostly empty stays compact.
-static void rebuild_free_list(struct flow_table *t)
+void flow_table_rebuild_free_list(struct flow_table *t)
 {
 	t->free_head = NO_ENTRY;
 	for (uint32_t i = t->capacity; i-- > 0;) {
@@ -87,15 +81,15 @@ void flow_table_set_now(struct flow_table *t, struct mono_time now)
 }
 
 void flow_table_init(struct flow_table *t, void *block, uint32_t capacity, uint64_t seed, uint64_t owner,
-                     struct mono_time now)
+                     struct addr_names *names, struct mono_time now)
 {
 	CHECK(capacity >= FLOW_TABLE_CAPACITY_MIN && capacity <= FLOW_TABLE_CAPACITY_MAX);
 	struct flow_table_header *h = block;
 	h->magic = 0; // a half-made table is none
 	atomic_signal_fence(memory_order_seq_cst);
-	memset((uint8_t *)block + sizeof h->magic, 0, flow_table_persistent_bytes(capacity) - sizeof h->magic);
-	table_map(t, block, capacity, seed);
-	rebuild_free_list(t);
+	memset((uint8_t *)block + sizeof h->magic, 0, flow_table_persistent_bytes_ip4(capacity) - sizeof h->magic);
+	flow_table_map(t, block, capacity, seed, names);
+	flow_table_rebuild_free_list(t);
 	flow_table_set_now(t, now);
 
 	struct flow_table_header header = {
@@ -107,7 +101,7 @@ void flow_table_init(struct flow_table *t, void *block, uint32_t capacity, uint6
 		.seed = seed,
 		.owner = owner,
 	};
-	header.check = header_check(&header);
+	header.check = flow_table_header_check(&header);
 	memcpy((uint8_t *)block + sizeof h->magic, (uint8_t *)&header + sizeof h->magic, sizeof header - sizeof h->magic);
 	atomic_signal_fence(memory_order_seq_cst);
 	h->magic = header.magic;
@@ -115,29 +109,48 @@ void flow_table_init(struct flow_table *t, void *block, uint32_t capacity, uint6
 
 // ---- Index ----
 
-struct flow_key flow_entry_key(const struct flow_entry *e, enum flow_direction direction)
+struct flow_key flow_entry_key(const struct flow_table *t, const struct flow_entry *e, enum flow_direction direction)
 {
-	if (direction == FLOW_INBOUND)
-		return flow_key_make(e->remote, e->vip, e->remote_port, e->vip_port, e->protocol, direction);
-	return flow_key_make(e->dip, e->remote, e->dip_port, e->remote_port, e->protocol, direction);
+	struct flow_tuple tuple = flow_entry_tuple(t, e);
+	return flow_tuple_key(&tuple, direction);
 }
 
 struct flow_key flow_tuple_key(const struct flow_tuple *t, enum flow_direction direction)
 {
-	if (direction == FLOW_INBOUND)
-		return flow_key_make(t->remote, t->vip, t->remote_port, t->vip_port, t->protocol, direction);
-	return flow_key_make(t->dip, t->remote, t->dip_port, t->remote_port, t->protocol, direction);
+	struct flow_key key = direction == FLOW_INBOUND
+	                          ? flow_key_make(t->remote, t->vip, t->remote_port, t->vip_port, t->protocol, direction)
+	                          : flow_key_make(t->dip, t->remote, t->dip_port, t->remote_port, t->protocol, direction);
+	key.remote6 = t->remote6;
+	return key;
 }
 
-static uint64_t entry_hash(const struct flow_table *t, const struct flow_entry *e, enum flow_direction direction)
+// The whole remote is no part of it.
+uint64_t flow_entry_hash(const struct flow_table *t, const struct flow_entry *e, enum flow_direction direction)
 {
-	struct flow_key key = flow_entry_key(e, direction);
+	struct flow_key key = direction == FLOW_INBOUND
+	                          ? flow_key_make(e->remote, e->vip, e->remote_port, e->vip_port, e->protocol, direction)
+	                          : flow_key_make(e->dip, e->remote, e->dip_port, e->remote_port, e->protocol, direction);
 	return flow_table_hash(t, &key);
 }
 
-static uint32_t entry_check(uint64_t inbound_hash, uint64_t reply_hash)
+static uint32_t check_of_hashes(uint64_t inbound_hash, uint64_t reply_hash)
 {
 	return (uint32_t)(inbound_hash ^ (inbound_hash >> 32)) + (uint32_t)(reply_hash ^ (reply_hash >> 29));
+}
+
+// Names are another process's tomorrow: the check is of the addresses themselves.
+static uint32_t check_of_ip6(const struct flow_table *t, const struct flow_entry *e)
+{
+	uint64_t h = hash_bytes(flow_table_addrs(t, e), sizeof(struct flow_addrs), t->seed);
+	uint64_t ports = e->dip_port | (uint64_t)e->remote_port << 16 | (uint64_t)e->vip_port << 32;
+	return (uint32_t)(hash_mix64(h ^ ports ^ (uint64_t)e->protocol << 48) >> 32);
+}
+
+uint32_t flow_entry_check(const struct flow_table *t, const struct flow_entry *e)
+{
+	if (flow_entry_is_ip6(e))
+		return check_of_ip6(t, e);
+	return check_of_hashes(flow_entry_hash(t, e, FLOW_INBOUND), flow_entry_hash(t, e, FLOW_REPLY));
 }
 
 enum { REF_ALTERNATIVE = 2 };
@@ -216,7 +229,7 @@ static uint32_t ref_of(uint32_t entry_idx, enum flow_direction direction)
 	return entry_idx << 2 | (uint32_t)direction;
 }
 
-static bool index_put_both(struct flow_table *t, uint32_t entry_idx, uint64_t inbound_hash, uint64_t reply_hash)
+bool flow_table_index_both(struct flow_table *t, uint32_t entry_idx, uint64_t inbound_hash, uint64_t reply_hash)
 {
 	if (!index_put(t, inbound_hash, ref_of(entry_idx, FLOW_INBOUND)))
 		return false;
@@ -245,6 +258,15 @@ struct flow_entry *flow_table_insert(struct flow_table *t, const struct flow_tup
 	                                tuple_hash(t, tuple, FLOW_REPLY));
 }
 
+static void put_addrs6(const struct flow_table *t, struct flow_entry *e, const uint8_t *remote)
+{
+	struct flow_addrs *a = flow_table_addrs(t, e);
+	memcpy(a->dip, addr_name_address(t->names, e->dip), IP6_ADDR_BYTES);
+	memcpy(a->remote, remote, IP6_ADDR_BYTES);
+	memcpy(a->vip, addr_name_address(t->names, e->vip), IP6_ADDR_BYTES);
+	e->check = check_of_ip6(t, e);
+}
+
 struct flow_entry *flow_table_insert_hashed(struct flow_table *t, const struct flow_tuple *tuple, uint32_t state,
                                             uint64_t inbound_hash, uint64_t reply_hash)
 {
@@ -252,7 +274,7 @@ struct flow_entry *flow_table_insert_hashed(struct flow_table *t, const struct f
 	if (t->free_head == NO_ENTRY)
 		return NULL;
 	uint32_t entry_idx = t->free_head;
-	if (!index_put_both(t, entry_idx, inbound_hash, reply_hash))
+	if (!flow_table_index_both(t, entry_idx, inbound_hash, reply_hash))
 		return NULL;
 	struct flow_entry *e = &t->entries[entry_idx];
 	t->free_head = e->next_free;
@@ -266,8 +288,10 @@ struct flow_entry *flow_table_insert_hashed(struct flow_table *t, const struct f
 	e->vip_port = tuple->vip_port;
 	e->protocol = tuple->protocol;
 	e->seen_s = t->now_s;
-	e->check = entry_check(inbound_hash, reply_hash);
-	flow_entry_set_deltas(e);
+	e->check = check_of_hashes(inbound_hash, reply_hash);
+	if (__builtin_expect(tuple->remote6 != NULL, 0))
+		put_addrs6(t, e, tuple->remote6);
+	flow_entry_set_deltas(t, e);
 	if (entry_idx >= t->high_water)
 		t->high_water = entry_idx + 1;
 	t->n_flows++;
@@ -282,14 +306,14 @@ void flow_table_remove(struct flow_table *t, struct flow_entry *e)
 	uint32_t entry_idx = (uint32_t)(e - t->entries);
 	e->state = FLOW_FREE;
 	atomic_signal_fence(memory_order_release);
-	index_take(t, entry_hash(t, e, FLOW_INBOUND), ref_of(entry_idx, FLOW_INBOUND));
-	index_take(t, entry_hash(t, e, FLOW_REPLY), ref_of(entry_idx, FLOW_REPLY));
+	index_take(t, flow_entry_hash(t, e, FLOW_INBOUND), ref_of(entry_idx, FLOW_INBOUND));
+	index_take(t, flow_entry_hash(t, e, FLOW_REPLY), ref_of(entry_idx, FLOW_REPLY));
 	e->next_free = t->free_head;
 	t->free_head = entry_idx;
 	t->n_flows--;
 }
 
-void flow_entry_move(struct flow_entry *e, enum flow_direction direction, uint8_t tcp_flags)
+void flow_entry_move(const struct flow_table *t, struct flow_entry *e, enum flow_direction direction, uint8_t tcp_flags)
 {
 	enum flow_state before = flow_entry_state(e);
 	enum flow_state after = flow_state_after(before, direction, tcp_flags);
@@ -297,7 +321,7 @@ void flow_entry_move(struct flow_entry *e, enum flow_direction direction, uint8_
 	if (before != FLOW_SYN_ACK || after == FLOW_SYN_ACK)
 		return;
 	atomic_signal_fence(memory_order_release); // killed before these stores: attach makes the deltas
-	flow_entry_set_deltas(e);
+	flow_entry_set_deltas(t, e);
 }
 
 // A RST that came in is seldom forged. Should it have been: a flow of SNAT could not be made anew (RFC 7857 section 2.2), one that
@@ -338,146 +362,4 @@ uint32_t flow_table_expire(struct flow_table *t, struct mono_time now, uint32_t 
 	for (struct flow_entry *e; (e = flow_table_next_expired(t, NULL, &budget)) != NULL; n_removed++)
 		flow_table_remove(t, e);
 	return n_removed;
-}
-
-// ---- Attaching ----
-
-static int header_validate(const struct flow_table_header *h, uint32_t capacity, uint64_t owner, struct error *err)
-{
-	if (h->magic != FLOW_TABLE_MAGIC)
-		return error_set(err, ERR_MALFORMED, "it is no flow table");
-	if (h->layout_version < FLOW_TABLE_LAYOUT_OLDEST || h->layout_version > FLOW_TABLE_LAYOUT_VERSION)
-		return error_set(err, ERR_VERSION, "flow table layout %" PRIu32 ", this program has %u", h->layout_version,
-		                 FLOW_TABLE_LAYOUT_VERSION);
-	if (h->check != header_check(h))
-		return error_set(err, ERR_MALFORMED, "the flow table's header is damaged");
-	if (h->header_bytes != sizeof *h || h->entry_bytes != sizeof(struct flow_entry))
-		return error_set(err, ERR_VERSION, "flow table entries of %" PRIu32 " bytes, this program has %zu",
-		                 h->entry_bytes, sizeof(struct flow_entry));
-	if (h->capacity != capacity)
-		return error_set(err, ERR_VERSION, "the flow table has room for %" PRIu32 " flows, wanted are %" PRIu32,
-		                 h->capacity, capacity);
-	if (h->owner != owner)
-		return error_set(err, ERR_VERSION, "the flow table is from before a reboot, or of another host");
-	return 0;
-}
-
-static bool state_fits(uint32_t protocol, uint32_t state)
-{
-	switch (protocol) {
-	case IP_PROTO_TCP: return state != FLOW_UDP && state != FLOW_ICMP;
-	case IP_PROTO_ICMP: return state == FLOW_ICMP;
-	default: return state == FLOW_UDP;
-	}
-}
-
-static int entry_validate(const struct flow_table *t, const struct flow_entry *e, struct error *err)
-{
-	uint32_t i = (uint32_t)(e - t->entries);
-	uint32_t state = e->state & ~FLOW_IS_SNAT;
-	if (state == FLOW_FREE || state >= FLOW_STATE_COUNT)
-		return error_set(err, ERR_MALFORMED, "flow %" PRIu32 " of the table has no valid state", i);
-	if (!state_fits(e->protocol, state))
-		return error_set(err, ERR_MALFORMED, "flow %" PRIu32 " of the table has no valid protocol", i);
-	if (e->check != entry_check(entry_hash(t, e, FLOW_INBOUND), entry_hash(t, e, FLOW_REPLY)))
-		return error_set(err, ERR_MALFORMED, "flow %" PRIu32 " of the table is damaged", i);
-	return 0;
-}
-
-static bool has_key_already(const struct flow_table *t, const struct flow_entry *e, enum flow_direction direction)
-{
-	struct flow_key key = flow_entry_key(e, direction);
-	return flow_table_lookup(t, &key, flow_table_hash(t, &key)) != NULL;
-}
-
-// Reads all entries and builds the index; writes nothing to the persistent part.
-static int entries_index(struct flow_table *t, struct error *err)
-{
-	for (uint32_t i = 0; i < t->capacity; i++) {
-		const struct flow_entry *e = &t->entries[i];
-		if (e->state == FLOW_FREE)
-			continue;
-		int code = entry_validate(t, e, err);
-		if (code != 0)
-			return code;
-		if (has_key_already(t, e, FLOW_INBOUND) || has_key_already(t, e, FLOW_REPLY))
-			return error_set(err, ERR_MALFORMED, "flow %" PRIu32 " of the table is there twice", i);
-		if (!index_put_both(t, i, entry_hash(t, e, FLOW_INBOUND), entry_hash(t, e, FLOW_REPLY)))
-			return error_set(err, ERR_MALFORMED, "the flows of the table do not fit its index");
-		t->n_flows++;
-	}
-	return 0;
-}
-
-// What a process that was killed, or an older one, may have left otherwise than this one wants it.
-static void entry_renew(const struct flow_table *t, struct flow_entry *e, uint32_t layout_version)
-{
-	if (layout_version < FLOW_TABLE_LAYOUT_WITH_ISN && flow_entry_state(e) == FLOW_SYN_ACK)
-		e->state = (uint8_t)((e->state & FLOW_IS_SNAT) | FLOW_ESTABLISHED); // the ISN is not known
-	if (flow_entry_state(e) != FLOW_SYN_ACK)
-		flow_entry_set_deltas(e);
-	if (e->seen_s > t->now_s)
-		e->seen_s = t->now_s; // a clock that went back must not keep a flow for ever
-}
-
-int flow_table_attach(struct flow_table *t, void *block, size_t n_bytes, uint32_t capacity, uint64_t owner,
-                      struct mono_time now, struct error *err)
-{
-	CHECK(capacity >= FLOW_TABLE_CAPACITY_MIN && capacity <= FLOW_TABLE_CAPACITY_MAX);
-	struct flow_table_header *h = block;
-	if (n_bytes < flow_table_bytes(capacity))
-		return error_set(err, ERR_MALFORMED, "the flow table is cut short");
-	int code = header_validate(h, capacity, owner, err);
-	if (code != 0)
-		return code;
-	struct flow_table found;
-	table_map(&found, block, capacity, h->seed);
-	code = entries_index(&found, err);
-	if (code != 0)
-		return code;
-	flow_table_set_now(&found, now);
-	rebuild_free_list(&found);
-	for (uint32_t i = 0; i < found.high_water; i++)
-		if (found.entries[i].state != FLOW_FREE)
-			entry_renew(&found, &found.entries[i], h->layout_version);
-	h->layout_version = FLOW_TABLE_LAYOUT_VERSION; // what this program adds is not for older ones
-	*t = found;
-	return 0;
-}
-
-uint32_t flow_table_capacity_of(const void *block, size_t n_bytes, uint64_t owner)
-{
-	struct flow_table_header h;
-	if (n_bytes < sizeof h)
-		return 0;
-	memcpy(&h, block, sizeof h);
-	bool is_possible = h.capacity >= FLOW_TABLE_CAPACITY_MIN && h.capacity <= FLOW_TABLE_CAPACITY_MAX;
-	return is_possible && header_validate(&h, h.capacity, owner, NULL) == 0 ? h.capacity : 0;
-}
-
-uint32_t flow_table_copy(struct flow_table *t, const struct flow_table *from)
-{
-	uint32_t n_left = 0;
-	for (uint32_t i = 0; i < from->high_water; i++) {
-		const struct flow_entry *e = &from->entries[i];
-		if (e->state == FLOW_FREE)
-			continue;
-		struct flow_tuple tuple = {
-			.remote = e->remote,
-			.vip = e->vip,
-			.dip = e->dip,
-			.remote_port = e->remote_port,
-			.vip_port = e->vip_port,
-			.dip_port = e->dip_port,
-			.protocol = e->protocol,
-		};
-		struct flow_entry *copy = flow_table_insert(t, &tuple, e->state);
-		if (copy == NULL) {
-			n_left++;
-			continue;
-		}
-		copy->seen_s = e->seen_s;
-		flow_entry_note_isn(copy, e->vm_isn);
-	}
-	return n_left;
 }

@@ -11,15 +11,19 @@
 //
 // Everything lies in ONE block of the caller's, without pointers, so that it works at whatever address it is mapped:
 //
-//   [ header | entries | padding to a page ][ index ]
-//     ^ flow_table_persistent_bytes: worth keeping in a file   ^ rebuilt by attach, never trusted
+//   [ header | entries | padding to a page | addresses of IPv6 | padding to a page ][ index ]
+//     ^ flow_table_persistent_bytes: worth keeping in a file                           ^ rebuilt by attach, never trusted
+//
+// IPv6: an entry has 32 bits for each address (common/packet/addr_names.h): the names of DIP and VIP, and the remote's tag under the
+// block's seed, always, also when the remote has a name. Beside the entry lie the three addresses themselves: a key of IPv6 carries
+// the whole remote, and a flow is found when that is the same. Names are the process's: attach gives them anew.
 //
 // A process that is killed at any instruction leaves a block that flow_table_attach accepts: an entry's fields are written
 // before the state byte that makes it exist, and free list and index are made anew. What else is wrong in a block (other
 // magic, layout, size, owner; a field out of range; an entry whose check does not fit its addresses; a key twice) means
 // that somebody else wrote to it: attach refuses it, changes nothing, and the caller starts with an empty table.
 //
-// Capacity: fixed. Memory per flow: 32 bytes of entry and 25.6 of index. Full: insert fails, and its caller looks whether some
+// Capacity: fixed. Memory per flow: 32 bytes of entry, 25.6 of index, and 48 of addresses, which only IPv6 touches. Full: insert fails, and its caller looks whether some
 // expired flow can make room (flow_table_next_expired); no live flow ever gives way. Cost: O(1) each, expiry is a scan in small portions.
 // Keys are hashed with the block's own random seed, so that nobody outside can choose keys that collide.
 // Source of the idea: Fan et al., "Cuckoo Filter" (CoNEXT 2014), for the alternative bucket from the signature.
@@ -35,13 +39,16 @@
 #include "common/base/mono.h"
 #include "common/base/bytes.h"
 #include "common/base/hash.h"
+#include "common/packet/addr_names.h"
 #include "hostagent/core/flow_state.h"
 
 #define FLOW_TABLE_CAPACITY_MIN 16u
 #define FLOW_TABLE_CAPACITY_MAX (1u << 28)
 // Older ones are attached, too. Version 1 has no flows of SNAT. In versions 1 and 2 a flow in FLOW_SYN_ACK has deltas and no ISN.
-// Version 3 has no FLOW_RESET_IN, no FLOW_DISPUTED, and TCP, UDP and ICMP only.
-#define FLOW_TABLE_LAYOUT_VERSION 4u
+// Version 3 has no FLOW_RESET_IN, no FLOW_DISPUTED, and TCP, UDP and ICMP only. Version 4 and those before have IPv4 only, and no place
+// for the addresses of IPv6: what follows a block of theirs, up to flow_table_persistent_bytes, may be anything.
+#define FLOW_TABLE_LAYOUT_VERSION 5u
+#define FLOW_TABLE_LAYOUT_WITH_IP6 5u
 #define FLOW_TABLE_LAYOUT_WITH_ISN 3u
 #define FLOW_TABLE_LAYOUT_OLDEST 1u
 
@@ -55,6 +62,14 @@ struct flow_tuple {
 	be16 vip_port;
 	be16 dip_port;
 	uint8_t protocol;
+	const uint8_t *remote6; // of IPv6: the remote's 16 bytes; else NULL
+};
+
+// The addresses of a flow of IPv6.
+struct flow_addrs {
+	uint8_t dip[IP6_ADDR_BYTES];
+	uint8_t remote[IP6_ADDR_BYTES];
+	uint8_t vip[IP6_ADDR_BYTES];
 };
 
 // The order of the fields makes both keys of a flow lie in it as they lie in a packet, source before destination:
@@ -89,6 +104,7 @@ struct flow_key {
 	uint32_t ports;
 	uint8_t protocol;
 	uint8_t direction; // enum flow_direction
+	const uint8_t *remote6; // of IPv6: the remote's 16 bytes; else NULL
 };
 
 #define FLOW_BUCKET_SLOTS 10
@@ -112,6 +128,8 @@ struct flow_table_header;
 struct flow_table {
 	struct flow_bucket *buckets;
 	struct flow_entry *entries;
+	struct flow_addrs *addrs6; // as many
+	struct addr_names *names; // borrowed; NULL: IPv4 only
 	uint64_t seed;
 	uint32_t n_buckets;
 	uint32_t capacity;
@@ -126,21 +144,26 @@ struct flow_table {
 size_t flow_table_bytes(uint32_t capacity);
 size_t flow_table_persistent_bytes(uint32_t capacity);
 
+// The persistent part of the layouts before FLOW_TABLE_LAYOUT_WITH_IP6: the same without the addresses of IPv6.
+size_t flow_table_persistent_bytes_ip4(uint32_t capacity);
+
 // Makes an empty table in a block (64-byte aligned). `seed` is random; `owner` says whose it is and since when (a hash of
-// host and boot): attach wants the same.
+// host and boot): attach wants the same. `names` may be NULL: no flow of IPv6 can be inserted then.
 void flow_table_init(struct flow_table *t, void *block, uint32_t capacity, uint64_t seed, uint64_t owner,
-                     struct mono_time now);
+                     struct addr_names *names, struct mono_time now);
 
 // Takes over a block of `n_bytes` that another process left, with all of its flows: what has expired is found later, when what VIPs
-// say is known. ERR_VERSION: another layout,
-// owner or capacity; ERR_MALFORMED: damaged; the sentence says what. On failure the persistent part is as it was.
+// say is known. DIPs and VIPs of IPv6 get their names (of the thread that gives names). ERR_VERSION: another layout,
+// owner or capacity; ERR_MALFORMED: damaged; ERR_NO_MEMORY: for names; the sentence says what. On failure the persistent part is as
+// it was, but for names, which mean nothing in it.
 NODISCARD int flow_table_attach(struct flow_table *t, void *block, size_t n_bytes, uint32_t capacity, uint64_t owner,
-                                struct mono_time now, struct error *err);
+                                struct addr_names *names, struct mono_time now, struct error *err);
 
 // For how many flows a block was made, when its header is whole and of this layout and owner; else 0.
 uint32_t flow_table_capacity_of(const void *block, size_t n_bytes, uint64_t owner);
 
-// Inserts all flows of `from`, with their states and times, into the empty table t. Returns how many found no room.
+// Inserts all flows of `from`, with their states and times, into the empty table t, which has the same names. Returns how many found
+// no room.
 uint32_t flow_table_copy(struct flow_table *t, const struct flow_table *from);
 
 // The time that lookups, inserts and touches work with; once per burst.
@@ -167,7 +190,7 @@ struct flow_entry *flow_table_next_expired(struct flow_table *t, const struct fl
 uint32_t flow_table_expire(struct flow_table *t, struct mono_time now, uint32_t budget);
 
 // The key, in that direction, of a flow.
-struct flow_key flow_entry_key(const struct flow_entry *e, enum flow_direction direction);
+struct flow_key flow_entry_key(const struct flow_table *t, const struct flow_entry *e, enum flow_direction direction);
 struct flow_key flow_tuple_key(const struct flow_tuple *t, enum flow_direction direction);
 
 // ---- Lookup, inline because it is the packet path ----
@@ -180,6 +203,37 @@ static inline struct flow_key flow_key_make(be32 src, be32 dst, be16 src_port, b
 		.ports = src_port | (uint32_t)dst_port << 16,
 		.protocol = protocol,
 		.direction = (uint8_t)direction,
+	};
+}
+
+// The tag that a remote of IPv6 has in this table.
+static inline be32 flow_table_tag(const struct flow_table *t, const uint8_t *addr)
+{
+	return addr_tag(addr, t->seed);
+}
+
+// The addresses of an entry; they mean something when it is of IPv6.
+static inline struct flow_addrs *flow_table_addrs(const struct flow_table *t, const struct flow_entry *e)
+{
+	return &t->addrs6[e - t->entries];
+}
+
+static inline bool flow_entry_is_ip6(const struct flow_entry *e)
+{
+	return addr_is_name(e->dip);
+}
+
+static inline struct flow_tuple flow_entry_tuple(const struct flow_table *t, const struct flow_entry *e)
+{
+	return (struct flow_tuple){
+		.remote = e->remote,
+		.vip = e->vip,
+		.dip = e->dip,
+		.remote_port = e->remote_port,
+		.vip_port = e->vip_port,
+		.dip_port = e->dip_port,
+		.protocol = e->protocol,
+		.remote6 = flow_entry_is_ip6(e) ? flow_table_addrs(t, e)->remote : NULL,
 	};
 }
 
@@ -252,11 +306,28 @@ static inline uint32_t flow_table_prefetch_entry(const struct flow_table *t, uin
 	return candidate;
 }
 
-static inline bool flow_entry_has_key(const struct flow_entry *e, const struct flow_key *k)
+// The same of IPv6: the addresses of the entry are on their way, too.
+static inline uint32_t flow_table_prefetch_entry6(const struct flow_table *t, uint64_t hash)
+{
+	uint32_t candidate = flow_table_prefetch_entry(t, hash);
+	if (candidate == FLOW_NO_CANDIDATE)
+		return candidate;
+	cache_prefetch(&t->addrs6[candidate]);
+	cache_prefetch((const uint8_t *)&t->addrs6[candidate + 1] - 1);
+	return candidate;
+}
+
+static inline bool ip6_addr_equal(const uint8_t *a, const uint8_t *b)
+{
+	return ((load64(a) ^ load64(b)) | (load64(a + 8) ^ load64(b + 8))) == 0;
+}
+
+static inline bool flow_entry_has_key(const struct flow_table *t, const struct flow_entry *e, const struct flow_key *k)
 {
 	const uint8_t *addrs = (const uint8_t *)(k->direction == FLOW_INBOUND ? &e->remote : &e->dip);
 	const uint8_t *ports = (const uint8_t *)(k->direction == FLOW_INBOUND ? &e->remote_port : &e->dip_port);
-	return load64(addrs) == k->addrs && load32(ports) == k->ports && e->protocol == k->protocol;
+	return load64(addrs) == k->addrs && load32(ports) == k->ports && e->protocol == k->protocol &&
+	       (k->remote6 == NULL || ip6_addr_equal(flow_table_addrs(t, e)->remote, k->remote6));
 }
 
 static inline struct flow_entry *flow_bucket_find(const struct flow_table *t, const struct flow_bucket *b,
@@ -265,7 +336,7 @@ static inline struct flow_entry *flow_bucket_find(const struct flow_table *t, co
 	for (uint32_t match = flow_bucket_match(b, signature); match != 0; match = flow_match_next(match)) {
 		uint32_t ref = b->refs[flow_match_slot(match)];
 		struct flow_entry *e = &t->entries[ref >> 2];
-		if ((ref & 1) == k->direction && flow_entry_has_key(e, k))
+		if ((ref & 1) == k->direction && flow_entry_has_key(t, e, k))
 			return e;
 	}
 	return NULL;
@@ -296,7 +367,7 @@ static inline struct flow_entry *flow_table_lookup_staged(const struct flow_tabl
 {
 	if (__builtin_expect(candidate != FLOW_NO_CANDIDATE, 1)) {
 		struct flow_entry *e = &t->entries[candidate];
-		if (__builtin_expect(flow_entry_has_key(e, k) && e->state != FLOW_FREE, 1))
+		if (__builtin_expect(flow_entry_has_key(t, e, k) && e->state != FLOW_FREE, 1))
 			return e;
 	}
 	return flow_table_lookup(t, k, hash);
@@ -347,7 +418,8 @@ static inline bool flow_entry_is_guess(const struct flow_entry *e)
 }
 
 // The state moves on as the packet says.
-void flow_entry_move(struct flow_entry *e, enum flow_direction direction, uint8_t tcp_flags);
+void flow_entry_move(const struct flow_table *t, struct flow_entry *e, enum flow_direction direction,
+                     uint8_t tcp_flags);
 
 // Does a packet leave the state as it is, whichever way it goes, and the flow has its deltas? Nearly all do.
 static inline bool flow_entry_is_steady(const struct flow_entry *e, uint8_t tcp_flags)
@@ -370,5 +442,5 @@ static inline void flow_entry_touch(const struct flow_table *t, struct flow_entr
 {
 	flow_entry_see(t, e);
 	if (!flow_entry_is_steady(e, tcp_flags))
-		flow_entry_move(e, direction, tcp_flags);
+		flow_entry_move(t, e, direction, tcp_flags);
 }

@@ -14,8 +14,10 @@ static inline void agent_flow_began(struct agent *a, const struct flow_entry *e)
 
 static inline void agent_flow_remove(struct agent *a, struct flow_entry *e)
 {
-	if (flow_entry_is_snat(e) && a->snat != NULL)
-		snat_flow_ended(a->snat, e);
+	if (flow_entry_is_snat(e) && a->snat != NULL) {
+		struct flow_tuple tuple = flow_entry_tuple(&a->flows, e);
+		snat_flow_ended(a->snat, &tuple);
+	}
 	if (flow_entry_is_balanced(e))
 		dip_flows_take(&a->dip_flows, e->dip);
 	flow_table_remove(&a->flows, e);

@@ -16,10 +16,10 @@ enum fragment_way {
 struct fragment_decision {
 	enum fragment_way way;
 	be32 addr;
-	be16 id; // a hop mark is in the wire's order, too
+	uint32_t id; // as a number
 };
 
-// Stage 3 of a fragment, with p->ip as parse_ip4 left it. The datagram, when this is its first fragment: p->ip has its ports then
+// Stage 3 of a fragment, with p->ip as parse_ip4 or parse_ip6 left it and 32 bits for its addresses. The datagram, when this is its first fragment: p->ip has its ports then
 // (of an ICMP echo: the identifier, for who asked), and its verdict is to be told by fragmented_decide. NULL otherwise: *ret_decision
 // says how it goes on when true is in *ret_goes_on, else it has its verdict.
 struct fragment_datagram *fragmented_take(struct agent *a, struct agent_packet *p, enum flow_direction direction,
@@ -28,6 +28,9 @@ struct fragment_datagram *fragmented_take(struct agent *a, struct agent_packet *
 // The first one has its verdict. Inbound, or outbound when its source was `vm` before.
 void fragmented_decide_inbound(struct agent *a, const struct agent_packet *p, struct fragment_datagram *d);
 void fragmented_decide_outbound(struct agent *a, struct agent_packet *p, struct fragment_datagram *d, be32 vm);
+
+// Replaces the Identification of a fragment.
+void fragmented_put_id(uint8_t *frame, const struct parsed *ip, uint32_t id);
 
 // What is no first fragment, by its datagram's decision.
 void inbound_follow(struct agent *a, struct agent_packet *p, const struct fragment_decision *decision);

@@ -125,7 +125,7 @@ static void remove_slot(struct lease_set *s, struct held_lease *h)
 void lease_set_fini(struct lease_set *s)
 {
 	memory_free(s->slots);
-	*s = (struct lease_set){ 0 };
+	*s = (struct lease_set){ .names = s->names };
 }
 
 // ---- Updates ----
@@ -137,10 +137,28 @@ static void end_lease(struct lease_set *s, struct held_lease *h, struct snat_ord
 	remove_slot(s, h);
 }
 
+// The address in 32 bits; 0: it has no name, and there is nobody to give it one.
+static be32 name_of(const struct lease_set *s, const struct ip_addr *addr)
+{
+	if (ip_addr_is_v4(addr))
+		return ip_addr_to_v4(addr);
+	return s->names == NULL ? 0 : addr_names_give(s->names, addr->bytes);
+}
+
+// The 16 bytes again.
+static struct ip_addr addr_of(const struct lease_set *s, be32 name)
+{
+	struct ip_addr addr;
+	if (!addr_is_ip6(name))
+		return ip_addr_from_v4(name);
+	addr_names_expand(s->names, name, addr.bytes);
+	return addr;
+}
+
 static void hold_lease(struct lease_set *s, const struct lease *lease, struct snat_order_queue *orders)
 {
-	be32 vip = ip_addr_to_v4(&lease->vip);
-	be32 dip = ip_addr_to_v4(&lease->dip);
+	be32 vip = name_of(s, &lease->vip);
+	be32 dip = name_of(s, &lease->dip);
 	struct held_lease *h = find(s, vip, lease->first_port);
 	if (h->state != HELD_NONE && (h->epoch != lease->epoch || h->dip != dip || h->n_ports != lease->n_ports)) {
 		end_lease(s, h, orders);
@@ -166,14 +184,15 @@ static void hold_lease(struct lease_set *s, const struct lease *lease, struct sn
 
 static void apply_one(struct lease_set *s, const struct lease *lease, struct snat_order_queue *orders)
 {
-	if (!ip_addr_is_v4(&lease->vip) || !ip_addr_is_v4(&lease->dip) ||
+	if (name_of(s, &lease->vip) == 0 || name_of(s, &lease->dip) == 0 ||
+	    ip_addr_is_v4(&lease->vip) != ip_addr_is_v4(&lease->dip) ||
 	    !lease_range_is_valid(lease->first_port, lease->n_ports))
 		return;
 	if (lease->ended_ms == 0) {
 		hold_lease(s, lease, orders);
 		return;
 	}
-	struct held_lease *h = find(s, ip_addr_to_v4(&lease->vip), lease->first_port);
+	struct held_lease *h = find(s, name_of(s, &lease->vip), lease->first_port);
 	if (h->state != HELD_NONE && h->epoch == lease->epoch)
 		end_lease(s, h, orders);
 }
@@ -191,7 +210,7 @@ static void mark_seen(struct lease_set *s, const struct lease_list *leases)
 	s->n_updates++;
 	for (uint32_t i = 0; i < leases->n; i++) {
 		const struct lease *lease = &leases->items[i];
-		struct held_lease *h = find(s, ip_addr_to_v4(&lease->vip), lease->first_port);
+		struct held_lease *h = find(s, name_of(s, &lease->vip), lease->first_port);
 		if (h->state != HELD_NONE && lease->ended_ms == 0 && h->epoch == lease->epoch)
 			h->seen = s->n_updates;
 	}
@@ -212,9 +231,9 @@ int lease_set_apply(struct lease_set *s, const struct lease_list *leases, enum l
 	return 0;
 }
 
-static bool is_detached(const struct store *store, be32 dip)
+static bool is_detached(const struct lease_set *s, const struct store *store, be32 dip)
 {
-	struct ip_addr addr = ip_addr_from_v4(dip);
+	struct ip_addr addr = addr_of(s, dip);
 	return store_lookup_dip(store, &addr) == NULL;
 }
 
@@ -223,7 +242,7 @@ int lease_set_end_detached(struct lease_set *s, const struct store *store, struc
 	if (snat_order_queue_reserve(orders, s->n) != 0)
 		return ERR_NO_MEMORY;
 	for (uint32_t i = 0; s->slots != NULL && i <= s->mask; i++)
-		while (s->slots[i].state != HELD_NONE && is_detached(store, s->slots[i].dip))
+		while (s->slots[i].state != HELD_NONE && is_detached(s, store, s->slots[i].dip))
 			end_lease(s, &s->slots[i], orders); // another may have moved here
 	return 0;
 }
@@ -289,8 +308,8 @@ int lease_set_get(const struct lease_set *s, struct lease_list *ret_list)
 		const struct held_lease *h = &s->slots[i];
 		if (h->state == HELD_NONE || h->state == HELD_RETURNING)
 			continue;
-		struct lease lease = { .vip = ip_addr_from_v4(h->vip),
-			                   .dip = ip_addr_from_v4(h->dip),
+		struct lease lease = { .vip = addr_of(s, h->vip),
+			                   .dip = addr_of(s, h->dip),
 			                   .first_port = h->first_port,
 			                   .n_ports = h->n_ports,
 			                   .epoch = h->epoch,

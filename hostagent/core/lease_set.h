@@ -16,6 +16,7 @@
 
 #include "common/model/lease.h"
 #include "common/model/store.h"
+#include "common/packet/addr_names.h"
 #include "hostagent/core/snat.h"
 
 // Orders in the order in which they are for the worker; those it has taken are at the front and gone.
@@ -63,9 +64,10 @@ struct lease_set {
 	uint32_t n_updates; // whole ones
 	uint32_t mask;
 	struct held_lease *slots; // NULL until there is a lease
+	struct addr_names *names; // of the process, which the owner gives; NULL: leases of IPv6 are left out
 };
 
-// All 0 is an empty set.
+// All 0 is an empty set, but for `names`.
 void lease_set_fini(struct lease_set *s);
 
 enum lease_update_kind {
@@ -73,7 +75,7 @@ enum lease_update_kind {
 	LEASES_ALL, // all there are
 };
 
-// Applies an update of the managers. What is not IPv4, or no range, is left out. ERR_NO_MEMORY: nothing has changed.
+// Applies an update of the managers. What is no range, or of two families, is left out. ERR_NO_MEMORY: nothing has changed.
 NODISCARD int lease_set_apply(struct lease_set *s, const struct lease_list *leases, enum lease_update_kind kind,
                               struct snat_order_queue *orders);
 

@@ -1,5 +1,6 @@
 #include "hostagent/core/owners.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "common/base/memory.h"
@@ -27,40 +28,52 @@ uint64_t owners_fingerprint(const struct vip_history *vip, const struct endpoint
 
 // ---- Life ----
 
-static bool is_all_v4(const struct ip_addr *vip, const struct owner_history *h)
+static int compare_dips(const void *a, const void *b)
 {
-	bool is_v4 = ip_addr_is_v4(vip);
-	for (uint32_t i = 0; i < h->n_dips; i++)
-		is_v4 = is_v4 && ip_addr_is_v4(&h->dips[i]);
-	return is_v4;
+	be32 x = ((const struct owner_dip *)a)->dip;
+	be32 y = ((const struct owner_dip *)b)->dip;
+	return x < y ? -1 : x > y;
 }
 
-static void mark_present(struct endpoint_owners *o, const struct generation *present)
+// Where the present generation has the DIP; both lists are sorted.
+static bool is_in(const struct generation *present, const struct ip_addr *dip, uint32_t *at)
+{
+	while (*at < present->n_members && ip_addr_compare(&present->members[*at].dip, dip) < 0)
+		++*at;
+	return *at < present->n_members && ip_addr_equal(&present->members[*at].dip, dip);
+}
+
+static int fill_dips(struct endpoint_owners *o, struct addr_names *names, const struct generation *present)
 {
 	uint32_t at = 0;
-	for (uint32_t i = 0; i < present->n_members; i++) { // both are sorted
-		while (!ip_addr_equal(&o->history.dips[at], &present->members[i].dip))
-			at++;
-		o->is_present[at] = true;
+	for (uint32_t i = 0; i < o->n_dips; i++) {
+		const struct ip_addr *dip = &o->history.dips[i];
+		o->dips[i] = addr_names_give(names, dip->bytes);
+		o->words[i] = hash_mix64(load64(dip->bytes)) ^ load64(dip->bytes + 8);
+		o->by_dip[i] = (struct owner_dip){ .dip = o->dips[i], .is_present = is_in(present, dip, &at) };
+		if (o->dips[i] == 0)
+			return ERR_NO_MEMORY;
 	}
-}
-
-static int fill(struct endpoint_owners *o, const struct endpoint_history *h)
-{
-	o->n_dips = o->history.n_dips;
-	o->dips = memory_array(o->n_dips, sizeof *o->dips);
-	o->is_present = memory_array(o->n_dips, sizeof *o->is_present);
-	if (o->dips == NULL || o->is_present == NULL)
-		return ERR_NO_MEMORY;
-	for (uint32_t i = 0; i < o->n_dips; i++)
-		o->dips[i] = ip_addr_to_v4(&o->history.dips[i]);
-	mark_present(o, endpoint_history_present(h));
-	memory_free(o->history.dips);
-	o->history.dips = NULL;
+	qsort(o->by_dip, o->n_dips, sizeof *o->by_dip, compare_dips);
 	return 0;
 }
 
-int owners_create(const struct vip_history *vip, const struct endpoint_history *h, struct endpoint_owners **ret_owners)
+static int fill(struct endpoint_owners *o, struct addr_names *names, const struct endpoint_history *h)
+{
+	o->n_dips = o->history.n_dips;
+	o->dips = memory_array(o->n_dips, sizeof *o->dips);
+	o->words = memory_array(o->n_dips, sizeof *o->words);
+	o->by_dip = memory_array(o->n_dips, sizeof *o->by_dip);
+	if (o->dips == NULL || o->words == NULL || o->by_dip == NULL)
+		return ERR_NO_MEMORY;
+	int code = fill_dips(o, names, endpoint_history_present(h));
+	memory_free(o->history.dips);
+	o->history.dips = NULL;
+	return code;
+}
+
+int owners_create(struct addr_names *names, const struct vip_history *vip, const struct endpoint_history *h,
+                  struct endpoint_owners **ret_owners)
 {
 	struct endpoint_owners *o = memory_array(1, sizeof *o);
 	if (o == NULL)
@@ -69,18 +82,14 @@ int owners_create(const struct vip_history *vip, const struct endpoint_history *
 	o->vip_port = be16_from(h->port);
 	o->protocol = h->protocol;
 	o->fingerprint = owners_fingerprint(vip, h);
-	int code = owner_history_build(vip, h, &o->history);
-	bool is_served = code == 0 && is_all_v4(&vip->vip, &o->history);
-	if (is_served) {
-		o->vip = ip_addr_to_v4(&vip->vip);
-		code = fill(o, h);
-	}
-	if (code != 0 || !is_served) {
-		owners_unref(o);
-		o = NULL;
-	}
+	o->vip = addr_names_give(names, vip->vip.bytes);
+	int code = o->vip == 0 ? ERR_NO_MEMORY : owner_history_build(vip, h, &o->history);
+	if (code == 0)
+		code = fill(o, names, h);
 	if (code == 0)
 		*ret_owners = o;
+	else
+		owners_unref(o);
 	return code;
 }
 
@@ -96,7 +105,8 @@ void owners_unref(struct endpoint_owners *o)
 		return;
 	owner_history_fini(&o->history);
 	memory_free(o->dips);
-	memory_free(o->is_present);
+	memory_free(o->words);
+	memory_free(o->by_dip);
 	memory_free(o);
 }
 
@@ -108,6 +118,7 @@ struct bucket_owners owners_of(const struct endpoint_owners *o, uint64_t flow_ha
 	struct bucket_owners b = { 0 };
 	while (b.n < OWNERS_MAX && owners[b.n] != OWNER_NONE) {
 		b.dips[b.n] = o->dips[owners[b.n]];
+		b.words[b.n] = o->words[owners[b.n]];
 		b.n++;
 	}
 	return b;
@@ -119,10 +130,10 @@ bool owners_is_present(const struct endpoint_owners *o, be32 dip)
 	uint32_t high = o->n_dips;
 	while (low < high) {
 		uint32_t middle = low + (high - low) / 2;
-		if (be32_to(o->dips[middle]) < be32_to(dip))
+		if (o->by_dip[middle].dip < dip)
 			low = middle + 1;
 		else
 			high = middle;
 	}
-	return low < o->n_dips && o->dips[low] == dip && o->is_present[low];
+	return low < o->n_dips && o->by_dip[low].dip == dip && o->by_dip[low].is_present;
 }

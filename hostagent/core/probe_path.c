@@ -1,6 +1,7 @@
 #include "hostagent/core/probe_path.h"
 
 #include "common/packet/icmp_error.h"
+#include "hostagent/core/nd_path.h"
 #include "hostagent/core/verdict.h"
 
 // ---- From the host's own kernel ----
@@ -26,7 +27,8 @@ static void on_arp_of_probe(struct agent *a, struct agent_packet *p, const struc
 
 static void give_probe(struct agent *a, struct agent_packet *p, const struct parsed *ip)
 {
-	uint16_t port = a->config == NULL ? AGENT_NO_PORT : agent_config_lookup_dip(a->config, ip->dst);
+	be32 dip = ip->is_ip6 ? agent_lookup_name(a, parsed_dst6(p->frame, ip)) : ip->dst;
+	uint16_t port = a->config == NULL || dip == 0 ? AGENT_NO_PORT : agent_config_lookup_dip(a->config, dip);
 	if (port == AGENT_NO_PORT) {
 		verdict_drop(a, p, DROP_PROBE_NOT_LOCAL);
 		return;
@@ -35,15 +37,24 @@ static void give_probe(struct agent *a, struct agent_packet *p, const struct par
 	verdict_to_vm(a, p, port);
 }
 
-static void from_host(struct agent *a, struct agent_packet *p)
+static void from_host_ip6(struct agent *a, struct agent_packet *p)
+{
+	struct parsed ip;
+	enum drop_reason reason = parse_ip6(p->frame, p->len, ETH_BYTES, &ip);
+	if (ip6_is_unspecified(a->settings.probe_address6) || !reason_is_carried(reason))
+		return;
+	if (reason == DROP_NONE && nd_path_host(a, p, &ip))
+		return;
+	if (probe_path_is_source(a, p->frame, &ip))
+		give_probe(a, p, &ip);
+}
+
+static void from_host_ip4(struct agent *a, struct agent_packet *p, be16 type)
 {
 	struct parsed ip;
 	struct arp_info arp;
-	p->reason = DROP_NONE;
-	p->verdict = AGENT_TO_UPLINK;
-	if (p->len < ETH_BYTES || a->settings.probe_address == 0)
+	if (a->settings.probe_address == 0)
 		return;
-	be16 type = frame_ether_type(p->frame);
 	if (type == be16_from(ETHER_IP4)) {
 		enum drop_reason reason = parse_ip4(p->frame, p->len, ETH_BYTES, &ip);
 		if (reason_is_carried(reason) && ip.src == a->settings.probe_address)
@@ -52,6 +63,19 @@ static void from_host(struct agent *a, struct agent_packet *p)
 	           arp.sender_ip == a->settings.probe_address) {
 		on_arp_of_probe(a, p, &arp);
 	}
+}
+
+static void from_host(struct agent *a, struct agent_packet *p)
+{
+	p->reason = DROP_NONE;
+	p->verdict = AGENT_TO_UPLINK;
+	if (p->len < ETH_BYTES)
+		return;
+	be16 type = frame_ether_type(p->frame);
+	if (type == be16_from(ETHER_IP6))
+		from_host_ip6(a, p);
+	else
+		from_host_ip4(a, p, type);
 }
 
 void agent_from_host(struct agent *a, struct agent_packet *packets, uint32_t n)
@@ -69,8 +93,12 @@ static bool is_answer(const struct agent *a, const uint8_t *frame, const struct 
 	struct icmp_error error;
 	if (ip->protocol == IP_PROTO_TCP)
 		return (ip->tcp_flags & (TCP_ACK | TCP_RST)) != 0;
-	return ip->protocol == IP_PROTO_ICMP && icmp_error_parse(frame, ip, &error) == DROP_NONE &&
-	       error.src == a->settings.probe_address && error.dst == ip->src;
+	if (!packet_is_icmp(ip) || icmp_error_parse(frame, ip, &error) != DROP_NONE)
+		return false;
+	if (ip->is_ip6)
+		return probe_path_has6(a, icmp_error_src6(frame, &error)) &&
+		       ip6_addr_equal(icmp_error_dst6(frame, &error), parsed_src6(frame, ip));
+	return error.src == a->settings.probe_address && error.dst == ip->src;
 }
 
 void probe_path_answer(struct agent *a, struct agent_packet *p, struct parsed ip, enum drop_reason reason)
@@ -85,5 +113,5 @@ void probe_path_answer(struct agent *a, struct agent_packet *p, struct parsed ip
 		return;
 	}
 	p->verdict = AGENT_TO_TAP;
-	eth_put_ip4(p->frame, &a->settings.uplink_mac, &gateway);
+	eth_put(p->frame, &a->settings.uplink_mac, &gateway, ip.is_ip6);
 }

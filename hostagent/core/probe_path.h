@@ -9,12 +9,27 @@
 // and no SNAT done: so what has a flow is no answer, and the fast path of flows does not ask.
 #pragma once
 
-#include "hostagent/core/agent.h"
+#include "common/packet/martian.h"
+#include "hostagent/core/verdict.h"
 
-// Is it the probe address?
-static inline bool probe_path_has(const struct agent *a, be32 addr)
+static inline bool probe_path_has6(const struct agent *a, const uint8_t *addr)
 {
-	return addr == a->settings.probe_address && addr != 0;
+	return ip6_addr_equal(addr, a->settings.probe_address6) && !ip6_is_unspecified(addr);
+}
+
+// Is the packet's source, its destination, the probe address of its family?
+static inline bool probe_path_is_source(const struct agent *a, const uint8_t *frame, const struct parsed *ip)
+{
+	if (ip->is_ip6)
+		return probe_path_has6(a, parsed_src6(frame, ip));
+	return ip->src == a->settings.probe_address && ip->src != 0;
+}
+
+static inline bool probe_path_is_destination(const struct agent *a, const uint8_t *frame, const struct parsed *ip)
+{
+	if (ip->is_ip6)
+		return probe_path_has6(a, parsed_dst6(frame, ip));
+	return ip->dst == a->settings.probe_address && ip->dst != 0;
 }
 
 // A packet of a VM to the probe address, whose source has been checked. `reason`: why its ports cannot be

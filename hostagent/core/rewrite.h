@@ -5,6 +5,8 @@
 // common/packet/nat.h to the bit (tests/unit/hostagent compares them): incremental, and damaged stays damaged.
 #pragma once
 
+#include <string.h>
+
 #include "common/packet/checksum.h"
 #include "common/packet/parse.h"
 #include "hostagent/core/flow_table.h"
@@ -14,9 +16,28 @@ struct flow_deltas {
 	uint16_t l4;
 };
 
-// Of the inbound direction: the VIP becomes the DIP. The checksum of ICMP does not cover addresses.
-static inline struct flow_deltas flow_entry_make_deltas(const struct flow_entry *e)
+// The sum of an IPv6 address's words, at most 8 * 65535.
+static inline uint32_t ip6_addr_sum(const uint8_t *addr)
 {
+	uint32_t sum = 0;
+	for (uint32_t i = 0; i < IP6_ADDR_BYTES; i += 2)
+		sum += load16(addr + i);
+	return sum;
+}
+
+// Of IPv6: its header has no checksum, and all that do cover the addresses.
+static inline struct flow_deltas flow_entry_make_deltas6(const struct flow_table *t, const struct flow_entry *e)
+{
+	const struct flow_addrs *a = flow_table_addrs(t, e);
+	uint32_t sum = 8 * 0xffffu - ip6_addr_sum(a->vip) + ip6_addr_sum(a->dip);
+	return (struct flow_deltas){ .l4 = checksum_fold(sum + (uint16_t)~e->vip_port + e->dip_port) };
+}
+
+// Of the inbound direction: the VIP becomes the DIP. The checksum of ICMP over IPv4 does not cover addresses.
+static inline struct flow_deltas flow_entry_make_deltas(const struct flow_table *t, const struct flow_entry *e)
+{
+	if (__builtin_expect(flow_entry_is_ip6(e), 0))
+		return flow_entry_make_deltas6(t, e);
 	uint32_t sum = (uint16_t)~e->vip + (uint32_t)(uint16_t) ~(e->vip >> 16) + (e->dip & 0xffff) + (e->dip >> 16);
 	uint32_t l4_sum = e->protocol == IP_PROTO_ICMP ? 0 : sum;
 	return (struct flow_deltas){
@@ -25,9 +46,9 @@ static inline struct flow_deltas flow_entry_make_deltas(const struct flow_entry 
 	};
 }
 
-static inline void flow_entry_set_deltas(struct flow_entry *e)
+static inline void flow_entry_set_deltas(const struct flow_table *t, struct flow_entry *e)
 {
-	struct flow_deltas d = flow_entry_make_deltas(e);
+	struct flow_deltas d = flow_entry_make_deltas(t, e);
 	e->ip_delta = d.ip;
 	e->l4_delta = d.l4;
 }
@@ -39,9 +60,9 @@ static inline struct flow_deltas flow_entry_deltas(const struct flow_entry *e)
 }
 
 // Of a flow in any state.
-static inline struct flow_deltas flow_entry_any_deltas(const struct flow_entry *e)
+static inline struct flow_deltas flow_entry_any_deltas(const struct flow_table *t, const struct flow_entry *e)
 {
-	return flow_entry_state(e) == FLOW_SYN_ACK ? flow_entry_make_deltas(e) : flow_entry_deltas(e);
+	return flow_entry_state(e) == FLOW_SYN_ACK ? flow_entry_make_deltas(t, e) : flow_entry_deltas(e);
 }
 
 enum { L4_SRC_PORT = 0, L4_DST_PORT = 2 }; // where TCP and UDP have them
@@ -61,7 +82,7 @@ static inline void rewrite_l4_rare(uint8_t *l4, uint8_t protocol, uint16_t delta
 // RFC 768: a UDP checksum of 0 means that there is none. The identifier of an ICMP echo stands for its port.
 static inline void rewrite_l4_other(uint8_t *l4, uint8_t protocol, uint16_t delta, uint32_t port_off, be16 port)
 {
-	if (protocol == IP_PROTO_ICMP) {
+	if (ip_protocol_is_icmp(protocol)) {
 		struct icmp_header *icmp = (struct icmp_header *)l4;
 		icmp->checksum = checksum_apply(icmp->checksum, delta);
 		icmp->id = port;
@@ -100,6 +121,14 @@ static inline void rewrite_inbound(uint8_t *frame, const struct parsed *p, const
 	rewrite_l4(frame + p->l4_off, p->protocol, d.l4, L4_DST_PORT, e->dip_port);
 }
 
+// The same over IPv6. `a`: the entry's addresses.
+static inline void rewrite_inbound6(uint8_t *frame, const struct parsed *p, const struct flow_entry *e,
+                                    const struct flow_addrs *a, struct flow_deltas d)
+{
+	memcpy(((struct ip6_header *)(frame + p->l3_off))->dst, a->dip, IP6_ADDR_BYTES);
+	rewrite_l4(frame + p->l4_off, p->protocol, d.l4, L4_DST_PORT, e->dip_port);
+}
+
 // DIP:port -> VIP:port
 static inline void rewrite_reply(uint8_t *frame, const struct parsed *p, const struct flow_entry *e,
                                  struct flow_deltas d)
@@ -108,4 +137,30 @@ static inline void rewrite_reply(uint8_t *frame, const struct parsed *p, const s
 	ip->checksum = checksum_apply(ip->checksum, (uint16_t)~d.ip);
 	ip->src = e->vip;
 	rewrite_l4(frame + p->l4_off, p->protocol, (uint16_t)~d.l4, L4_SRC_PORT, e->vip_port);
+}
+
+static inline void rewrite_reply6(uint8_t *frame, const struct parsed *p, const struct flow_entry *e,
+                                  const struct flow_addrs *a, struct flow_deltas d)
+{
+	memcpy(((struct ip6_header *)(frame + p->l3_off))->src, a->vip, IP6_ADDR_BYTES);
+	rewrite_l4(frame + p->l4_off, p->protocol, (uint16_t)~d.l4, L4_SRC_PORT, e->vip_port);
+}
+
+// The same of either family, with the entry's addresses where they are.
+static inline void rewrite_inbound_as(const struct flow_table *t, uint8_t *frame, const struct parsed *p,
+                                      const struct flow_entry *e, struct flow_deltas d, bool is_ip6)
+{
+	if (is_ip6)
+		rewrite_inbound6(frame, p, e, flow_table_addrs(t, e), d);
+	else
+		rewrite_inbound(frame, p, e, d);
+}
+
+static inline void rewrite_reply_as(const struct flow_table *t, uint8_t *frame, const struct parsed *p,
+                                    const struct flow_entry *e, struct flow_deltas d, bool is_ip6)
+{
+	if (is_ip6)
+		rewrite_reply6(frame, p, e, flow_table_addrs(t, e), d);
+	else
+		rewrite_reply(frame, p, e, d);
 }

@@ -424,18 +424,33 @@ void snat_tend(struct snat *s, const struct agent_config *config, struct mono_ti
 
 // ---- Status ----
 
+#define BUSY_READS_MAX 100 // of one that changes all the time; then it is left out
+
 uint32_t snat_slots(const struct snat *s)
 {
 	return s->limits.n_dips;
 }
 
+// False: the worker was just changing it.
+static bool read_busy(const struct snat_busy *busy, struct snat_busy_destination *d)
+{
+	uint32_t turn = __atomic_load_n(&busy->turn, __ATOMIC_ACQUIRE);
+	uint64_t addr[2] = { __atomic_load_n(&busy->addr[0], __ATOMIC_RELAXED),
+		                 __atomic_load_n(&busy->addr[1], __ATOMIC_RELAXED) };
+	*d = (struct snat_busy_destination){ .remote_port = (be16)__atomic_load_n(&busy->key, __ATOMIC_RELAXED),
+		                                 .protocol = IP_PROTO_TCP,
+		                                 .n_ports = __atomic_load_n(&busy->n_ports, __ATOMIC_RELAXED) };
+	memcpy(d->remote.bytes, addr, sizeof addr);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return turn % 2 == 0 && __atomic_load_n(&busy->turn, __ATOMIC_RELAXED) == turn;
+}
+
 static void insert_busy(struct snat_dip_status *st, const struct snat_busy *busy)
 {
-	uint64_t key = __atomic_load_n(&busy->key, __ATOMIC_RELAXED);
-	struct snat_busy_destination d = { .remote = (be32)(key >> 32),
-		                               .remote_port = (be16)key,
-		                               .protocol = IP_PROTO_TCP,
-		                               .n_ports = __atomic_load_n(&busy->n_ports, __ATOMIC_RELAXED) };
+	struct snat_busy_destination d;
+	for (uint32_t i = 0; !read_busy(busy, &d); i++)
+		if (i == BUSY_READS_MAX)
+			return;
 	if (d.n_ports == 0)
 		return;
 	uint32_t i = st->n_busiest++;

@@ -16,6 +16,9 @@
 //   Ports are taken along a permutation that is keyed by a random seed, and each destination begins elsewhere in it, so that
 //   nobody outside can guess the next one (RFC 6056 section 3.3.4).
 //
+// VIPs and DIPs are 32 bits for both families (common/packet/addr_names.h), and so are destinations: of IPv6 by their tags. Two
+// destinations of one DIP and port that have the same tag (one in 2^28) are counted as one, so that its ports seem to be used up
+// earlier; flows are told apart by whole addresses.
 // Invariants: no two flows have one 5-tuple; nothing begins on a port that is not leased, or on a lease that has ended or was
 // given back; the flows of an ended lease go on, and its ports are not forgotten before they are over.
 // What happens when full (limits are fixed at the start):
@@ -36,6 +39,7 @@
 #include "common/base/bytes.h"
 #include "common/base/error.h"
 #include "common/base/mono.h"
+#include "common/model/ip_addr.h"
 
 #define SNAT_HOLD_US 3000000u // how long the edge holds a packet
 #define SNAT_HOLD_PACKETS 1024 // and how many of a DIP: a burst of connections that finds no port
@@ -81,7 +85,7 @@ struct snat_report {
 	enum snat_report_kind kind;
 	be32 vip;
 	be32 dip;
-	be32 remote;
+	struct ip_addr remote;
 	be16 remote_port;
 	uint8_t protocol;
 	uint16_t first_port;
@@ -114,7 +118,7 @@ void snat_destroy(struct snat *s); // NULL is fine
 // ---- Status, from any thread: each number whole, the set not of one instant ----
 
 struct snat_busy_destination {
-	be32 remote;
+	struct ip_addr remote;
 	be16 remote_port;
 	uint8_t protocol;
 	uint32_t n_ports; // in use towards it

@@ -6,8 +6,18 @@
 
 // ---- Counting ----
 
+static void put_busy(struct snat_busy *b, uint64_t key, const struct ip_addr *addr)
+{
+	__atomic_store_n(&b->turn, b->turn + 1, __ATOMIC_RELAXED);
+	__atomic_thread_fence(__ATOMIC_RELEASE);
+	__atomic_store_n(&b->key, key, __ATOMIC_RELAXED);
+	for (uint32_t i = 0; i < 2; i++)
+		__atomic_store_n(&b->addr[i], load64(addr->bytes + 8 * i), __ATOMIC_RELAXED);
+	__atomic_store_n(&b->turn, b->turn + 1, __ATOMIC_RELEASE);
+}
+
 // The place of a destination among the busiest; NULL: it is not one of them.
-static struct snat_busy *busy_of(struct snat_dip *d, uint64_t key, uint32_t n_ports)
+static struct snat_busy *busy_of(struct snat_dip *d, uint64_t key, const uint8_t *remote6, uint32_t n_ports)
 {
 	struct snat_busy *least = &d->busiest[0];
 	for (uint32_t i = 0; i < SNAT_BUSIEST_DESTINATIONS; i++) {
@@ -20,16 +30,17 @@ static struct snat_busy *busy_of(struct snat_dip *d, uint64_t key, uint32_t n_po
 	if (n_ports <= least->n_ports)
 		return NULL;
 	least->pace = (struct snat_pace){ .from = n_ports - 1, .n_ports = n_ports - 1 };
-	__atomic_store_n(&least->key, key, __ATOMIC_RELAXED);
+	struct ip_addr addr = snat_remote_addr((be32)(key >> 32), remote6);
+	put_busy(least, key, &addr);
 	return least;
 }
 
 // The busiest destinations, for status and for what is asked for. One that is not named any more because it was quiet comes
 // back when it grows.
 static struct snat_busy *note_busy(const struct snat *s, struct snat_dip *d, const struct snat_destination *dest,
-                                   uint32_t n_ports)
+                                   const uint8_t *remote6, uint32_t n_ports)
 {
-	struct snat_busy *b = busy_of(d, (uint64_t)dest->remote << 32 | dest->remote_port, n_ports);
+	struct snat_busy *b = busy_of(d, (uint64_t)dest->remote << 32 | dest->remote_port, remote6, n_ports);
 	if (b == NULL)
 		return NULL;
 	__atomic_store_n(&b->n_ports, n_ports, __ATOMIC_RELAXED);
@@ -60,16 +71,16 @@ static void count_block(struct snat *s, uint32_t block, uint32_t offset)
 
 // `dest`: the destination, or NULL when it is a new one. Returns its place among the busiest, if it has one.
 static const struct snat_busy *count_destination(struct snat *s, uint16_t slot, struct snat_destination *dest,
-                                                 be32 remote, be16 remote_port, uint32_t cursor)
+                                                 const struct flow_tuple *tuple, uint32_t cursor)
 {
 	if (dest != NULL)
 		dest->n_used++;
 	else
-		dest = snat_destination_add(s, slot, remote, remote_port);
+		dest = snat_destination_add(s, slot, tuple->remote, tuple->remote_port);
 	if (dest == NULL)
 		return NULL;
 	dest->cursor = cursor;
-	return note_busy(s, &s->dips[slot], dest, dest->n_used);
+	return note_busy(s, &s->dips[slot], dest, tuple->remote6, dest->n_used);
 }
 
 static bool count_mapping(struct snat *s, uint16_t slot, const struct flow_tuple *tuple, uint32_t block,
@@ -97,8 +108,7 @@ void snat_flow_began(struct snat *s, const struct flow_tuple *tuple, const struc
 	d->n_begun++;
 	count_block(s, choice->block, choice->offset);
 	if (tuple->protocol == IP_PROTO_TCP) {
-		const struct snat_busy *busy =
-			count_destination(s, choice->slot, choice->destination, tuple->remote, tuple->remote_port, choice->cursor);
+		const struct snat_busy *busy = count_destination(s, choice->slot, choice->destination, tuple, choice->cursor);
 		if (busy != NULL)
 			ask_ahead(s, choice->slot, &busy->pace);
 	} else {
@@ -108,19 +118,19 @@ void snat_flow_began(struct snat *s, const struct flow_tuple *tuple, const struc
 	}
 }
 
-static void uncount_destination(struct snat *s, uint16_t slot, const struct flow_entry *e)
+static void uncount_destination(struct snat *s, uint16_t slot, const struct flow_tuple *e)
 {
 	struct snat_destination *dest = snat_destination_lookup(s, slot, e->remote, e->remote_port);
 	if (dest == NULL)
 		return; // the table was full when it began
-	(void)note_busy(s, &s->dips[slot], dest, dest->n_used - 1);
+	(void)note_busy(s, &s->dips[slot], dest, e->remote6, dest->n_used - 1);
 	if (--dest->n_used > 0)
 		return;
 	dest->n_used = 1; // what is removed is there
 	snat_destination_remove(s, dest);
 }
 
-static void uncount_mapping(struct snat *s, uint16_t slot, const struct flow_entry *e, uint32_t block, uint32_t offset)
+static void uncount_mapping(struct snat *s, uint16_t slot, const struct flow_tuple *e, uint32_t block, uint32_t offset)
 {
 	enum mapped_protocol protocol = mapped_protocol_of(e->protocol);
 	struct snat_mapping *m = snat_mapping_lookup(s, slot, e->dip_port, protocol, block, offset);
@@ -153,7 +163,7 @@ static void uncount_block(struct snat *s, uint32_t block, uint32_t offset)
 		snat_lease_unused(s, b->head);
 }
 
-void snat_flow_ended(struct snat *s, const struct flow_entry *e)
+void snat_flow_ended(struct snat *s, const struct flow_tuple *e)
 {
 	if (!s->is_rebuilt)
 		return; // nothing was counted yet
@@ -204,12 +214,12 @@ static uint32_t fill_sieve(const struct snat *s, struct sieve *f)
 }
 
 // What a destination goes on with that has flows, but no entry.
-static uint32_t any_cursor(const struct snat *s, const struct flow_entry *e)
+static uint32_t any_cursor(const struct snat *s, const struct flow_tuple *e)
 {
 	return (uint32_t)hash_mix64(s->seed ^ e->remote ^ e->vip_port);
 }
 
-static void settle_flow(struct snat *s, const struct flow_entry *e)
+static void settle_flow(struct snat *s, const struct flow_tuple *e)
 {
 	uint16_t slot = snat_dip_lookup(s, e->dip);
 	uint32_t block = slot == SNAT_NO_SLOT ? NO_BLOCK : snat_block_lookup(s, e->vip, be16_to(e->vip_port), slot);
@@ -218,8 +228,7 @@ static void settle_flow(struct snat *s, const struct flow_entry *e)
 	if (s->blocks[block].is_counted)
 		uncount_destination(s, slot, e);
 	else
-		count_destination(s, slot, snat_destination_lookup(s, slot, e->remote, e->remote_port), e->remote,
-		                  e->remote_port, any_cursor(s, e));
+		count_destination(s, slot, snat_destination_lookup(s, slot, e->remote, e->remote_port), e, any_cursor(s, e));
 }
 
 // What came at once is no burst.
@@ -242,8 +251,10 @@ COLD_PATH static void settle(struct snat *s, const struct flow_table *flows)
 		return;
 	for (uint32_t i = 0; i < flows->high_water; i++) {
 		const struct flow_entry *e = &flows->entries[i];
-		if (flow_entry_is_snat(e) && e->protocol == IP_PROTO_TCP && sieve_has(&sieve, be16_to(e->vip_port)))
-			settle_flow(s, e);
+		if (!flow_entry_is_snat(e) || e->protocol != IP_PROTO_TCP || !sieve_has(&sieve, be16_to(e->vip_port)))
+			continue;
+		struct flow_tuple tuple = flow_entry_tuple(flows, e);
+		settle_flow(s, &tuple);
 	}
 	for (uint32_t i = 0; i < s->n_blocks_seen; i++)
 		s->blocks[i].is_counted = s->blocks[i].state != BLOCK_FREE && s->blocks[i].position != NO_BLOCK;
@@ -285,7 +296,7 @@ static void forget_counts(struct snat *s)
 }
 
 // The block of a flow that was begun by a process before; one whose lease has ended meanwhile is made.
-static uint32_t block_of_flow(struct snat *s, const struct flow_entry *e, uint16_t *ret_slot)
+static uint32_t block_of_flow(struct snat *s, const struct flow_tuple *e, uint16_t *ret_slot)
 {
 	uint16_t slot = snat_dip_lookup(s, e->dip);
 	if (slot == SNAT_NO_SLOT)
@@ -298,23 +309,18 @@ static uint32_t block_of_flow(struct snat *s, const struct flow_entry *e, uint16
 	return block != NO_BLOCK ? block : snat_block_add(s, e->vip, port / SNAT_UNIT_PORTS * SNAT_UNIT_PORTS, slot);
 }
 
-static bool count_restored(struct snat *s, const struct flow_entry *e)
+static bool count_restored(struct snat *s, const struct flow_tuple *e)
 {
 	uint16_t slot;
 	uint32_t block = block_of_flow(s, e, &slot);
 	if (block == NO_BLOCK)
 		return false;
-	struct flow_tuple tuple = { .remote = e->remote,
-		                        .dip = e->dip,
-		                        .remote_port = e->remote_port,
-		                        .dip_port = e->dip_port,
-		                        .protocol = e->protocol };
 	uint32_t offset = be16_to(e->vip_port) % SNAT_UNIT_PORTS;
 	if (e->protocol == IP_PROTO_TCP) {
 		if (s->blocks[block].is_counted)
-			count_destination(s, slot, snat_destination_lookup(s, slot, e->remote, e->remote_port), e->remote,
-			                  e->remote_port, any_cursor(s, e));
-	} else if (!count_mapping(s, slot, &tuple, block, offset)) {
+			count_destination(s, slot, snat_destination_lookup(s, slot, e->remote, e->remote_port), e,
+			                  any_cursor(s, e));
+	} else if (!count_mapping(s, slot, e, block, offset)) {
 		if (s->blocks[block].state == BLOCK_ENDED && s->blocks[block].n_flows == 0)
 			snat_block_remove(s, block);
 		return false;
@@ -328,7 +334,8 @@ void snat_rebuild(struct snat *s, struct flow_table *flows)
 	forget_counts(s);
 	for (uint32_t i = 0; i < flows->high_water; i++) {
 		struct flow_entry *e = &flows->entries[i];
-		if (e->state != FLOW_FREE && flow_entry_is_snat(e) && !count_restored(s, e))
+		struct flow_tuple tuple = flow_entry_tuple(flows, e);
+		if (e->state != FLOW_FREE && flow_entry_is_snat(e) && !count_restored(s, &tuple))
 			e->state &= FLOW_STATE_MASK; // known as before, and not counted
 	}
 	rest_paces(s);

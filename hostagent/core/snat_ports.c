@@ -179,7 +179,7 @@ static enum snat_outcome refuse(struct snat *s, struct snat_choice *choice, cons
 	if (d->exhausted_at.us != 0 && mono_elapsed_us(d->exhausted_at, s->now) < 1000000)
 		return SNAT_REFUSED;
 	d->exhausted_at = s->now;
-	d->exhausted_remote = tuple->remote;
+	d->exhausted_remote = snat_remote_addr(tuple->remote, tuple->remote6);
 	d->exhausted_port = tuple->remote_port;
 	d->exhausted_protocol = tuple->protocol;
 	d->exhausted_code = code;

@@ -74,8 +74,11 @@ struct snat_mapping { // n_flows 0: the slot is empty
 	uint16_t reserved;
 };
 
+// Who reads it from another thread takes the address when `turn` is even and the same before and after (a sequence lock).
 struct snat_busy {
 	uint64_t key; // remote << 32 | remote_port
+	uint64_t addr[2]; // the remote's 16 bytes, IPv4-mapped of IPv4
+	uint32_t turn;
 	uint32_t n_ports; // 0: unused
 	struct snat_pace pace; // the worker's alone
 };
@@ -121,7 +124,7 @@ struct snat_dip {
 	bool was_near_limit;
 	uint32_t max_ports; // as last seen in the configuration
 	struct mono_time exhausted_at;
-	be32 exhausted_remote;
+	struct ip_addr exhausted_remote;
 	be16 exhausted_port;
 	uint8_t exhausted_protocol;
 	enum error_code exhausted_code;
@@ -210,7 +213,7 @@ enum snat_outcome snat_choose(struct snat *s, const struct flow_table *flows, co
 void snat_flow_began(struct snat *s, const struct flow_tuple *tuple, const struct snat_choice *choice);
 
 // The flow is about to be removed.
-void snat_flow_ended(struct snat *s, const struct flow_entry *e);
+void snat_flow_ended(struct snat *s, const struct flow_tuple *e);
 
 // Makes destinations count what is on blocks of the lists alone; nothing to do for most calls.
 void snat_settle(struct snat *s, const struct flow_table *flows);
@@ -286,6 +289,16 @@ void snat_mapping_remove(struct snat *s, struct snat_mapping *m);
 static inline enum mapped_protocol mapped_protocol_of(uint8_t ip_protocol)
 {
 	return ip_protocol == IP_PROTO_UDP ? MAPPED_UDP : MAPPED_ICMP;
+}
+
+// The whole address of a destination.
+static inline struct ip_addr snat_remote_addr(be32 remote, const uint8_t *remote6)
+{
+	struct ip_addr addr;
+	if (remote6 == NULL)
+		return ip_addr_from_v4(remote);
+	memcpy(addr.bytes, remote6, sizeof addr.bytes);
+	return addr;
 }
 
 // Of numbers that other threads read.

@@ -172,9 +172,6 @@ static uint32_t held_max(const struct data_plane_config *config)
 static void init_agent(struct data_plane *dp, const struct data_plane_config *config)
 {
 	const struct node_config *node = config->node;
-	be32 gateways[NODE_GATEWAYS_MAX];
-	for (uint32_t i = 0; i < node->n_gateways; i++)
-		gateways[i] = ip_addr_to_v4(&node->gateways[i]);
 	struct agent_settings settings = {
 		.uplink_mac = dp->host.uplink.mac,
 		.address = ip_addr_to_v4(&node->address.addr),
@@ -183,7 +180,7 @@ static void init_agent(struct data_plane *dp, const struct data_plane_config *co
 		.probe_address = config->probe_address,
 	};
 	struct loop *l = &dp->loop;
-	agent_init(&l->agent, &settings, gateways, node->n_gateways);
+	agent_init(&l->agent, &settings, node->gateways, node->n_gateways);
 	agent_use_flows(&l->agent, &config->flows);
 	l->agent.snat = config->snat;
 	l->agent.counters.flows_restored = config->is_restored ? config->flows.n_flows : 0;

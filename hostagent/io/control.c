@@ -24,6 +24,7 @@ struct control {
 	const struct agent_file_config *config;
 	const struct state_dir *dir;
 	struct data_plane *dp;
+	struct addr_names *names;
 	struct store store;
 	struct snat_control snat;
 	struct prober *prober;
@@ -45,8 +46,8 @@ static int use_store(struct control *c)
 {
 	struct agent_config *config;
 	struct error err = { 0 };
-	int code = agent_config_create(&c->store, c->config->node.name, c->config->max_vms, data_plane_get_config(c->dp),
-	                               &config, &err);
+	int code = agent_config_create(&c->store, c->config->node.name, c->config->max_vms, c->names,
+	                               data_plane_get_config(c->dp), &config, &err);
 	if (code != 0) {
 		log_error("config-not-built", "version=%llu text=\"%s\"", (unsigned long long)c->store.version, err.text);
 		return code;
@@ -284,8 +285,7 @@ static void fill_dips(const struct control *c, const struct agent_config *config
 	for (uint32_t i = 0; i < config->n_dips; i++) {
 		struct dip_status *d = &status->dips[status->n_dips++];
 		d->dip = config->dips[i].dip;
-		if (ip_addr_is_v4(&d->dip))
-			d->flows = data_plane_dip_flows(c->dp, ip_addr_to_v4(&d->dip));
+		d->flows = data_plane_dip_flows(c->dp, addr_names_give(c->names, d->dip.bytes)); // it has its name
 		(void)text_copy(d->state, sizeof d->state, dip_state(c, &config->dips[i]));
 	}
 }
@@ -306,7 +306,7 @@ static void fill_dip_snat(struct dip_snat *d, const struct snat_dip_status *s, u
 		.n_busiest = s->n_busiest < SNAT_BUSIEST ? s->n_busiest : SNAT_BUSIEST,
 	};
 	for (uint32_t i = 0; i < d->n_busiest; i++)
-		d->busiest[i] = (struct snat_destination){ .addr = ip_addr_from_v4(s->busiest[i].remote),
+		d->busiest[i] = (struct snat_destination){ .addr = s->busiest[i].remote,
 			                                       .port = be16_to(s->busiest[i].remote_port),
 			                                       .protocol = s->busiest[i].protocol,
 			                                       .n_ports = s->busiest[i].n_ports };
@@ -320,7 +320,8 @@ static void fill_snat(const struct control *c, struct node_status *status)
 		uint32_t n_held;
 		if (!data_plane_read_snat(c->dp, (uint16_t)slot, &s, &n_held))
 			continue;
-		struct dip_status key = { .dip = ip_addr_from_v4(s.dip) };
+		struct dip_status key = { 0 };
+		addr_names_expand(c->names, s.dip, key.dip.bytes);
 		struct dip_status *d = bsearch(&key, status->dips, status->n_dips, sizeof key, compare_dips);
 		if (d != NULL)
 			fill_dip_snat(&d->snat, &s, n_held);
@@ -436,14 +437,15 @@ static void start_handles(struct control *c, uv_loop_t *loop)
 }
 
 int control_create(uv_loop_t *loop, const struct agent_file_config *config, const struct state_dir *dir,
-                   struct data_plane *dp, struct control **ret_control, struct error *err)
+                   struct data_plane *dp, struct addr_names *names, struct control **ret_control, struct error *err)
 {
 	struct control *c = memory_array(1, sizeof *c);
 	if (c == NULL)
 		return error_set(err, ERR_NO_MEMORY, "no memory for the agent's control");
 	*c = (struct control){ .config = config, .dir = dir, .dp = dp, .loop = loop };
 	store_init(&c->store);
-	snat_control_init(&c->snat, &(struct snat_control_config){ .dp = dp, .send = send_to_leader, .user = c },
+	snat_control_init(&c->snat,
+	                  &(struct snat_control_config){ .dp = dp, .names = names, .send = send_to_leader, .user = c },
 	                  uv_now(loop));
 	start_handles(c, loop);
 	int code = start_prober(c, loop, err);

@@ -21,9 +21,11 @@
 
 struct control;
 
-// Loads the last configuration, begins to subscribe, listens on the local socket. Borrows all of its arguments.
+// Loads the last configuration, begins to subscribe, listens on the local socket. Borrows all of its arguments; from now on its
+// thread gives the names of addresses.
 NODISCARD int control_create(uv_loop_t *loop, const struct agent_file_config *config, const struct state_dir *dir,
-                             struct data_plane *dp, struct control **ret_control, struct error *err);
+                             struct data_plane *dp, struct addr_names *names, struct control **ret_control,
+                             struct error *err);
 
 // Closes everything; the memory goes with the loop's next turns. The data plane stays as it is.
 void control_destroy(struct control *c);

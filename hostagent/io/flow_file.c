@@ -83,17 +83,31 @@ static void set_aside(const struct state_dir *dir, const char *path, const struc
 		unlink(path);
 }
 
-// Attaches to the file as it is. 0: *ret_table is ready.
-static int attach(uint8_t *block, int fd, size_t file_bytes, uint32_t capacity, uint64_t owner, struct mono_time now,
-                  struct flow_table *ret_table, struct error *err)
+// A file of a layout before IPv6: it gets room for addresses, and is what it was otherwise.
+static int grow(int fd, size_t from, size_t to, struct error *err)
 {
-	if (file_bytes != flow_table_persistent_bytes(capacity))
+	int cause = posix_fallocate(fd, (off_t)from, (off_t)(to - from));
+	return cause == 0
+	           ? 0
+	           : error_set(err, ERR_IO, "no room for the flow table to grow to %zu MB: %s", to >> 20, strerror(cause));
+}
+
+// Attaches to the file as it is. 0: *ret_table is ready.
+static int attach(uint8_t *block, int fd, size_t file_bytes, uint32_t capacity, uint64_t owner,
+                  struct addr_names *names, struct mono_time now, struct flow_table *ret_table, struct error *err)
+{
+	if (file_bytes == flow_table_persistent_bytes_ip4(capacity)) {
+		int code = grow(fd, file_bytes, flow_table_persistent_bytes(capacity), err);
+		if (code != 0)
+			return code;
+	} else if (file_bytes != flow_table_persistent_bytes(capacity)) {
 		return error_set(err, ERR_MALFORMED, "it has %zu bytes, not %zu", file_bytes,
 		                 flow_table_persistent_bytes(capacity));
+	}
 	int code = map_entries(block, fd, capacity, err);
 	if (code != 0)
 		return code;
-	return flow_table_attach(ret_table, block, flow_table_bytes(capacity), capacity, owner, now, err);
+	return flow_table_attach(ret_table, block, flow_table_bytes(capacity), capacity, owner, names, now, err);
 }
 
 // ---- A new file ----
@@ -115,8 +129,8 @@ static int create_file(const char *path, uint32_t capacity, struct error *err)
 
 // An empty table in a new file; the file gets its name when it is whole.
 static int make_table(const struct state_dir *dir, const char *path, uint8_t *block, uint32_t capacity, uint64_t owner,
-                      struct mono_time now, const struct flow_table *carry_over, struct flow_table *ret_table,
-                      struct error *err)
+                      struct addr_names *names, struct mono_time now, const struct flow_table *carry_over,
+                      struct flow_table *ret_table, struct error *err)
 {
 	char new_path[STATE_PATH_BYTES];
 	uint64_t seed;
@@ -129,7 +143,7 @@ static int make_table(const struct state_dir *dir, const char *path, uint8_t *bl
 	close(fd);
 	if (code != 0)
 		return code;
-	flow_table_init(ret_table, block, capacity, seed, owner, now);
+	flow_table_init(ret_table, block, capacity, seed, owner, names, now);
 	if (carry_over != NULL) {
 		uint32_t n_left = flow_table_copy(ret_table, carry_over);
 		log_info("flow-file-carried-over", "flows=%" PRIu32 " without_room=%" PRIu32, ret_table->n_flows, n_left);
@@ -140,19 +154,18 @@ static int make_table(const struct state_dir *dir, const char *path, uint8_t *bl
 }
 
 // max_flows was changed: the old table is attached once more, in memory of its own, and its flows move to the new one.
-static int carry_over(const struct state_dir *dir, const char *path, uint8_t *block, int fd, uint32_t old_capacity,
-                      uint32_t capacity, uint64_t owner, struct mono_time now, struct flow_table *ret_table,
-                      struct error *err)
+static int carry_over(const struct state_dir *dir, const char *path, uint8_t *block, int fd, size_t file_bytes,
+                      uint32_t old_capacity, uint32_t capacity, uint64_t owner, struct addr_names *names,
+                      struct mono_time now, struct flow_table *ret_table, struct error *err)
 {
 	struct flow_file old = { 0 };
 	struct flow_table old_table;
 	uint8_t *old_block = reserve_block(&old, old_capacity, err);
 	if (old_block == NULL)
 		return ERR_NO_MEMORY;
-	int code =
-		attach(old_block, fd, flow_table_persistent_bytes(old_capacity), old_capacity, owner, now, &old_table, err);
+	int code = attach(old_block, fd, file_bytes, old_capacity, owner, names, now, &old_table, err);
 	if (code == 0)
-		code = make_table(dir, path, block, capacity, owner, now, &old_table, ret_table, err);
+		code = make_table(dir, path, block, capacity, owner, names, now, &old_table, ret_table, err);
 	flow_file_close(&old);
 	return code;
 }
@@ -163,28 +176,32 @@ static uint32_t capacity_in(int fd, size_t file_bytes, uint64_t owner)
 	if (pread(fd, head, sizeof head, 0) != (ssize_t)sizeof head)
 		return 0;
 	uint32_t capacity = flow_table_capacity_of(head, sizeof head, owner);
-	return capacity != 0 && file_bytes == flow_table_persistent_bytes(capacity) ? capacity : 0;
+	bool fits = capacity != 0 && (file_bytes == flow_table_persistent_bytes(capacity) ||
+	                              file_bytes == flow_table_persistent_bytes_ip4(capacity));
+	return fits ? capacity : 0;
 }
 
 // ---- Opening ----
 
 static int use_existing(const struct state_dir *dir, const char *path, uint8_t *block, uint32_t capacity,
-                        uint64_t owner, struct mono_time now, struct flow_table *ret_table, struct error *err)
+                        uint64_t owner, struct addr_names *names, struct mono_time now, struct flow_table *ret_table,
+                        struct error *err)
 {
 	size_t file_bytes = 0;
 	int fd = open_existing(path, &file_bytes, err);
 	if (fd < 0)
 		return fd;
 	uint32_t old_capacity = capacity_in(fd, file_bytes, owner);
-	int code = old_capacity == 0 || old_capacity == capacity
-	               ? attach(block, fd, file_bytes, capacity, owner, now, ret_table, err)
-	               : carry_over(dir, path, block, fd, old_capacity, capacity, owner, now, ret_table, err);
+	int code =
+		old_capacity == 0 || old_capacity == capacity
+			? attach(block, fd, file_bytes, capacity, owner, names, now, ret_table, err)
+			: carry_over(dir, path, block, fd, file_bytes, old_capacity, capacity, owner, names, now, ret_table, err);
 	close(fd);
 	return code;
 }
 
 int flow_file_open(struct flow_file *f, const struct state_dir *dir, const char *host, uint32_t capacity,
-                   struct mono_time now, struct flow_table *ret_table, struct error *err)
+                   struct addr_names *names, struct mono_time now, struct flow_table *ret_table, struct error *err)
 {
 	char path[STATE_PATH_BYTES];
 	uint64_t owner = owner_of(host);
@@ -193,7 +210,8 @@ int flow_file_open(struct flow_file *f, const struct state_dir *dir, const char 
 	if (block == NULL)
 		return ERR_NO_MEMORY;
 	struct error why = { 0 };
-	int code = use_existing(dir, state_dir_path(dir, "flows", path), block, capacity, owner, now, ret_table, &why);
+	int code =
+		use_existing(dir, state_dir_path(dir, "flows", path), block, capacity, owner, names, now, ret_table, &why);
 	if (code == 0) {
 		f->is_restored = true;
 		return 0;
@@ -204,7 +222,7 @@ int flow_file_open(struct flow_file *f, const struct state_dir *dir, const char 
 		flow_file_close(f);
 		return error_set(err, why.code, "%s", why.text);
 	}
-	code = make_table(dir, path, block, capacity, owner, now, NULL, ret_table, err);
+	code = make_table(dir, path, block, capacity, owner, names, now, NULL, ret_table, err);
 	if (code != 0)
 		flow_file_close(f);
 	return code;

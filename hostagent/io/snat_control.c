@@ -11,12 +11,24 @@ struct addr_text {
 	char text[IP_ADDR_TEXT_BYTES];
 };
 
-static struct addr_text text_of(be32 addr)
+static struct ip_addr addr_of(const struct snat_control *s, be32 addr)
+{
+	struct ip_addr a;
+	addr_names_expand(s->config.names, addr, a.bytes);
+	return a;
+}
+
+static struct addr_text text_of(const struct ip_addr *a)
 {
 	struct addr_text t;
-	struct ip_addr a = ip_addr_from_v4(addr);
-	(void)ip_addr_format(&a, t.text);
+	(void)ip_addr_format(a, t.text);
 	return t;
+}
+
+static struct addr_text text_of_name(const struct snat_control *s, be32 addr)
+{
+	struct ip_addr a = addr_of(s, addr);
+	return text_of(&a);
 }
 
 // May one more be logged? GCRA: each takes its share of time, and SNAT_EVENTS_BURST shares may be used ahead.
@@ -57,7 +69,7 @@ static void log_exhausted(struct snat_control *s, const struct snat_report *r, u
 		return;
 	const char *protocol = protocol_name(r->protocol);
 	log_warn("snat-exhausted", "dip=%s destination=%s port=%u protocol=%s code=%s suppressed=%" PRIu64 " text=\"%s\"",
-	         text_of(r->dip).text, text_of(r->remote).text, be16_to(r->remote_port),
+	         text_of_name(s, r->dip).text, text_of(&r->remote).text, be16_to(r->remote_port),
 	         protocol != NULL ? protocol : "icmp", error_code_name(r->code), take_suppressed(s),
 	         why_exhausted(r->code));
 }
@@ -66,11 +78,11 @@ static void log_near_limit(struct snat_control *s, const struct snat_report *r, 
 {
 	if (event_is_due(s, now_ms))
 		log_warn("snat-near-limit", "dip=%s leased_ports=%u max_ports=%u suppressed=%" PRIu64 " text=\"%s\"",
-		         text_of(r->dip).text, r->n_ports, r->n_wanted, take_suppressed(s),
+		         text_of_name(s, r->dip).text, r->n_ports, r->n_wanted, take_suppressed(s),
 		         "80 % of max_ports_per_dip are leased; raise it, or list the DIP under another VIP, too");
 }
 
-static void log_refused(struct snat_control *s, be32 dip, const struct error *err, uint64_t now_ms)
+static void log_refused(struct snat_control *s, const struct ip_addr *dip, const struct error *err, uint64_t now_ms)
 {
 	if (event_is_due(s, now_ms))
 		log_warn("snat-refused", "dip=%s code=%s suppressed=%" PRIu64 " text=\"%s\"", text_of(dip).text,
@@ -108,7 +120,7 @@ static void ask_end(struct ask *a)
 static void ask_request(struct ask *a, const struct snat_report *report)
 {
 	struct snat_op op = {
-		.kind = SNAT_REQUEST, .dip = ip_addr_from_v4(report->dip), .seq = report->seq, .n_ports = report->n_wanted
+		.kind = SNAT_REQUEST, .dip = addr_of(a->s, report->dip), .seq = report->seq, .n_ports = report->n_wanted
 	};
 	ask_add(a, &op);
 	a->s->counters.snat_requests += a->s->is_up;
@@ -117,8 +129,8 @@ static void ask_request(struct ask *a, const struct snat_report *report)
 static void ask_return(struct ask *a, const struct held_lease *h)
 {
 	struct snat_op op = { .kind = SNAT_RETURN,
-		                  .dip = ip_addr_from_v4(h->dip),
-		                  .vip = ip_addr_from_v4(h->vip),
+		                  .dip = addr_of(a->s, h->dip),
+		                  .vip = addr_of(a->s, h->vip),
 		                  .first_port = h->first_port,
 		                  .n_ports = h->n_ports,
 		                  .epoch = h->epoch };
@@ -230,10 +242,10 @@ int snat_control_on_update(struct snat_control *s, const struct update *u, bool 
 void snat_control_on_reply(struct snat_control *s, const struct message *reply, uint64_t now_ms)
 {
 	const struct error *err = &reply->snat_reply.err;
-	be32 dip = ip_addr_to_v4(&reply->snat_reply.dip);
+	be32 dip = addr_names_give(s->config.names, reply->snat_reply.dip.bytes);
 	if (err->code != 0) {
 		s->counters.snat_requests_refused++;
-		log_refused(s, dip, err, now_ms);
+		log_refused(s, &reply->snat_reply.dip, err, now_ms);
 	}
 	struct snat_order order = {
 		.kind = SNAT_ORDER_ANSWERED, .dip = dip, .seq = reply->snat_reply.seq, .code = err->code
@@ -293,6 +305,7 @@ void snat_control_tick(struct snat_control *s, uint32_t gone_s, uint64_t now_ms)
 void snat_control_init(struct snat_control *s, const struct snat_control_config *config, uint64_t now_ms)
 {
 	*s = (struct snat_control){ .config = *config, .needs_rebuild = true, .seen_ms = now_ms };
+	s->leases.names = config->names;
 }
 
 void snat_control_fini(struct snat_control *s)

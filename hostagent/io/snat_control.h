@@ -35,6 +35,7 @@
 
 struct snat_control_config {
 	struct data_plane *dp;
+	struct addr_names *names; // of the process; this thread gives them
 	// Sends a message to the leader; may fail while there is none.
 	int (*send)(const struct message *m, void *user);
 	void *user;

@@ -37,6 +37,14 @@ static bool set(void *world, const char *words)
 	if (strcmp(words, "snat") == 0) {
 		fixture_add_snat(f, NULL);
 		fixture_lease(f, "203.0.113.20", "10.1.1.11", 2048, 8, 1);
+	} else if (strcmp(words, "ip6") == 0) {
+		fixture_add_ip6(f);
+	} else if (strcmp(words, "snat6") == 0) {
+		fixture_add_snat(f, NULL);
+		fixture_add_snat6(f, NULL);
+		fixture_lease(f, fixture_ip6("203.0.113.20"), fixture_ip6("10.1.1.11"), 2048, 8, 1);
+	} else if (strcmp(words, "via") == 0) {
+		fixture_add_vias(f);
 	} else if (sscanf(words, "pass %u", &seconds) == 1) {
 		fixture_pass(f, seconds);
 	} else if (strcmp(words, "vm0 closed") == 0) {

@@ -314,7 +314,7 @@ static void begin(struct sim *s, uint32_t host)
 {
 	struct agent_side *a = s->hosts[host].snat;
 	struct snat_limits limits = { .n_dips = 256, .n_blocks = 16384, .n_destinations = 16384, .n_mappings = 16384 };
-	struct snat_control_config config = { .dp = &a->dp, .send = send_to_leader, .user = &a->dp };
+	struct snat_control_config config = { .dp = &a->dp, .names = s->names, .send = send_to_leader, .user = &a->dp };
 	struct agent *agent = host_agent(s, host);
 	uint64_t seed = hash_mix64(s->options.seed ^ (uint64_t)host << 16);
 	CHECK(snat_create(&limits, seed, sim_wall_us(s), sim_now(s), &a->snat, NULL) == 0);

@@ -25,8 +25,8 @@ static void init_agent(struct sim *s, struct sim_host *h)
 {
 	struct host_core *core = h->core;
 	struct agent_settings settings = { .uplink_mac = host_mac, .address = h->address, .mss = 1440 };
-	be32 gateway = be32_from(GATEWAY);
-	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = gateway_mac, .sender_ip = gateway };
+	struct ip_addr gateway = ip_addr_from_v4(be32_from(GATEWAY));
+	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = gateway_mac, .sender_ip = be32_from(GATEWAY) };
 	agent_init(&core->agent, &settings, &gateway, 1);
 	neighbor_table_on_arp(&core->agent.neighbors, &arp, sim_now(s));
 	memset(core->agent.port_is_open, true, sizeof core->agent.port_is_open);
@@ -36,7 +36,7 @@ static void init_agent(struct sim *s, struct sim_host *h)
 static void make_flow_table(struct sim *s, struct sim_host *h)
 {
 	uint64_t seed = hash_mix64(s->options.seed ^ (uint64_t)h->address << 8);
-	flow_table_init(&h->core->agent.flows, h->core->block, h->core->capacity, seed, FLOW_OWNER, sim_now(s));
+	flow_table_init(&h->core->agent.flows, h->core->block, h->core->capacity, seed, FLOW_OWNER, NULL, sim_now(s));
 }
 
 void host_start(struct sim *s, uint32_t host)
@@ -93,7 +93,7 @@ void host_restart(struct sim *s, uint32_t host, bool keeps_flows)
 	host_collect(s, host);
 	init_agent(s, h);
 	if (keeps_flows) {
-		CHECK(flow_table_attach(&flows, core->block, flow_table_bytes(core->capacity), core->capacity, FLOW_OWNER,
+		CHECK(flow_table_attach(&flows, core->block, flow_table_bytes(core->capacity), core->capacity, FLOW_OWNER, NULL,
 		                        sim_now(s), NULL) == 0);
 		agent_use_flows(&core->agent, &flows);
 	} else {
@@ -121,7 +121,7 @@ void host_use_store(struct sim *s, uint32_t host)
 {
 	struct sim_host *h = &s->hosts[host];
 	struct agent_config *config;
-	CHECK(agent_config_create(&h->store, h->name, AGENT_PORTS_MAX, h->core->config, &config, NULL) == 0);
+	CHECK(agent_config_create(&h->store, h->name, AGENT_PORTS_MAX, s->names, h->core->config, &config, NULL) == 0);
 	agent_config_destroy(h->core->config);
 	h->core->config = config;
 	h->core->agent.config = config;

@@ -16,6 +16,7 @@
 // One thread; the only clock is sim->now_us, the only randomness the streams below. A run is a function of its options.
 #pragma once
 
+#include "common/packet/addr_names.h"
 #include "common/base/mono.h"
 #include "common/packet/pin.h"
 #include "manager/core/cluster_state.h"
@@ -227,6 +228,7 @@ struct sim {
 	struct random net;
 	struct random config_delays;
 	struct random trouble;
+	struct addr_names *names; // of all agents: one process
 	struct packet_pool packets;
 
 	uint32_t n_pin_frames;

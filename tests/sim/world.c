@@ -71,6 +71,8 @@ struct sim *sim_create(const struct sim_options *options, const uint32_t *follow
 	s->follow = follow;
 	s->n_follow = n_follow;
 	s->trace = trace;
+	s->names = addr_names_create();
+	CHECK(s->names != NULL);
 	s->muxes = make(options->n_muxes, sizeof *s->muxes);
 	s->hosts = make(options->n_hosts, sizeof *s->hosts);
 	s->vms = make(options->n_dips, sizeof *s->vms);
@@ -122,6 +124,7 @@ void sim_destroy(struct sim *s)
 	memory_free(s->connections);
 	memory_free(s->halves);
 	memory_free(s->pin_frames);
+	addr_names_destroy(s->names);
 	memory_free(s);
 }
 

@@ -98,6 +98,8 @@ static void put_history(struct bench_world *w, uint32_t vm)
 static void make_config(struct bench_world *w)
 {
 	store_init(&w->store);
+	w->names = addr_names_create();
+	CHECK(w->names != NULL);
 	put_node(&w->store, OBJECT_MUX, "mux1", mux_address);
 	put_node(&w->store, OBJECT_HOST, "host1", test_ip4("10.0.0.21"));
 	for (uint32_t vm = 0; vm < w->n_vms; vm++)
@@ -106,7 +108,7 @@ static void make_config(struct bench_world *w)
 		put(&w->store, (struct change){ .key.kind = OBJECT_CLUSTER, .cluster = { .cluster_id = 1, .hash_seed = 7 } });
 	for (uint32_t vm = 0; w->has_histories && vm < w->n_vms; vm++)
 		put_history(w, vm);
-	CHECK(agent_config_create(&w->store, "host1", (uint16_t)w->n_vms, NULL, &w->config, NULL) == 0);
+	CHECK(agent_config_create(&w->store, "host1", (uint16_t)w->n_vms, w->names, NULL, &w->config, NULL) == 0);
 }
 
 // ---- Frames ----
@@ -356,15 +358,15 @@ void bench_world_init(struct bench_world *w, enum bench_path path, uint32_t n_fl
 	memset(w->frames, 0, BENCH_FRAMES * BENCH_FRAME_BYTES);
 	make_config(w);
 	struct agent_settings settings = { .uplink_mac = TEST_MAC_B, .address = test_ip4("10.0.0.21"), .mss = 1440 };
-	be32 gateway = test_ip4("10.0.0.1");
+	struct ip_addr gateway = ip_addr_from_v4(test_ip4("10.0.0.1"));
 	agent_init(&w->agent, &settings, &gateway, 1);
-	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = gateway };
+	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = test_ip4("10.0.0.1") };
 	neighbor_table_on_arp(&w->agent.neighbors, &arp, mono_from_us(1000));
 	w->agent.config = w->config;
 	for (uint32_t vm = 0; vm < n_vms; vm++)
 		w->agent.port_is_open[vm] = true;
 	uint32_t capacity = n_flows + n_flows / 32 + 1024 + (w->is_snat ? n_vms * BENCH_SNAT_PORTS : 0);
-	flow_table_init(&w->agent.flows, make_block(w, capacity, huge), capacity, 7, 7, mono_from_us(1000));
+	flow_table_init(&w->agent.flows, make_block(w, capacity, huge), capacity, 7, 7, w->names, mono_from_us(1000));
 	agent_set_now(&w->agent, mono_from_us(1000000));
 	if (w->is_snat)
 		make_snat(w, path);
@@ -379,5 +381,6 @@ void bench_world_fini(struct bench_world *w)
 	(void)munmap(w->block, w->block_bytes);
 	agent_config_destroy(w->config);
 	store_fini(&w->store);
+	addr_names_destroy(w->names);
 	free(w->frames);
 }

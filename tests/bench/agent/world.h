@@ -44,6 +44,7 @@ struct bench_world {
 	uint32_t n_vms;
 	struct agent agent;
 	struct store store;
+	struct addr_names *names;
 	struct agent_config *config;
 	void *block;
 	size_t block_bytes;

@@ -14,7 +14,7 @@ static void make_block(uint8_t *block, const uint8_t *data, size_t size)
 {
 	size_t bytes = flow_table_persistent_bytes(CAPACITY);
 	struct flow_table t;
-	flow_table_init(&t, block, CAPACITY, TEST_SEED, TEST_OWNER, at_s(1000));
+	flow_table_init(&t, block, CAPACITY, TEST_SEED, TEST_OWNER, test_names(), at_s(1000));
 	for (uint32_t i = 0; i < CAPACITY; i++) {
 		struct flow_tuple tuple = flow_number(i);
 		flow_table_insert(&t, &tuple, (FLOW_SYN + i % (FLOW_ICMP - FLOW_SYN)) | (i % 3 == 0 ? FLOW_IS_SNAT : 0));
@@ -53,7 +53,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(before, block, bytes);
 	struct flow_table t;
 	struct error err;
-	if (flow_table_attach(&t, block, flow_table_bytes(CAPACITY), CAPACITY, TEST_OWNER, at_s(1000), &err) == 0)
+	if (flow_table_attach(&t, block, flow_table_bytes(CAPACITY), CAPACITY, TEST_OWNER, test_names(), at_s(1000),
+	                      &err) == 0)
 		use(&t);
 	else
 		CHECK(memcmp(before, block, bytes) == 0);

@@ -24,19 +24,36 @@ static void fill_endpoint(struct endpoint *e, const char *name, uint8_t protocol
 		e->dips[1] = (struct endpoint_dip){ .dip = test_addr(second), .port = dip_port, .weight = 1 };
 }
 
-static struct vip_config *fixture_vip(void)
+typedef const char *(*twin)(const char *ip4);
+
+static const char *itself(const char *ip4)
+{
+	return ip4;
+}
+
+const char *fixture_ip6(const char *ip4)
+{
+	static char texts[8][64];
+	static uint32_t turn;
+	char *text = texts[turn++ % 8];
+	CHECK(text_format(text, sizeof texts[0], "2001:db8::%s", ip4));
+	for (char *dot; (dot = strchr(text, '.')) != NULL;)
+		*dot = ':';
+	return text;
+}
+
+static struct vip_config *fixture_vip(twin of)
 {
 	struct vip_config *v = memory_array(1, sizeof *v);
-	v->vip = test_addr("203.0.113.10");
+	v->vip = test_addr(of("203.0.113.10"));
 	CHECK(text_copy(v->tenant, sizeof v->tenant, "shop"));
 	v->n_endpoints = 4;
 	v->endpoints = memory_array(4, sizeof *v->endpoints);
 	v->snat_dips = memory_array(0, sizeof *v->snat_dips);
-	fill_endpoint(&v->endpoints[0], "web", IP_PROTO_TCP, 80, 8080, "10.1.1.11", "10.1.2.11");
-	fill_endpoint(&v->endpoints[1], "dns", IP_PROTO_UDP, 53, 5353, "10.1.1.11", NULL);
-	fill_endpoint(&v->endpoints[2], "api", IP_PROTO_TCP, 81, 8080, "10.1.1.12", NULL);
-	fill_endpoint(&v->endpoints[3], "old-api", IP_PROTO_TCP, 82, 8080, "10.1.1.12", NULL);
-	CHECK(vip_config_validate(v, NULL) == 0);
+	fill_endpoint(&v->endpoints[0], "web", IP_PROTO_TCP, 80, 8080, of("10.1.1.11"), of("10.1.2.11"));
+	fill_endpoint(&v->endpoints[1], "dns", IP_PROTO_UDP, 53, 5353, of("10.1.1.11"), NULL);
+	fill_endpoint(&v->endpoints[2], "api", IP_PROTO_TCP, 81, 8080, of("10.1.1.12"), NULL);
+	fill_endpoint(&v->endpoints[3], "old-api", IP_PROTO_TCP, 82, 8080, of("10.1.1.12"), NULL);
 	return v;
 }
 
@@ -56,13 +73,13 @@ void fixture_store(struct store *s)
 	apply(s, test_put_dip("10.1.1.11", "host1", "vm1"));
 	apply(s, test_put_dip("10.1.1.12", "host1", "vm2"));
 	apply(s, test_put_dip("10.1.2.11", "host2", "vm1"));
-	apply(s, test_put_vip(fixture_vip()));
+	apply(s, test_put_vip(fixture_vip(itself)));
 }
 
 static void use_config(struct agent_fixture *f)
 {
 	struct agent_config *config;
-	CHECK(agent_config_create(&f->store, "host1", 4, f->config, &config, NULL) == 0);
+	CHECK(agent_config_create(&f->store, "host1", 4, f->names, f->config, &config, NULL) == 0);
 	agent_config_destroy(f->config);
 	f->config = config;
 	f->agent.config = config;
@@ -72,16 +89,18 @@ void fixture_init(struct agent_fixture *f, uint32_t n_flows)
 {
 	memset(f, 0, sizeof *f);
 	fixture_store(&f->store);
+	f->names = addr_names_create();
+	CHECK(f->names != NULL);
 	struct agent_settings settings = { .uplink_mac = TEST_MAC_B,
 		                               .address = test_ip4("10.0.0.21"),
 		                               .probe_address = test_ip4(FIXTURE_PROBE_ADDRESS),
 		                               .mss = 1440 };
-	be32 gateway = test_ip4("10.0.0.1");
+	struct ip_addr gateway = test_addr("10.0.0.1");
 	agent_init(&f->agent, &settings, &gateway, 1);
 	f->block = flow_block_create(n_flows);
-	flow_table_init(&f->agent.flows, f->block, n_flows, TEST_SEED, TEST_OWNER, at_s(1000));
+	flow_table_init(&f->agent.flows, f->block, n_flows, TEST_SEED, TEST_OWNER, f->names, at_s(1000));
 	agent_set_now(&f->agent, at_s(1000));
-	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = gateway };
+	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = test_ip4("10.0.0.1") };
 	neighbor_table_on_arp(&f->agent.neighbors, &arp, at_s(1000));
 	f->agent.fragments = agent_fragments_create(FIXTURE_DATAGRAMS, TEST_SEED);
 	CHECK(f->agent.fragments != NULL);
@@ -89,6 +108,61 @@ void fixture_init(struct agent_fixture *f, uint32_t n_flows)
 	f->agent.port_is_open[0] = true;
 	f->agent.port_is_open[1] = true;
 	fixture_end_patience(&f->agent);
+}
+
+static struct change node_of_both(enum object_kind kind, const char *name, const char *ip4)
+{
+	struct change c = test_put_node(kind, name, ip4);
+	c.node.addr6 = test_addr(fixture_ip6(ip4));
+	return c;
+}
+
+static struct change dip6(const char *ip4, const char *host, const char *vm)
+{
+	struct change like = test_put_dip(ip4, host, vm);
+	struct change c = test_put_dip(fixture_ip6(ip4), host, vm);
+	memcpy(c.dip.mac, like.dip.mac, sizeof c.dip.mac);
+	return c;
+}
+
+static void add_gateway6(struct agent *a)
+{
+	struct nd_info nd = {
+		.type = ICMP6_NEIGHBOR_ADVERTISEMENT, .has_mac = true, .is_solicited = true, .is_override = true
+	};
+	nd.mac = TEST_MAC_A;
+	memcpy(nd.target, test_ip6("fe80::1"), sizeof nd.target);
+	memcpy(a->settings.address6, test_ip6(fixture_ip6("10.0.0.21")), sizeof a->settings.address6);
+	memcpy(a->settings.probe_address6, test_ip6(FIXTURE_PROBE_ADDRESS6), sizeof a->settings.probe_address6);
+	neighbor_table_init6(&a->neighbors6, &a->settings.uplink_mac, a->settings.address6);
+	CHECK(neighbor_table_insert6(&a->neighbors6, nd.target));
+	neighbor_table_on_nd(&a->neighbors6, &nd, a->now);
+}
+
+void fixture_add_ip6(struct agent_fixture *f)
+{
+	apply(&f->store, node_of_both(OBJECT_MUX, "mux1", "10.0.0.31"));
+	apply(&f->store, node_of_both(OBJECT_HOST, "host1", "10.0.0.21"));
+	apply(&f->store, node_of_both(OBJECT_HOST, "host2", "10.0.0.22"));
+	apply(&f->store, dip6("10.1.1.11", "host1", "vm1"));
+	apply(&f->store, dip6("10.1.1.12", "host1", "vm2"));
+	apply(&f->store, dip6("10.1.2.11", "host2", "vm1"));
+	fixture_change(f, test_put_vip(fixture_vip(fixture_ip6)));
+	add_gateway6(&f->agent);
+}
+
+void fixture_add_vias(struct agent_fixture *f)
+{
+	static const char *const rows[][3] = { { "10.1.1.11", "10.2.1.11", "host1" },
+		                                   { "10.1.2.11", "10.2.2.11", "host2" } };
+	for (uint32_t i = 0; i < 2; i++) {
+		struct change of4 = test_put_dip(rows[i][0], rows[i][2], "vm1");
+		struct change of6 = dip6(rows[i][0], rows[i][2], "vm1");
+		of4.dip.via = test_addr(fixture_ip6(rows[i][1]));
+		of6.dip.via = test_addr(rows[i][1]);
+		apply(&f->store, of4);
+		fixture_change(f, of6);
+	}
 }
 
 void fixture_end_patience(struct agent *a)
@@ -106,6 +180,7 @@ void fixture_fini(struct agent_fixture *f)
 	agent_fragments_destroy(f->agent.fragments);
 	agent_config_destroy(f->config);
 	store_fini(&f->store);
+	addr_names_destroy(f->names);
 	free(f->block);
 }
 
@@ -194,6 +269,18 @@ struct test_tuple vm_tuple(const char *src, uint16_t src_port, const char *dst, 
 // ---- SNAT ----
 
 static struct vip_config *snat_vip(const char *addr, const char *tenant, const struct snat_policy *policy,
+                                   const char *first, const char *second);
+
+// As validating fills it in, which is the same for both families.
+static struct snat_policy default_policy(const struct snat_policy *policy)
+{
+	struct change like = test_put_vip(snat_vip("203.0.113.20", "out", policy, "10.1.1.11", NULL));
+	struct snat_policy filled = like.vip->snat;
+	change_fini(&like);
+	return filled;
+}
+
+static struct vip_config *snat_vip(const char *addr, const char *tenant, const struct snat_policy *policy,
                                    const char *first, const char *second)
 {
 	struct vip_config *v = memory_array(1, sizeof *v);
@@ -207,7 +294,10 @@ static struct vip_config *snat_vip(const char *addr, const char *tenant, const s
 		v->snat_dips[1] = test_addr(second);
 	if (policy != NULL)
 		v->snat = *policy;
-	CHECK(vip_config_validate(v, NULL) == 0);
+	if (ip_addr_is_v4(&v->vip))
+		CHECK(vip_config_validate(v, NULL) == 0);
+	else
+		v->snat = default_policy(policy);
 	return v;
 }
 
@@ -227,12 +317,26 @@ void fixture_add_snat(struct agent_fixture *f, const struct snat_policy *policy)
 	fixture_link(f, true);
 }
 
+static be32 name_of(struct agent_fixture *f, const char *text)
+{
+	struct ip_addr addr = test_addr(text);
+	return addr_names_give(f->names, addr.bytes);
+}
+
+void fixture_add_snat6(struct agent_fixture *f, const struct snat_policy *policy)
+{
+	const char *vm1 = fixture_ip6("10.1.1.11");
+	fixture_change(f,
+	               test_put_vip(snat_vip(fixture_ip6("203.0.113.20"), "out", policy, vm1, fixture_ip6("10.1.1.12"))));
+	fixture_change(f, test_put_vip(snat_vip(fixture_ip6("203.0.113.21"), "out", policy, vm1, NULL)));
+}
+
 void fixture_lease(struct agent_fixture *f, const char *vip, const char *dip, uint16_t first_port, uint16_t n_ports,
                    uint32_t epoch)
 {
 	struct snat_order o = { .kind = SNAT_ORDER_LEASE,
-		                    .vip = test_ip4(vip),
-		                    .dip = test_ip4(dip),
+		                    .vip = name_of(f, vip),
+		                    .dip = name_of(f, dip),
 		                    .first_port = first_port,
 		                    .n_ports = n_ports,
 		                    .epoch = epoch };
@@ -242,14 +346,14 @@ void fixture_lease(struct agent_fixture *f, const char *vip, const char *dip, ui
 void fixture_end(struct agent_fixture *f, const char *vip, const char *dip, uint16_t first_port, uint32_t epoch)
 {
 	struct snat_order o = {
-		.kind = SNAT_ORDER_END, .vip = test_ip4(vip), .dip = test_ip4(dip), .first_port = first_port, .epoch = epoch
+		.kind = SNAT_ORDER_END, .vip = name_of(f, vip), .dip = name_of(f, dip), .first_port = first_port, .epoch = epoch
 	};
 	agent_snat_order(&f->agent, &o);
 }
 
 void fixture_answer(struct agent_fixture *f, const char *dip, uint64_t seq, enum error_code code)
 {
-	struct snat_order o = { .kind = SNAT_ORDER_ANSWERED, .dip = test_ip4(dip), .seq = seq, .code = code };
+	struct snat_order o = { .kind = SNAT_ORDER_ANSWERED, .dip = name_of(f, dip), .seq = seq, .code = code };
 	agent_snat_order(&f->agent, &o);
 }
 

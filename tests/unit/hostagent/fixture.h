@@ -9,6 +9,9 @@
 //   VIP 203.0.113.20      snat 10.1.1.11, 10.1.1.12 (the policy of the caller)
 //   VIP 203.0.113.21      snat 10.1.1.11
 //
+// After fixture_add_ip6 all of it a second time, over IPv6, behind the same VM ports: for a.b.c.d there is 2001:db8::a:b:c:d; the host is
+// 2001:db8::10:0:0:21, and the gateway fe80::1.
+//
 // MAC addresses: the uplink is TEST_MAC_B, the gateway TEST_MAC_A, a VM 02:00:00:01:01:0b by its DIP.
 #pragma once
 
@@ -18,6 +21,7 @@
 
 struct agent_fixture {
 	struct store store;
+	struct addr_names *names;
 	struct agent_config *config;
 	void *block;
 	struct agent agent;
@@ -32,6 +36,16 @@ void fixture_store(struct store *s);
 void fixture_init(struct agent_fixture *f, uint32_t n_flows);
 void fixture_fini(struct agent_fixture *f);
 
+// The same data centre over IPv6, beside that of IPv4.
+void fixture_add_ip6(struct agent_fixture *f);
+
+// From now on each of the two DIPs of vm1 has a via of the other family, and so has host2's: 10.2.1.11 for 2001:db8::10:1:1:11, and the
+// other way round.
+void fixture_add_vias(struct agent_fixture *f);
+
+// The IPv6 twin of an IPv4 address of the fixture, until the eighth call after this one.
+const char *fixture_ip6(const char *ip4);
+
 // From now on what nobody knows is adopted at once: it is as if its packets had come for long (core/strays.h). So it is after
 // fixture_init.
 void fixture_end_patience(struct agent *a);
@@ -40,6 +54,10 @@ void fixture_end_patience(struct agent *a);
 // can be asked, nothing is leased.
 void fixture_add_snat(struct agent_fixture *f, const struct snat_policy *policy);
 
+// The same VIPs over IPv6, after fixture_add_snat.
+void fixture_add_snat6(struct agent_fixture *f, const struct snat_policy *policy);
+
+// Addresses of either family.
 void fixture_lease(struct agent_fixture *f, const char *vip, const char *dip, uint16_t first_port, uint16_t n_ports,
                    uint32_t epoch);
 void fixture_end(struct agent_fixture *f, const char *vip, const char *dip, uint16_t first_port, uint32_t epoch);
@@ -62,6 +80,7 @@ struct change fixture_two_histories(const char *vip, const char *const *web, con
 void fixture_change(struct agent_fixture *f, struct change c);
 
 #define FIXTURE_PROBE_ADDRESS "169.254.1.1"
+#define FIXTURE_PROBE_ADDRESS6 "fd00::1"
 
 // One frame through the agent, in place; the packet points into the frame's buffer.
 struct agent_packet fixture_inbound(struct agent_fixture *f, struct test_frame *frame);

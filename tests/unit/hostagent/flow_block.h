@@ -19,6 +19,17 @@ static inline void *flow_block_create(uint32_t capacity)
 	return block;
 }
 
+// The names of a test's process, made when they are asked for the first time.
+static inline struct addr_names *test_names(void)
+{
+	static struct addr_names *names;
+	if (names == NULL)
+		names = addr_names_create();
+	if (names == NULL)
+		abort();
+	return names;
+}
+
 static inline struct mono_time at_s(uint64_t s)
 {
 	return mono_from_us(s * 1000000);

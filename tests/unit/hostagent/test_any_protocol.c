@@ -205,7 +205,8 @@ START_TEST(a_flow_of_another_protocol_is_found_by_the_chain_and_outlives_the_pro
 	ck_assert_int_eq(p.verdict, AGENT_TO_UPLINK);
 	ck_assert_uint_eq(((const struct ip4_header *)(p.frame + ETH_BYTES))->dst, test_ip4("10.1.2.11"));
 	struct flow_table again;
-	ck_assert_int_eq(flow_table_attach(&again, f.block, flow_table_bytes(64), 64, TEST_OWNER, at_s(1001), NULL), 0);
+	ck_assert_int_eq(flow_table_attach(&again, f.block, flow_table_bytes(64), 64, TEST_OWNER, NULL, at_s(1001), NULL),
+	                 0);
 	agent_use_flows(&f.agent, &again);
 	inner = from_client(ESP);
 	frame = fixture_encapsulate(MUX, "10.1.1.11", &inner);

@@ -122,9 +122,9 @@ static void host_init(struct host *h, uint32_t number)
 	}
 	apply(&h->store, test_put_vip(make_vip()));
 	struct agent_settings settings = { .uplink_mac = TEST_MAC_B, .address = test_ip4(host_addr(number)), .mss = 1440 };
-	be32 gateway = test_ip4("10.0.0.1");
+	struct ip_addr gateway = test_addr("10.0.0.1");
 	agent_init(&h->agent, &settings, &gateway, 1);
-	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = gateway };
+	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = test_ip4("10.0.0.1") };
 	neighbor_table_on_arp(&h->agent.neighbors, &arp, at_s(1000));
 	h->block = flow_block_create(N_FLOWS_MAX);
 	memset(h->agent.port_is_open, true, sizeof h->agent.port_is_open);
@@ -134,12 +134,13 @@ static void host_begin_round(struct host *h, uint32_t n_seen)
 {
 	apply(&h->store, history_of(n_seen));
 	struct agent_config *config;
-	ck_assert_int_eq(agent_config_create(&h->store, host_name((uint32_t)(h - w.hosts)), 4, h->config, &config, NULL),
-	                 0);
+	ck_assert_int_eq(
+		agent_config_create(&h->store, host_name((uint32_t)(h - w.hosts)), 4, test_names(), h->config, &config, NULL),
+		0);
 	agent_config_destroy(h->config);
 	h->config = config;
 	h->agent.config = config;
-	flow_table_init(&h->agent.flows, h->block, N_FLOWS_MAX, TEST_SEED, TEST_OWNER, at_s(1000));
+	flow_table_init(&h->agent.flows, h->block, N_FLOWS_MAX, TEST_SEED, TEST_OWNER, test_names(), at_s(1000));
 	agent_use_flows(&h->agent, &h->agent.flows);
 	agent_set_now(&h->agent, at_s(1000 + 10 * w.seed % 1000));
 	token_bucket_init(&h->agent.chain_limit, AGENT_CHAIN_PPS, AGENT_CHAIN_PPS, h->agent.now);
@@ -207,7 +208,7 @@ static struct bucket_owners owners_in_truth(const struct connection *c)
 	apply(&s, history_of(w.n_generations));
 	const struct vip_history *v = store_history(&s, 0);
 	struct endpoint_owners *o;
-	ck_assert_int_eq(owners_create(v, &v->endpoints[c->tuple.protocol == IP_PROTO_TCP ? 0 : 1], &o), 0);
+	ck_assert_int_eq(owners_create(test_names(), v, &v->endpoints[c->tuple.protocol == IP_PROTO_TCP ? 0 : 1], &o), 0);
 	struct bucket_owners b = owners_of(o, c->hash);
 	owners_unref(o);
 	store_fini(&s);

@@ -360,7 +360,8 @@ START_TEST(flows_of_a_table_that_was_attached_are_counted)
 	expect("begins", tcp_from(MUX, "10.1.1.11", 40000, 80, TCP_SYN),
 	       TO_VM1 "40000 > 10.1.1.11:8080 tcp S seq 1 ack 0 len 0 ttl 64 id 4660");
 	struct flow_table again;
-	ck_assert_int_eq(flow_table_attach(&again, f.block, flow_table_bytes(64), 64, TEST_OWNER, at_s(1001), NULL), 0);
+	ck_assert_int_eq(flow_table_attach(&again, f.block, flow_table_bytes(64), 64, TEST_OWNER, NULL, at_s(1001), NULL),
+	                 0);
 	agent_use_flows(&f.agent, &again);
 	ck_assert_uint_eq(agent_dip_flows(&f.agent, test_ip4("10.1.1.11")), 1);
 	ck_assert_uint_eq(agent_dip_flows(&f.agent, test_ip4("10.1.1.12")), 0);

@@ -1,6 +1,7 @@
 #include <stdio.h>
 
 #include "common/base/memory.h"
+#include "tests/unit/hostagent/flow_block.h"
 #include "tests/support/suite.h"
 #include "tests/unit/hostagent/fixture.h"
 
@@ -8,7 +9,7 @@ static struct agent_config *build(const struct store *s, uint16_t max_ports, con
 {
 	struct agent_config *c;
 	struct error err = { 0 };
-	ck_assert_msg(agent_config_create(s, "host1", max_ports, previous, &c, &err) == 0, "%s", err.text);
+	ck_assert_msg(agent_config_create(s, "host1", max_ports, test_names(), previous, &c, &err) == 0, "%s", err.text);
 	return c;
 }
 
@@ -102,7 +103,7 @@ START_TEST(dips_that_cannot_be_served_are_named)
 		{ "10.1.1.13", DIP_MAC_CONFLICT },
 		{ "10.1.1.14", DIP_NO_PORT_LEFT },
 		{ "10.1.1.15", DIP_BAD_INTERFACE },
-		{ "2001:db8::1", DIP_NOT_IP4 },
+		{ "2001:db8::1", DIP_NO_PORT_LEFT },
 	};
 	ck_assert_uint_eq(c->n_dips, 6);
 	for (size_t i = 0; i < 6; i++) {
@@ -239,14 +240,16 @@ START_TEST(no_memory_and_bad_limits_are_answers)
 	fixture_store(&s);
 	struct agent_config *c = NULL;
 	struct error err = { 0 };
+	(void)test_names();
 	memory_fail_after(0);
-	ck_assert_int_eq(agent_config_create(&s, "host1", 4, NULL, &c, &err), ERR_NO_MEMORY);
+	ck_assert_int_eq(agent_config_create(&s, "host1", 4, test_names(), NULL, &c, &err), ERR_NO_MEMORY);
 	memory_fail_after(UINT64_MAX);
-	ck_assert_int_eq(agent_config_create(&s, "host1", 0, NULL, &c, &err), ERR_LIMIT);
-	ck_assert_int_eq(agent_config_create(&s, "host1", AGENT_PORTS_MAX + 1, NULL, &c, &err), ERR_LIMIT);
+	ck_assert_int_eq(agent_config_create(&s, "host1", 0, test_names(), NULL, &c, &err), ERR_LIMIT);
+	ck_assert_int_eq(agent_config_create(&s, "host1", AGENT_PORTS_MAX + 1, test_names(), NULL, &c, &err), ERR_LIMIT);
 	ck_assert_ptr_null(c);
 	struct snat *snat = NULL;
 	struct snat_limits limits = snat_limits_default(1024);
+	(void)test_names();
 	memory_fail_after(0);
 	ck_assert_int_eq(snat_create(&limits, 1, 1, mono_from_us(0), &snat, &err), ERR_NO_MEMORY);
 	memory_fail_after(UINT64_MAX);
@@ -293,7 +296,8 @@ START_TEST(owners_are_known_by_endpoint_and_say_who_is_present)
 	ck_assert_uint_eq(c->hash_seed, 5);
 	ck_assert_uint_eq(c->cluster_id, FIXTURE_CLUSTER_ID);
 	ck_assert_uint_eq(c->n_muxes, 1);
-	ck_assert_uint_eq(c->muxes[0], test_ip4("10.0.0.31"));
+	ck_assert_uint_eq(c->muxes[0].addr, test_ip4("10.0.0.31"));
+	ck_assert_uint_eq(c->muxes[0].addr6, 0);
 	const struct endpoint_owners *o = owners(c, 80);
 	ck_assert_ptr_nonnull(o);
 	ck_assert_ptr_null(owners(c, 81));
@@ -353,8 +357,9 @@ START_TEST(a_config_with_histories_is_whole_or_none_when_memory_is_short)
 	for (uint64_t n = 0; code != 0; n++) {
 		struct agent_config *c;
 		struct error err = { 0 };
+		(void)test_names();
 		memory_fail_after(n);
-		code = agent_config_create(&s, "host1", 4, NULL, &c, &err);
+		code = agent_config_create(&s, "host1", 4, test_names(), NULL, &c, &err);
 		memory_fail_after(UINT64_MAX);
 		ck_assert(code == 0 || code == ERR_NO_MEMORY);
 		if (code == 0) {

@@ -8,6 +8,7 @@
 #include "common/io/log.h"
 #include "hostagent/io/control.h"
 #include "common/io/store_file.h"
+#include "tests/unit/hostagent/flow_block.h"
 #include "tests/support/suite.h"
 #include "tests/support/vip_builder.h"
 #include "tests/unit/hostagent/fake_data_plane.h"
@@ -262,7 +263,8 @@ static void start_manager(void)
 static void start_control(void)
 {
 	struct error err = { 0 };
-	ck_assert_msg(control_create(&w.loop, &w.config, &w.dir, &w.dp, &w.control, &err) == 0, "%s", err.text);
+	ck_assert_msg(control_create(&w.loop, &w.config, &w.dir, &w.dp, test_names(), &w.control, &err) == 0, "%s",
+	              err.text);
 }
 
 static void tear_down(void)
@@ -437,7 +439,7 @@ START_TEST(status_tells_of_a_dips_snat)
 		.flows = 1000,
 		.refused = 2,
 		.n_busiest = 1,
-		.busiest = { { .remote = test_ip4("198.51.100.7"),
+		.busiest = { { .remote = test_addr("198.51.100.7"),
 		               .remote_port = be16_from(443),
 		               .protocol = 6,
 		               .n_ports = 88 } },

@@ -130,8 +130,8 @@ static void use_config(void)
 {
 	struct agent_config *config;
 	struct error err = { 0 };
-	ck_assert_msg(agent_config_create(&store, "host1", 2, data_plane_get_config(dp), &config, &err) == 0, "%s",
-	              err.text);
+	ck_assert_msg(agent_config_create(&store, "host1", 2, test_names(), data_plane_get_config(dp), &config, &err) == 0,
+	              "%s", err.text);
 	data_plane_set_config(dp, config);
 }
 
@@ -261,7 +261,7 @@ static void start(void)
 	node.gateways[0] = test_addr("10.0.0.1");
 	block = flow_block_create(N_FLOWS);
 	struct mono_time now = mono_from_us(now_ms() * 1000);
-	flow_table_init(&config.flows, block, N_FLOWS, TEST_SEED, TEST_OWNER, now);
+	flow_table_init(&config.flows, block, N_FLOWS, TEST_SEED, TEST_OWNER, NULL, now);
 	ck_assert_int_eq(snat_create(&limits, TEST_SEED, now.us, now, &snat, &err), 0);
 	config.snat = snat;
 	ck_assert_msg(data_plane_start(&config, &dp, &err) == 0, "%s", err.text);

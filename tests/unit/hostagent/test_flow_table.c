@@ -18,7 +18,7 @@ START_TEST(a_flow_is_found_from_both_directions)
 {
 	void *block = flow_block_create(100);
 	struct flow_table t;
-	flow_table_init(&t, block, 100, TEST_SEED, TEST_OWNER, at_s(5));
+	flow_table_init(&t, block, 100, TEST_SEED, TEST_OWNER, NULL, at_s(5));
 	struct flow_tuple tuple = flow_number(7);
 	struct flow_entry *e = flow_table_insert(&t, &tuple, FLOW_SYN);
 	ck_assert_ptr_nonnull(e);
@@ -102,7 +102,7 @@ START_TEST(a_full_table_holds_its_whole_capacity_and_refuses_more)
 	const uint32_t capacity = 200000;
 	void *block = flow_block_create(capacity);
 	struct flow_table t;
-	flow_table_init(&t, block, capacity, TEST_SEED, TEST_OWNER, at_s(100));
+	flow_table_init(&t, block, capacity, TEST_SEED, TEST_OWNER, NULL, at_s(100));
 	for (uint32_t i = 0; i < capacity; i++) {
 		struct flow_tuple tuple = flow_number(i);
 		ck_assert_ptr_nonnull(flow_table_insert(&t, &tuple, FLOW_ESTABLISHED));
@@ -132,7 +132,7 @@ START_TEST(an_expired_flow_of_a_full_table_is_found_and_makes_room)
 	const uint32_t capacity = 32;
 	void *block = flow_block_create(capacity);
 	struct flow_table t;
-	flow_table_init(&t, block, capacity, TEST_SEED, TEST_OWNER, at_s(100));
+	flow_table_init(&t, block, capacity, TEST_SEED, TEST_OWNER, NULL, at_s(100));
 	for (uint32_t i = 0; i < capacity; i++) {
 		struct flow_tuple tuple = flow_number(i);
 		ck_assert_ptr_nonnull(flow_table_insert(&t, &tuple, i == 20 ? FLOW_SYN : FLOW_ESTABLISHED));
@@ -184,7 +184,7 @@ START_TEST(every_state_expires_after_its_own_time)
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		void *block = flow_block_create(16);
 		struct flow_table t;
-		flow_table_init(&t, block, 16, TEST_SEED, TEST_OWNER, at_s(1000));
+		flow_table_init(&t, block, 16, TEST_SEED, TEST_OWNER, NULL, at_s(1000));
 		struct flow_tuple tuple = flow_number(1);
 		bool says_which = (rows[i].state & FLOW_STATE_MASK) == FLOW_RESET_IN;
 		flow_table_insert(&t, &tuple, rows[i].state | (!says_which && i % 2 == 0 ? FLOW_IS_SNAT : 0));
@@ -200,7 +200,7 @@ START_TEST(expiry_goes_on_where_its_budget_ended)
 {
 	void *block = flow_block_create(100);
 	struct flow_table t;
-	flow_table_init(&t, block, 100, TEST_SEED, TEST_OWNER, at_s(0));
+	flow_table_init(&t, block, 100, TEST_SEED, TEST_OWNER, NULL, at_s(0));
 	for (uint32_t i = 0; i < 100; i++) {
 		struct flow_tuple tuple = flow_number(i);
 		flow_table_insert(&t, &tuple, FLOW_RESET);
@@ -304,7 +304,7 @@ static void move_block(struct flow_table *t, void **block, uint32_t capacity, ui
 	*block = moved;
 	struct error err;
 	memset(t, 0xee, sizeof *t);
-	int code = flow_table_attach(t, moved, flow_table_bytes(capacity), capacity, TEST_OWNER, at_s(now_s), &err);
+	int code = flow_table_attach(t, moved, flow_table_bytes(capacity), capacity, TEST_OWNER, NULL, at_s(now_s), &err);
 	ck_assert_msg(code == 0, "attach refused: %s", err.text);
 }
 
@@ -346,7 +346,7 @@ static void run_model(uint64_t run_seed, uint32_t capacity)
 	void *block = flow_block_create(capacity);
 	struct flow_table t;
 	struct model m = { 0 };
-	flow_table_init(&t, block, capacity, random_next(&seed), TEST_OWNER, at_s(now_s));
+	flow_table_init(&t, block, capacity, random_next(&seed), TEST_OWNER, NULL, at_s(now_s));
 	for (int step = 0; step < 20000; step++) {
 		struct flow_tuple tuple = random_tuple(&seed);
 		uint32_t what = random_below(&seed, 100);
@@ -387,7 +387,7 @@ static int attach_copy(const uint8_t *persistent, uint32_t capacity, uint64_t ow
 	*ret_block = flow_block_create(capacity);
 	memcpy(*ret_block, persistent, flow_table_persistent_bytes(capacity));
 	struct error err;
-	int code = flow_table_attach(t, *ret_block, flow_table_bytes(capacity), capacity, owner, at_s(1000), &err);
+	int code = flow_table_attach(t, *ret_block, flow_table_bytes(capacity), capacity, owner, NULL, at_s(1000), &err);
 	if (code != 0)
 		ck_assert_msg(strlen(err.text) > 0, "an error without a sentence");
 	return code;
@@ -396,7 +396,7 @@ static int attach_copy(const uint8_t *persistent, uint32_t capacity, uint64_t ow
 static void *table_with(struct flow_table *t, uint32_t capacity, uint32_t n_flows)
 {
 	void *block = flow_block_create(capacity);
-	flow_table_init(t, block, capacity, TEST_SEED, TEST_OWNER, at_s(1000));
+	flow_table_init(t, block, capacity, TEST_SEED, TEST_OWNER, NULL, at_s(1000));
 	for (uint32_t i = 0; i < n_flows; i++) {
 		struct flow_tuple tuple = flow_number(i);
 		flow_table_insert(t, &tuple, FLOW_ESTABLISHED);
@@ -418,7 +418,7 @@ START_TEST(attach_refuses_what_is_not_this_hosts_table)
 	ck_assert_int_eq(attach_copy(block, 63, TEST_OWNER, &u, &copy), ERR_VERSION); // another capacity
 	free(copy);
 	struct error err;
-	ck_assert_int_eq(flow_table_attach(&u, block, 100, 64, TEST_OWNER, at_s(1000), &err), ERR_MALFORMED);
+	ck_assert_int_eq(flow_table_attach(&u, block, 100, 64, TEST_OWNER, NULL, at_s(1000), &err), ERR_MALFORMED);
 	memset(block, 0, flow_table_persistent_bytes(64));
 	ck_assert_int_eq(attach_copy(block, 64, TEST_OWNER, &u, &copy), ERR_MALFORMED);
 	free(copy);
@@ -462,7 +462,7 @@ static void *half_open_table(struct flow_table *t, struct flow_tuple *tuple, uin
 static void check_deltas(struct flow_entry *e)
 {
 	struct flow_entry want = *e;
-	flow_entry_set_deltas(&want);
+	flow_entry_set_deltas(NULL, &want);
 	ck_assert_uint_eq(e->ip_delta, want.ip_delta);
 	ck_assert_uint_eq(e->l4_delta, want.l4_delta);
 }
@@ -481,7 +481,7 @@ START_TEST(a_half_open_flow_keeps_its_isn_until_it_is_open)
 
 	void *larger = flow_block_create(100);
 	struct flow_table v;
-	flow_table_init(&v, larger, 100, TEST_SEED, TEST_OWNER, at_s(1000));
+	flow_table_init(&v, larger, 100, TEST_SEED, TEST_OWNER, NULL, at_s(1000));
 	ck_assert_uint_eq(flow_table_copy(&v, &u), 0);
 	e = find_flow(&v, &tuple, FLOW_INBOUND);
 	ck_assert_uint_eq(e->vm_isn, 0x12345678);
@@ -639,7 +639,7 @@ static void churn_for_ever(void *block, uint32_t capacity, volatile uint64_t *n_
 {
 	struct flow_table t;
 	struct error err;
-	if (flow_table_attach(&t, block, flow_table_bytes(capacity), capacity, TEST_OWNER, at_s(1000), &err) != 0)
+	if (flow_table_attach(&t, block, flow_table_bytes(capacity), capacity, TEST_OWNER, NULL, at_s(1000), &err) != 0)
 		_exit(1);
 	for (uint64_t seed = *n_done + 1;; ++*n_done) {
 		struct flow_tuple tuple = flow_number(random_below(&seed, capacity * 2));
@@ -660,7 +660,7 @@ START_TEST(a_process_killed_at_any_instant_leaves_a_table_to_attach)
 	volatile uint64_t *n_done = (volatile uint64_t *)(void *)(shared + bytes);
 	struct flow_table t;
 	uint64_t seed = 99;
-	flow_table_init(&t, shared, capacity, TEST_SEED, TEST_OWNER, at_s(1000));
+	flow_table_init(&t, shared, capacity, TEST_SEED, TEST_OWNER, NULL, at_s(1000));
 	for (int round = 0; round < 200; round++) {
 		uint64_t until = *n_done + 1000 + random_below(&seed, 20000);
 		pid_t child = fork();
@@ -672,7 +672,8 @@ START_TEST(a_process_killed_at_any_instant_leaves_a_table_to_attach)
 		int status;
 		waitpid(child, &status, 0);
 		struct error err = { 0 };
-		int code = flow_table_attach(&t, shared, flow_table_bytes(capacity), capacity, TEST_OWNER, at_s(1000), &err);
+		int code =
+			flow_table_attach(&t, shared, flow_table_bytes(capacity), capacity, TEST_OWNER, NULL, at_s(1000), &err);
 		ck_assert_msg(code == 0, "round %d: %s", round, err.text);
 		ck_assert(WIFSIGNALED(status));
 		ck_assert_uint_le(t.n_flows, capacity);

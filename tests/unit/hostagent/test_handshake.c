@@ -244,7 +244,8 @@ START_TEST(a_new_process_of_the_agent_still_knows_the_vms_number)
 	struct flow_table again;
 	set_up();
 	vm_answers(TCP_SYN | TCP_ACK);
-	ck_assert_int_eq(flow_table_attach(&again, f.block, flow_table_bytes(64), 64, TEST_OWNER, at_s(1001), NULL), 0);
+	ck_assert_int_eq(flow_table_attach(&again, f.block, flow_table_bytes(64), 64, TEST_OWNER, NULL, at_s(1001), NULL),
+	                 0);
 	agent_use_flows(&f.agent, &again);
 	client_sends(TCP_ACK, OTHER_ISN + 1, "10.1.2.11");
 	client_sends(TCP_ACK, ISN + 1, "vm0");

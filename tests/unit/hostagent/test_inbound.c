@@ -115,7 +115,7 @@ START_TEST(every_kind_of_frame_has_its_verdict)
 		{ "the VIP itself, not encapsulated", syn, "drop not_for_us" },
 		{ "another MAC address", with_dst_mac(in_syn, &other), "drop not_for_us" },
 		{ "an IPv4 broadcast", with_dst_mac(in_syn, &broadcast), "drop not_for_us" },
-		{ "IPv6", with_type(in_syn, ETHER_IP6), "drop ether_type" },
+		{ "IPv4 that says it is IPv6", with_type(in_syn, ETHER_IP6), "drop ip_version" },
 		{ "a VLAN tag", with_type(in_syn, 0x8100), "drop ether_type" },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {

@@ -116,7 +116,7 @@ START_TEST(every_kind_of_frame_has_its_verdict)
 		{ "to a multicast MAC", 0, with_dst_mac(syn, &multicast), "drop not_for_us" },
 		{ "to a MAC that is not the gateway's", 0, with_dst_mac(syn, &other),
 		  TO_GATEWAY "10.1.1.11:50000 > 198.51.100.9:443 tcp S seq 1 ack 0 len 0 ttl 64 id 4660" },
-		{ "IPv6", 0, with_type(syn, ETHER_IP6), "drop ether_type" },
+		{ "IPv4 that says it is IPv6", 0, with_type(syn, ETHER_IP6), "drop ip_version" },
 	};
 	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
 		struct agent_fixture f;

@@ -7,17 +7,25 @@
 #include "tests/support/suite.h"
 #include "tests/unit/hostagent/flow_block.h"
 
+static const struct flow_table no_table; // IPv4 needs none
+
+static be32 random_ip4(uint64_t *seed)
+{
+	be32 addr = (be32)random_next(seed);
+	return addr_is_ip6(addr) ? addr ^ 0x55 : addr;
+}
+
 static struct flow_entry random_entry(uint64_t *seed)
 {
 	struct flow_entry e = {
-		.dip = (be32)random_next(seed),
-		.vip = (be32)random_next(seed),
+		.dip = random_ip4(seed),
+		.vip = random_ip4(seed),
 		.dip_port = (be16)random_next(seed),
 		.vip_port = (be16)random_next(seed),
 	};
 	if (random_below(seed, 4) == 0)
 		e.vip = e.dip ^ (random_below(seed, 2) ? 0xffffffffu : 0); // the extremes of a delta
-	flow_entry_set_deltas(&e);
+	flow_entry_set_deltas(&no_table, &e);
 	return e;
 }
 
@@ -91,7 +99,7 @@ START_TEST(an_echo_is_rewritten_there_and_back)
 	for (int round = 0; round < 100000; round++) {
 		struct flow_entry e = random_entry(&seed);
 		e.protocol = IP_PROTO_ICMP;
-		flow_entry_set_deltas(&e);
+		flow_entry_set_deltas(&no_table, &e);
 		struct test_tuple t = { .src = "198.51.100.7", .dst = "198.51.100.8" };
 		struct test_frame f = test_icmp(&t, ICMP_ECHO, 0, be16_to(e.dip_port), 1, NULL, random_below(&seed, 64));
 		store32(test_data(&f) + ETH_BYTES + 12, e.dip);
@@ -101,14 +109,14 @@ START_TEST(an_echo_is_rewritten_there_and_back)
 			test_data(&f)[ETH_BYTES + IP4_BYTES + 2] ^= 0x40;
 		struct parsed p;
 		ck_assert_int_eq(parse_ip4(test_data(&f), f.len, ETH_BYTES, &p), DROP_NONE);
-		rewrite_reply(test_data(&f), &p, &e, flow_entry_make_deltas(&e));
+		rewrite_reply(test_data(&f), &p, &e, flow_entry_make_deltas(&no_table, &e));
 		ck_assert_uint_eq(load32(test_data(&f) + ETH_BYTES + 12), e.vip);
 		ck_assert_uint_eq(load16(test_data(&f) + ETH_BYTES + IP4_BYTES + 4), e.vip_port);
 		ck_assert(test_checksums_ok(test_data(&f), f.len, NULL) == !is_damaged);
 		test_data(&f)[ETH_BYTES + IP4_BYTES] = ICMP_ECHO_REPLY; // and comes back as a reply
 		store32(test_data(&f) + ETH_BYTES + 16, e.vip);
 		test_fix_checksums(&f);
-		rewrite_inbound(test_data(&f), &p, &e, flow_entry_make_deltas(&e));
+		rewrite_inbound(test_data(&f), &p, &e, flow_entry_make_deltas(&no_table, &e));
 		ck_assert_uint_eq(load32(test_data(&f) + ETH_BYTES + 16), e.dip);
 		ck_assert_uint_eq(load16(test_data(&f) + ETH_BYTES + IP4_BYTES + 4), e.dip_port);
 		ck_assert(test_checksums_ok(test_data(&f), f.len, NULL));

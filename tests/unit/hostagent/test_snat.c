@@ -151,7 +151,7 @@ START_TEST(after_a_refusal_packets_are_refused_and_nothing_is_asked_for_a_second
 	ck_assert_int_eq(vm2_connects(&f, 50001).verdict, AGENT_TO_VM);
 	ck_assert(reported(&f, SNAT_REPORT_EXHAUSTED, &r)); // one for both
 	ck_assert_int_eq(r.code, ERR_LIMIT);
-	ck_assert_uint_eq(r.remote, test_ip4(SERVER));
+	ck_assert_uint_eq(ip_addr_to_v4(&r.remote), test_ip4(SERVER));
 	ck_assert_uint_eq(be16_to(r.remote_port), 443);
 	ck_assert(!reported(&f, SNAT_REPORT_EXHAUSTED, &r));
 	ck_assert_uint_eq(status_of(&f, VM2).refused, 2);

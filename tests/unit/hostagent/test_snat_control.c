@@ -4,6 +4,7 @@
 #include "common/base/memory.h"
 #include "common/io/log.h"
 #include "hostagent/io/snat_control.h"
+#include "tests/unit/hostagent/flow_block.h"
 #include "tests/support/packet_builder.h"
 #include "tests/support/suite.h"
 #include "tests/unit/hostagent/fake_data_plane.h"
@@ -66,7 +67,8 @@ static void set_up(void)
 	memset(&w, 0, sizeof w);
 	log_set_level(LOG_ERROR);
 	fake_data_plane_init(&w.dp);
-	snat_control_init(&w.snat, &(struct snat_control_config){ .dp = &w.dp, .send = on_send }, START_MS);
+	snat_control_init(&w.snat, &(struct snat_control_config){ .dp = &w.dp, .names = test_names(), .send = on_send },
+	                  START_MS);
 }
 
 static void tear_down(void)

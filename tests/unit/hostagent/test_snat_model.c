@@ -152,7 +152,8 @@ static void check_dip(struct model *m, uint32_t dip)
 	ck_assert_uint_eq(st.leased_ports, ports_of(m, dip, -1));
 	ck_assert_uint_eq(st.used_ports, count_ports(m, dip));
 	for (uint32_t i = 0; i < st.n_busiest; i++)
-		ck_assert_uint_eq(st.busiest[i].n_ports, uses_of(m, st.dip, st.busiest[i].remote, st.busiest[i].remote_port));
+		ck_assert_uint_eq(st.busiest[i].n_ports,
+		                  uses_of(m, st.dip, ip_addr_to_v4(&st.busiest[i].remote), st.busiest[i].remote_port));
 }
 
 // What is used of the leases of now is known exactly, towards each destination.

@@ -48,7 +48,7 @@ static void open_flows(struct flow_file *f, const struct state_dir *d, uint32_t 
                        struct flow_table *t)
 {
 	struct error err = { 0 };
-	ck_assert_msg(flow_file_open(f, d, host, capacity, at_s(1000), t, &err) == 0, "%s", err.text);
+	ck_assert_msg(flow_file_open(f, d, host, capacity, NULL, at_s(1000), t, &err) == 0, "%s", err.text);
 }
 
 static void add_flows(struct flow_table *t, uint32_t n)
