@@ -73,7 +73,9 @@ void fixture_store(struct store *s)
 	apply(s, test_put_dip("10.1.1.11", "host1", "vm1"));
 	apply(s, test_put_dip("10.1.1.12", "host1", "vm2"));
 	apply(s, test_put_dip("10.1.2.11", "host2", "vm1"));
-	apply(s, test_put_vip(fixture_vip(itself)));
+	struct vip_config *vip = fixture_vip(itself);
+	CHECK(vip_config_validate(vip, NULL) == 0);
+	apply(s, test_put_vip(vip));
 }
 
 static void use_config(struct agent_fixture *f)
