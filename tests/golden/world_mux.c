@@ -9,6 +9,8 @@
 static const char VIP[] = "203.0.113.10";
 static const char SNAT_VIP[] = "203.0.113.20";
 static const char ANY_VIP[] = "203.0.113.30";
+static const char VIP6[] = "2001:db8::203:0:113:10";
+static const char SNAT_VIP6[] = "2001:db8::203:0:113:20";
 
 static void fill_endpoint(struct endpoint *e, const char *name, uint8_t protocol, uint16_t port, const char *dip)
 {
@@ -20,30 +22,48 @@ static void fill_endpoint(struct endpoint *e, const char *name, uint8_t protocol
 	e->dips[0] = (struct endpoint_dip){ .dip = test_addr(dip), .port = 8080, .weight = 1 };
 }
 
-static struct vip_config *make_vip(const char *addr, uint32_t n_endpoints, bool has_snat)
+static struct vip_config *make_vip(const char *addr, uint32_t n_endpoints, const char *snat_dip)
 {
 	struct vip_config *v = memory_array(1, sizeof *v);
 	v->vip = test_addr(addr);
 	CHECK(text_copy(v->tenant, sizeof v->tenant, "shop"));
 	v->n_endpoints = n_endpoints;
 	v->endpoints = memory_array(n_endpoints, sizeof *v->endpoints);
-	v->n_snat_dips = has_snat;
+	v->n_snat_dips = snat_dip != NULL;
 	v->snat_dips = memory_array(1, sizeof *v->snat_dips);
-	v->snat_dips[0] = test_addr("10.1.1.13");
+	if (snat_dip != NULL)
+		v->snat_dips[0] = test_addr(snat_dip);
 	return v;
+}
+
+static void put_valid(struct fixture *f, struct vip_config *vip)
+{
+	CHECK(vip_config_validate(vip, NULL) == 0);
+	fixture_put_vip(f, vip);
+}
+
+// All of it a second time over IPv6.
+static void put_vips6(struct fixture *f)
+{
+	struct vip_config *vip = make_vip(VIP6, 3, NULL);
+	fill_endpoint(&vip->endpoints[0], "web", IP_PROTO_TCP, 80, "2001:db8::10:1:1:11");
+	fill_endpoint(&vip->endpoints[1], "dns", IP_PROTO_UDP, 53, "2001:db8::10:1:1:12");
+	fill_endpoint(&vip->endpoints[2], "rest", IP_PROTO_ANY, 0, "2001:db8::10:1:1:12");
+	vip->endpoints[2].dips[0].port = 0;
+	put_valid(f, vip);
+	put_valid(f, make_vip(SNAT_VIP6, 0, "2001:db8::10:1:1:13"));
+	fixture_lease(f, SNAT_VIP6, "2001:db8::10:1:1:13", 2048, 8);
 }
 
 static void *create(void)
 {
 	struct fixture *f = fixture_create(MUX_ADDRESS);
-	struct vip_config *vip = make_vip(VIP, 2, false);
+	struct vip_config *vip = make_vip(VIP, 2, NULL);
 	fill_endpoint(&vip->endpoints[0], "web", IP_PROTO_TCP, 80, "10.1.1.11");
 	fill_endpoint(&vip->endpoints[1], "dns", IP_PROTO_UDP, 53, "10.1.1.12");
 	CHECK(vip_config_validate(vip, NULL) == 0);
 	fixture_put_vip(f, vip);
-	vip = make_vip(SNAT_VIP, 0, true);
-	CHECK(vip_config_validate(vip, NULL) == 0);
-	fixture_put_vip(f, vip);
+	put_valid(f, make_vip(SNAT_VIP, 0, "10.1.1.13"));
 	fixture_lease(f, SNAT_VIP, "10.1.1.13", 2048, 8);
 	return f;
 }
@@ -57,12 +77,18 @@ static bool set(void *world, const char *words)
 {
 	struct fixture *f = world;
 	unsigned seconds;
-	if (strcmp(words, "no gateway") == 0)
+	if (strcmp(words, "ip6") == 0) {
+		put_vips6(f);
+	} else if (strcmp(words, "via") == 0) {
+		fixture_put_via(f, "10.1.1.11", "2001:db8::10:2:1:11");
+		fixture_put_via(f, "2001:db8::10:1:1:11", "10.2.1.11");
+	} else if (strcmp(words, "no gateway") == 0) {
 		neighbor_table_init(&f->worker.neighbors, &MUX_MAC, f->worker.settings.address);
-	else if (strcmp(words, "mtu 1500") == 0)
+		neighbor_table_init6(&f->worker.neighbors6, &MUX_MAC, f->worker.settings.address6);
+	} else if (strcmp(words, "mtu 1500") == 0)
 		f->worker.settings.mtu = 1500;
 	else if (strcmp(words, "any") == 0) {
-		struct vip_config *vip = make_vip(ANY_VIP, 2, true);
+		struct vip_config *vip = make_vip(ANY_VIP, 2, "10.1.1.13");
 		fill_endpoint(&vip->endpoints[0], "web", IP_PROTO_TCP, 80, "10.1.1.11");
 		fill_endpoint(&vip->endpoints[1], "rest", IP_PROTO_ANY, 0, "10.1.1.12");
 		vip->endpoints[1].dips[0].port = 0;
