@@ -33,6 +33,8 @@ static void print_help(void)
 	       "  --dips N      DIPs of each endpoint                     (100)\n"
 	       "  --changed P   of inbound-history: percent of the DIPs that came with the present generation (10)\n"
 	       "  --pins N      likewise: flows that are pinned, one after the other; 0 is none (0)\n"
+	       "  --family F    4 or 6: of VIPs, DIPs and packets         (4)\n"
+	       "  --outer F     4 or 6: of outer headers, other than --family by a via of each DIP\n"
 	       "  --burst N     packets of a burst, 1 to %d               (32)\n"
 	       "  --bursts N    measured bursts                           (100000)\n"
 	       "  --json        print JSON\n"
@@ -62,6 +64,14 @@ static uint32_t read_number(const char *name, uint64_t max)
 	return read_number_from(name, 1, max);
 }
 
+static uint32_t read_family(const char *name)
+{
+	uint32_t family = read_number(name, 6);
+	if (family != 4 && family != 6)
+		fail("--family, --outer: must be 4 or 6");
+	return family;
+}
+
 static enum bench_path read_path(void)
 {
 	for (size_t i = 0; i < sizeof path_names / sizeof *path_names; i++)
@@ -77,6 +87,7 @@ struct bench_options bench_options_read(int argc, char **argv)
 		{ "path", required_argument, NULL, 'p' },    { "flows", required_argument, NULL, 'f' },
 		{ "vips", required_argument, NULL, 'v' },    { "dips", required_argument, NULL, 'd' },
 		{ "changed", required_argument, NULL, 'c' }, { "pins", required_argument, NULL, 'P' },
+		{ "family", required_argument, NULL, '6' },  { "outer", required_argument, NULL, 'o' },
 		{ "burst", required_argument, NULL, 'b' },   { "bursts", required_argument, NULL, 'n' },
 		{ "json", no_argument, NULL, 'j' },          { "instructions", no_argument, NULL, 'i' },
 		{ "help", no_argument, NULL, 'h' },          { 0 },
@@ -88,6 +99,7 @@ struct bench_options bench_options_read(int argc, char **argv)
 		                       .changed_percent = 10,
 		                       .burst = 32,
 		                       .n_bursts = 100000 };
+	uint32_t outer = 0;
 	for (int c; (c = getopt_long(argc, argv, "", table, NULL)) != -1;) {
 		switch (c) {
 		case 'p': o.path = read_path(); break;
@@ -96,6 +108,8 @@ struct bench_options bench_options_read(int argc, char **argv)
 		case 'd': o.n_dips = read_number("dips", LIMIT_DIPS_PER_ENDPOINT); break;
 		case 'c': o.changed_percent = read_number("changed", 100); break;
 		case 'P': o.n_pins = read_number_from("pins", 0, MAX_PINS_LIMIT / 2); break;
+		case '6': o.is_ip6 = read_family("family") == 6; break;
+		case 'o': outer = read_family("outer"); break;
 		case 'b': o.burst = read_number("burst", MUX_BURST_MAX); break;
 		case 'n': o.n_bursts = read_number("bursts", 1u << 24); break;
 		case 'j': o.is_json = true; break;
@@ -106,5 +120,6 @@ struct bench_options bench_options_read(int argc, char **argv)
 	}
 	if (optind != argc)
 		fail("one word too many");
+	o.is_outer_ip6 = outer == 0 ? o.is_ip6 : outer == 6;
 	return o;
 }

@@ -14,6 +14,8 @@ struct bench_options {
 	uint32_t changed_percent; // of them, that the generation before did not have; of PATH_HISTORY
 	uint32_t n_pins; // of flows, from the first on; likewise
 	uint32_t burst; // packets
+	bool is_ip6; // VIPs, DIPs and packets
+	bool is_outer_ip6; // the way to the DIPs
 	uint32_t n_bursts; // measured, of the pipeline and of the floor each
 	bool is_json;
 	bool counts_instructions; // run bench_measured only: for callgrind

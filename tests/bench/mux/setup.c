@@ -15,6 +15,8 @@
 #define POOL_MB 64
 #define OWN_ADDRESS "10.0.0.31"
 #define GATEWAY "10.0.0.1"
+#define OWN_ADDRESS6 "2001:db8:f::31"
+#define GATEWAY6 "fe80::1"
 #define ENDPOINT_PORT 80
 #define SNAT_FIRST_PORT 1024
 
@@ -71,15 +73,31 @@ static void make_buffers(struct bench *b)
 
 // ---- tables ----
 
-static be32 vip_number(uint32_t i)
+// 2001:db8:<network>::<i>
+static struct ip_addr ip6_number(uint16_t network, uint32_t i)
 {
-	return be32_from(0xcb000000u + i); // 203.0.0.0/8
+	struct ip_addr a = { { 0x20, 0x01, 0x0d, 0xb8 } };
+	store16(a.bytes + 4, be16_from(network));
+	store32(a.bytes + 12, be32_from(i));
+	return a;
+}
+
+static struct ip_addr vip_number(const struct bench_options *o, uint32_t i)
+{
+	return o->is_ip6 ? ip6_number(5, i) : ip_addr_from_v4(be32_from(0xcb000000u + i)); // 203.0.0.0/8
+}
+
+// The k-th DIP of the i-th VIP; some are of several VIPs.
+static struct ip_addr dip_number(const struct bench_options *o, uint32_t i, uint32_t k)
+{
+	uint32_t n = i * 101 + k * 7 + 1;
+	return o->is_ip6 ? ip6_number(0x100, n) : ip_addr_from_v4(be32_from(0x0a000000u + n));
 }
 
 static struct vip_config *make_vip(uint32_t i, const struct bench_options *o)
 {
 	struct vip_config *vip = must(memory_array(1, sizeof *vip));
-	vip->vip = ip_addr_from_v4(vip_number(i));
+	vip->vip = vip_number(o, i);
 	strcpy(vip->tenant, "bench");
 	vip->n_endpoints = 1;
 	vip->endpoints = must(memory_array(1, sizeof *vip->endpoints));
@@ -92,9 +110,7 @@ static struct vip_config *make_vip(uint32_t i, const struct bench_options *o)
 	e->n_dips = o->n_dips;
 	e->dips = must(memory_array(o->n_dips, sizeof *e->dips));
 	for (uint32_t k = 0; k < o->n_dips; k++)
-		e->dips[k] = (struct endpoint_dip){ .dip = ip_addr_from_v4(be32_from(0x0a000000u + i * 101 + k * 7 + 1)),
-			                                .port = 8080,
-			                                .weight = 1 };
+		e->dips[k] = (struct endpoint_dip){ .dip = dip_number(o, i, k), .port = 8080, .weight = 1 };
 	for (uint32_t k = 0; k < vip->n_snat_dips; k++)
 		vip->snat_dips[k] = e->dips[k].dip;
 	if (vip_config_validate(vip, NULL) != 0)
@@ -133,10 +149,10 @@ static struct vip_history *make_history(const struct vip_config *vip, uint32_t c
 		generation->n_members = e->n_dips;
 		generation->members = must(memory_array(e->n_dips, sizeof *generation->members));
 		for (uint32_t k = 0; k < e->n_dips; k++) {
-			be32 dip = ip_addr_to_v4(&e->dips[k].dip);
-			bool was_another = g == 0 && k * 100 < e->n_dips * changed_percent;
-			dip = was_another ? be32_from(be32_to(dip) - 0x01000000u) : dip; // sorts in front
-			generation->members[k] = (struct maglev_member){ .dip = ip_addr_from_v4(dip), .weight = 1 };
+			struct ip_addr dip = e->dips[k].dip;
+			if (g == 0 && k * 100 < e->n_dips * changed_percent)
+				dip.bytes[ip_addr_is_v4(&dip) ? 12 : 4]--; // another one, which sorts in front
+			generation->members[k] = (struct maglev_member){ .dip = dip, .weight = 1 };
 		}
 	}
 	return h;
@@ -146,7 +162,7 @@ static struct mux_tables *make_tables(struct bench *b, const struct store *store
 {
 	struct mux_tables *tables;
 	struct mux_tables_sources from = {
-		.store = store, .own_addr = test_ip4(OWN_ADDRESS), .slots = slots, .snat = &b->snat
+		.store = store, .own_addr = test_ip4(OWN_ADDRESS), .names = b->names, .slots = slots, .snat = &b->snat
 	};
 	if (mux_tables_create(&from, &tables) != 0)
 		die("no tables");
@@ -168,6 +184,22 @@ static void put_histories(struct bench *b, struct store *store)
 	}
 }
 
+// A way of the other family to each DIP.
+static void put_vias(struct bench *b, struct store *store)
+{
+	const struct bench_options *o = &b->options;
+	for (uint32_t i = 0; o->is_outer_ip6 != o->is_ip6 && i < store->vips.n; i++) {
+		const struct endpoint *e = &store_vip(store, i)->endpoints[0];
+		for (uint32_t k = 0; k < e->n_dips; k++) {
+			struct change c = { .key = object_key_of_addr(OBJECT_DIP, &e->dips[k].dip) };
+			uint32_t n = i * 101 + k * 7 + 1;
+			c.dip.dip = e->dips[k].dip;
+			c.dip.via = o->is_ip6 ? ip_addr_from_v4(be32_from(0x0b000000u + n)) : ip6_number(0x200, n);
+			put(store, c);
+		}
+	}
+}
+
 static void make_all_tables(struct bench *b)
 {
 	struct store store;
@@ -179,8 +211,10 @@ static void make_all_tables(struct bench *b)
 		struct vip_config *vip = make_vip(i, &b->options);
 		put(&store, (struct change){ .key = object_key_of_addr(OBJECT_VIP, &vip->vip), .vip = vip });
 	}
+	put_vias(b, &store);
+	b->names = must(addr_names_create());
 	vip_slots_init(slots);
-	if (vip_slots_update(slots, &store, NULL) != 0 || snat_maps_create(&store, NULL, NULL, &b->snat) != 0)
+	if (vip_slots_update(slots, &store, NULL) != 0 || snat_maps_create(&store, b->names, NULL, &b->snat) != 0)
 		die("no tables");
 	if (b->options.path == PATH_HISTORY) {
 		b->without_history = make_tables(b, &store, slots);
@@ -195,12 +229,24 @@ static void make_all_tables(struct bench *b)
 
 static void make_worker(struct bench *b)
 {
-	struct mux_settings settings = { .mac = TEST_MAC_B, .address = test_ip4(OWN_ADDRESS), .mtu = 1600 };
+	struct mux_settings settings = { .mac = TEST_MAC_B,
+		                             .address = test_ip4(OWN_ADDRESS),
+		                             .has_address6 = true,
+		                             .names = b->names,
+		                             .mtu = 1600 };
+	memcpy(settings.address6, test_ip6(OWN_ADDRESS6), sizeof settings.address6);
 	struct vip_counters *vips = must(memory_aligned(64, sizeof *vips));
 	mux_worker_init(&b->worker, &settings, vips, mono_from_us(0));
 	(void)neighbor_table_insert(&b->worker.neighbors, test_ip4(GATEWAY));
 	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = test_ip4(GATEWAY) };
 	neighbor_table_on_arp(&b->worker.neighbors, &arp, mono_from_us(0));
+	(void)neighbor_table_insert6(&b->worker.neighbors6, test_ip6(GATEWAY6));
+	struct nd_info nd = {
+		.type = ICMP6_NEIGHBOR_ADVERTISEMENT, .has_mac = true, .is_solicited = true, .is_override = true, .mac = TEST_MAC_A
+	};
+	memcpy(nd.src, test_ip6(GATEWAY6), sizeof nd.src);
+	memcpy(nd.target, nd.src, sizeof nd.target);
+	neighbor_table_on_nd(&b->worker.neighbors6, &nd, mono_from_us(0));
 }
 
 // ---- packets ----
@@ -211,15 +257,31 @@ static uint64_t draw(struct bench *b)
 	return hash_mix64(b->random);
 }
 
+static struct ip_addr client_number(const struct bench_options *o, uint64_t r)
+{
+	struct ip_addr a = ip6_number(0xc, 0);
+	if (!o->is_ip6)
+		return ip_addr_from_v4(be32_from(0x20000000u | ((uint32_t)r & 0x1fffffffu)));
+	store64(a.bytes + 8, hash_mix64(r));
+	return a;
+}
+
 // The i-th flow: computed, not stored, so that no table of flows competes with the mux for the cache.
 static struct bench_flow flow_at(const struct bench *b, uint32_t i)
 {
 	uint64_t r = hash_mix64((i + 1) * 0x9e3779b97f4a7c15ULL);
 	uint32_t leased_port = SNAT_FIRST_PORT + (uint32_t)((r >> 40) % (65536 - SNAT_FIRST_PORT));
-	return (struct bench_flow){ .src = be32_from(0x20000000u | ((uint32_t)r & 0x1fffffffu)),
-		                        .dst = vip_number(i % b->options.n_vips),
+	return (struct bench_flow){ .src = client_number(&b->options, r),
+		                        .dst = vip_number(&b->options, i % b->options.n_vips),
 		                        .src_port = be16_from((uint16_t)(1024 + (r >> 32) % 64000)),
 		                        .leased_port = be16_from((uint16_t)leased_port) };
+}
+
+static uint64_t hash_of(const struct bench_flow *f, be16 port, uint64_t seed)
+{
+	if (!ip_addr_is_v4(&f->dst))
+		return flow_hash_v6(f->src.bytes, f->dst.bytes, f->src_port, port, IP_PROTO_TCP, seed);
+	return flow_hash_v4(ip_addr_to_v4(&f->src), ip_addr_to_v4(&f->dst), f->src_port, port, IP_PROTO_TCP, seed);
 }
 
 // Pins, as many as wanted, of flows in buckets that had other owners; each to a DIP of the endpoint. The table has room for half as
@@ -237,8 +299,8 @@ static void make_pins(struct bench *b)
 	for (uint32_t i = 0; i < o->n_flows && b->pins.n_pins < o->n_pins; i++) {
 		struct bench_flow f = flow_at(b, i);
 		be16 port = be16_from(ENDPOINT_PORT);
-		const struct vip_entry *e = vip_lookup(b->tables, f.dst, port, IP_PROTO_TCP);
-		uint64_t hash = flow_hash_v4(f.src, f.dst, f.src_port, port, IP_PROTO_TCP, b->tables->hash_seed);
+		const struct vip_entry *e = vip_lookup(b->tables, addr_names_give(b->names, f.dst.bytes), port, IP_PROTO_TCP);
+		uint64_t hash = hash_of(&f, port, b->tables->hash_seed);
 		uint32_t dip = i % vip_entry_templates(e)->n;
 		if ((e->owners[flow_bucket(hash, e->n_buckets)] & BUCKET_HAD_OTHERS) != 0)
 			b->n_evicted += pins_insert(&b->pins, hash, e->templates[dip].dst, (uint16_t)dip);
@@ -249,15 +311,21 @@ static void make_frame(struct bench *b)
 {
 	struct test_tuple t = { .src = "198.51.100.7", .dst = "203.0.113.10", .src_port = 40000, .dst_port = 80 };
 	struct test_frame f = { 0 };
+	const bool is_ip6 = b->options.is_ip6;
+	const uint32_t n_tcp = is_ip6 ? 0 : 6; // over IPv4 60 bytes: with the FCS a frame of 64
+	if (is_ip6) {
+		t.src = "2001:db8:c::7";
+		t.dst = "2001:db8:5::1";
+	}
 	switch (b->options.path) {
 	case PATH_INBOUND:
 	case PATH_HISTORY:
-	case PATH_SNAT_REPLY: f = test_tcp(&t, TCP_ACK, NULL, 6); break; // 60 bytes: with the FCS a frame of 64
+	case PATH_SNAT_REPLY: f = test_tcp(&t, TCP_ACK, NULL, n_tcp); break;
 	case PATH_UDP: f = test_udp(&t, NULL, 18); break;
-	case PATH_ICMP_ECHO: f = test_icmp(&t, ICMP_ECHO, 0, 1, 1, NULL, 18); break;
+	case PATH_ICMP_ECHO: f = test_icmp(&t, is_ip6 ? ICMP6_ECHO : ICMP_ECHO, 0, 1, 1, NULL, 18); break;
 	case PATH_GARBAGE:
-		f = test_tcp(&t, TCP_ACK, NULL, 6);
-		test_data(&f)[46] = 0x10; // a data offset below the header
+		f = test_tcp(&t, TCP_ACK, NULL, n_tcp);
+		test_data(&f)[is_ip6 ? 66 : 46] = 0x10; // a data offset below the header
 		break;
 	}
 	b->frame_len = f.len;
@@ -277,6 +345,19 @@ void bench_setup(struct bench *b, const struct bench_options *options)
 	make_frame(b);
 }
 
+// Returns where the ports are.
+static uint8_t *put_addresses(uint8_t *frame, const struct bench_flow *f)
+{
+	if (ip_addr_is_v4(&f->dst)) {
+		store32(frame + 26, ip_addr_to_v4(&f->src));
+		store32(frame + 30, ip_addr_to_v4(&f->dst));
+		return frame + 34;
+	}
+	memcpy(frame + 22, &f->src, sizeof f->src);
+	memcpy(frame + 38, &f->dst, sizeof f->dst);
+	return frame + 54;
+}
+
 void bench_fill(struct bench *b, struct rte_mbuf **mbufs, uint32_t n, bool to_leased_ports)
 {
 	for (uint32_t i = 0; i < n; i++) {
@@ -287,11 +368,10 @@ void bench_fill(struct bench *b, struct rte_mbuf **mbufs, uint32_t n, bool to_le
 		m->pkt_len = b->frame_len;
 		uint8_t *data = rte_pktmbuf_mtod(m, uint8_t *);
 		memcpy(data, b->frame, b->frame_len);
-		store32(data + 26, flow.src);
-		store32(data + 30, flow.dst);
+		uint8_t *ports = put_addresses(data, &flow);
 		if (b->options.path != PATH_ICMP_ECHO)
-			store16(data + 34, flow.src_port);
+			store16(ports, flow.src_port);
 		if (to_leased_ports)
-			store16(data + 36, flow.leased_port);
+			store16(ports + 2, flow.leased_port);
 	}
 }

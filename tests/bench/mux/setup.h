@@ -8,8 +8,8 @@
 #include "tests/bench/mux/options.h"
 
 struct bench_flow {
-	be32 src;
-	be32 dst;
+	struct ip_addr src;
+	struct ip_addr dst;
 	be16 src_port;
 	be16 leased_port; // of dst
 };
@@ -18,6 +18,7 @@ struct bench {
 	struct bench_options options;
 	bool has_hugepages;
 	struct mux_worker worker;
+	struct addr_names *names;
 	struct mux_tables *tables;
 	struct mux_tables *without_history; // of the same VIPs; beside PATH_HISTORY
 	struct pins pins;
