@@ -35,12 +35,17 @@ struct gateways {
 	__m128i starts[NEIGHBOR_MAX];
 };
 
-// Ethernet header, version and header length of IPv4, type of service.
-static inline __m128i start_of_frame(uint64_t dst_mac48, uint64_t src_mac48)
+// Ethernet header, and of IP the two bytes behind it: version, header length and type of service, or the likes of IPv6.
+static inline __m128i start_of_frame_of(uint64_t dst_mac48, uint64_t src_mac48, uint16_t type, uint64_t version)
 {
 	uint64_t low = dst_mac48 | src_mac48 << 48;
-	uint64_t high = src_mac48 >> 16 | (uint64_t)be16_from(ETHER_IP4) << 32 | 0x45ull << 48;
+	uint64_t high = src_mac48 >> 16 | (uint64_t)be16_from(type) << 32 | version << 48;
 	return _mm_set_epi64x((long long)high, (long long)low);
+}
+
+static inline __m128i start_of_frame(uint64_t dst_mac48, uint64_t src_mac48)
+{
+	return start_of_frame_of(dst_mac48, src_mac48, ETHER_IP4, 0x45);
 }
 
 static inline void gateways_find(struct gateways *g, const struct mux_worker *w)
@@ -50,6 +55,16 @@ static inline void gateways_find(struct gateways *g, const struct mux_worker *w)
 	for (uint32_t i = 0; i < t->n; i++)
 		if (t->entries[i].has_mac)
 			g->starts[g->n++] = start_of_frame(mac48(t->entries[i].mac.bytes), w->mac48);
+}
+
+// Of outer headers over IPv6; none for a node without an address of that family.
+static inline void gateways_find6(struct gateways *g, const struct mux_worker *w)
+{
+	const struct neighbor_table *t = &w->neighbors6;
+	g->n = 0;
+	for (uint32_t i = 0; w->settings.has_address6 && i < t->n; i++)
+		if (t->entries[i].has_mac)
+			g->starts[g->n++] = start_of_frame_of(mac48(t->entries[i].mac.bytes), w->mac48, ETHER_IP6, 0x60);
 }
 
 // Which one a flow takes. n and first are g's: a caller that writes through byte pointers in between keeps them in registers.
@@ -71,8 +86,7 @@ static inline void encapsulate_checked(struct mux_frame *f, __m128i start, const
 	f->reason = DROP_NONE;
 }
 
-// Counts n frames of inner_bytes together.
-// With outer headers over IPv4.
+// Counts n frames of inner_bytes together, with outer headers over IPv4.
 static inline void count_forwarded(struct mux_worker *w, uint64_t n, uint64_t inner_bytes)
 {
 	w->counters.forwarded_packets += n;

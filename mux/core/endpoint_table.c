@@ -107,7 +107,9 @@ static struct dip_templates *templates_create(uint32_t n)
 static void add_template(struct endpoint_table *e, const struct endpoint_source *from, const struct ip_addr *dip)
 {
 	be32 addr = family_give_name(from->names, dip);
-	e->templates->items[e->templates->n++] = encap_template_of(from->own_addr, from->vias, addr);
+	struct encap_template template = encap_template_of(from->own_addr, from->vias, addr);
+	e->is_apart = e->is_apart || template.src == 0;
+	e->templates->items[e->templates->n++] = template;
 }
 
 static int fill_from_config(struct endpoint_table *e, const struct endpoint_source *from)

@@ -34,6 +34,7 @@ struct endpoint_table {
 	uint32_t n_members; // of all generations
 	uint32_t n_buckets;
 	uint32_t n_flagged; // buckets
+	bool is_apart; // some templates have no source: see struct dip_templates
 	struct table_member *members; // one generation after the other
 	struct dip_templates *templates;
 	uint16_t *owners; // bucket -> index into templates, and the flag

@@ -81,7 +81,7 @@ APART static void send_plain(struct mux_worker *w, const struct gateways *g, str
 		}
 		passage_send(&sender, x, &x->entry->templates[owner]);
 	}
-	count_forwarded(w, (uint64_t)(end - passages) - n_rest - sender.n_apart, sender.inner_bytes);
+	count_forwarded(w, (uint64_t)(end - passages) - n_rest, sender.inner_bytes);
 	ret_rest->n = n_rest;
 }
 
@@ -104,7 +104,7 @@ APART static void send_plain_of_mixed(struct mux_worker *w, const struct gateway
 		load_pins(w->pins, ret_rest->passages[i]);
 	for (uint32_t i = 0; i < n_plain; i++)
 		passage_send(&sender, plain[i], &plain[i]->entry->templates[*plain[i]->owner]);
-	count_forwarded(w, n_plain - sender.n_apart, sender.inner_bytes);
+	count_forwarded(w, n_plain, sender.inner_bytes);
 	ret_rest->n = n_rest;
 }
 
@@ -122,7 +122,7 @@ APART static void send_by_pins(struct mux_worker *w, const struct gateways *g, c
 			template = &x->entry->templates[*x->owner & ~BUCKET_HAD_OTHERS];
 		passage_send(&sender, x, template);
 	}
-	count_forwarded(w, n - sender.n_apart, sender.inner_bytes);
+	count_forwarded(w, n, sender.inner_bytes);
 	w->counters.history_packets += n;
 	w->counters.pin_hits += n_hits;
 }
@@ -144,4 +144,11 @@ void history_road_take(struct mux_worker *w, const struct gateways *g, struct pa
 	w->history_is_mixed = is_mixed(rest.n, (uint64_t)(end - passages));
 	if (rest.n > 0)
 		send_by_pins(w, g, &rest);
+}
+
+void passage_send_by_ways(struct mux_worker *w, const struct passage *passages, const struct passage *end)
+{
+	for (const struct passage *x = passages; x < end; x++)
+		if (encapsulate(w, x->frame, history_template_of(w, x->entry, x->hash), x->hash, x->inner_bytes))
+			count_vip(&w->vips->endpoints[x->entry->slot], x->inner_bytes);
 }

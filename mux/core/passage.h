@@ -22,24 +22,13 @@ struct passage_sender {
 	__m128i first_start;
 	struct vip_traffic *vips;
 	uint64_t inner_bytes;
-	struct mux_worker *worker;
-	uint32_t n_apart; // of those that were sent, counted already
 };
 
-static inline struct passage_sender passage_sender_of(struct mux_worker *w, const struct gateways *g)
+static inline struct passage_sender passage_sender_of(const struct mux_worker *w, const struct gateways *g)
 {
 	return (struct passage_sender){
-		.gateways = g, .n_gateways = g->n, .first_start = g->starts[0], .vips = w->vips->endpoints, .worker = w
+		.gateways = g, .n_gateways = g->n, .first_start = g->starts[0], .vips = w->vips->endpoints
 	};
-}
-
-// Over IPv6, to another address than the DIP's own, or of IPv6: such frames are sent as single ones are.
-APART static void passage_send_apart(struct passage_sender *s, const struct passage *x,
-                                     const struct encap_template *template)
-{
-	s->n_apart++;
-	if (encapsulate(s->worker, x->frame, template, x->hash, x->inner_bytes))
-		count_vip(&s->vips[x->entry->slot], x->inner_bytes);
 }
 
 static inline void passage_send(struct passage_sender *s, const struct passage *x,
@@ -47,12 +36,11 @@ static inline void passage_send(struct passage_sender *s, const struct passage *
 {
 	const struct vip_entry *e = x->entry; // read before anything is written through a byte pointer
 	const uint32_t n_bytes = x->inner_bytes;
-	if (__builtin_expect(template->src == 0, 0)) {
-		passage_send_apart(s, x, template);
-		return;
-	}
 	const __m128i start = gateways_choose(s->gateways, s->n_gateways, s->first_start, x->hash);
 	encapsulate_checked(x->frame, start, template, n_bytes);
 	count_vip(&s->vips[e->slot], n_bytes);
 	s->inner_bytes += n_bytes;
 }
+
+// Where some DIPs have ways of the other family, or the mux has no address of IPv4: one after the other, as single frames are.
+void passage_send_by_ways(struct mux_worker *w, const struct passage *passages, const struct passage *end);

@@ -6,6 +6,7 @@
 #include "mux/core/family.h"
 #include "mux/core/fragment_road.h"
 #include "mux/core/history_road.h"
+#include "mux/core/ip6_road.h"
 #include "mux/core/own_traffic.h"
 #include "mux/core/refusal.h"
 #include "mux/core/snat_road.h"
@@ -244,26 +245,6 @@ static inline void enter(const struct mux_tables *t, struct mux_frame *f, const 
 	x->hash = flow_hash_words(rotate32(load64(d + 26)), rest, t->hash_seed);
 }
 
-// IPv6 takes the main road when it is TCP or UDP without extension headers to an endpoint; its last stage is that of one frame
-// (passage_send_apart). False when it is for take_frame.
-APART static bool enter6(const struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, struct passage *x)
-{
-	struct parsed p;
-	if (f->len < ETH_BYTES || mac48(f->data) != w->mac48 || !family_frame_is_ip6(f->data) ||
-	    parse_ip6(f->data, f->len, ETH_BYTES, &p) != DROP_NONE || p.l4_off != ETH_BYTES + IP6_BYTES || !has_ports(&p) ||
-	    !t->endpoint_ports[endpoint_port_bin(p.dst_port)] || ip6_is_martian(parsed_src6(f->data, &p)) ||
-	    own_traffic_is_own6(&w->settings, parsed_dst6(f->data, &p)) || p.l3_bytes > w->settings.mtu - ENCAP6_BYTES)
-		return false;
-	be32 vip = family_find_name(w->settings.names, parsed_dst6(f->data, &p));
-	x->frame = f;
-	x->inner_bytes = p.l3_bytes;
-	x->key = vip_key(vip, p.dst_port, p.protocol);
-	x->line = &t->lines[vip_line_at(x->key, t->line_shift)];
-	__builtin_prefetch(x->line);
-	x->hash = family_hash(f->data, &p, t->hash_seed);
-	return vip != 0;
-}
-
 // Stage 2: the endpoint; begin to load its bucket's owner.
 static inline bool find_bucket(const struct mux_tables *t, struct passage *x)
 {
@@ -290,6 +271,14 @@ APART static void take_snat(struct mux_worker *w, const struct mux_tables *t, co
 		take_frame(w, t, left[i]);
 }
 
+APART static void take_ip6_road(struct mux_worker *w, const struct mux_tables *t, struct ip6_road *ip6)
+{
+	struct mux_frame *left[MUX_BURST_MAX];
+	uint32_t n_left = ip6_road_take(ip6, w, t, left);
+	for (uint32_t i = 0; i < n_left; i++)
+		take_frame(w, t, left[i]);
+}
+
 // Stage 3: to the owner of the bucket.
 static inline void send_all(struct mux_worker *w, const struct gateways *g, const struct passage *passages,
                             const struct passage *end)
@@ -297,7 +286,22 @@ static inline void send_all(struct mux_worker *w, const struct gateways *g, cons
 	struct passage_sender sender = passage_sender_of(w, g);
 	for (const struct passage *x = passages; x < end; x++)
 		passage_send(&sender, x, &x->entry->templates[*x->owner]);
-	count_forwarded(w, (uint64_t)(end - passages) - sender.n_apart, sender.inner_bytes);
+	count_forwarded(w, (uint64_t)(end - passages), sender.inner_bytes);
+}
+
+// The first of n frames, which is not for the roads of IPv4: with those behind it onto that of IPv6, or it is done at once. Returns how
+// many more than this one went along, whose bytes are counted here.
+APART static uint32_t leave_road(struct ip6_road *ip6, struct mux_worker *w, const struct mux_tables *t,
+                                 struct mux_frame *frames, uint32_t n)
+{
+	uint32_t n_ip6 = ip6_road_enter(ip6, w, t, frames, n);
+	if (n_ip6 == 0) {
+		take_frame(w, t, frames);
+		return 0;
+	}
+	for (uint32_t i = 1; i < n_ip6; i++)
+		w->counters.rx_bytes += frames[i].len;
+	return n_ip6 - 1;
 }
 
 // The stages for a burst of which most is expected on the two roads. Frames that leave them are done at once.
@@ -308,21 +312,19 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 	struct passage *end = passages;
 	struct snat_road snat;
 	snat.n = 0;
+	struct ip6_road ip6;
+	ip6.n = ip6.n_leased = 0;
 	const struct road_rule rule = road_of(w);
 	uint64_t rx_bytes = 0;
-	for (uint32_t i = 0; i < n; i++) {
+	for (struct mux_frame *f = frames; f < frames + n; f++) {
 		struct start start;
-		rx_bytes += frames[i].len;
-		if (__builtin_expect(!begin(&rule, &frames[i], &start), 0)) {
-			if (enter6(w, t, &frames[i], end))
-				end++;
-			else
-				take_frame(w, t, &frames[i]);
-		} else if (__builtin_expect(is_for_endpoint(t, &start), 1))
-			enter(t, &frames[i], &start, end++);
+		rx_bytes += f->len;
+		if (__builtin_expect(!begin(&rule, f, &start), 0))
+			f += leave_road(&ip6, w, t, f, (uint32_t)(frames + n - f));
+		else if (__builtin_expect(is_for_endpoint(t, &start), 1))
+			enter(t, f, &start, end++);
 		else
-			snat_road_enter(&snat, t, &frames[i], vip_key_of_packet(start.data + 30, start.protocol),
-			                start.inner_bytes);
+			snat_road_enter(&snat, t, f, vip_key_of_packet(start.data + 30, start.protocol), start.inner_bytes);
 	}
 	w->counters.rx_bytes += rx_bytes;
 	for (struct passage *x = passages; x < end;) {
@@ -333,12 +335,31 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 		snat_road_enter(&snat, t, x->frame, x->key, x->inner_bytes);
 		*x = *--end;
 	}
-	if (t->n_flagged > 0)
+	if (__builtin_expect(t->n_apart > 0, 0))
+		passage_send_by_ways(w, passages, end);
+	else if (t->n_flagged > 0)
 		history_road_take(w, g, passages, end);
 	else
 		send_all(w, g, passages, end);
 	if (snat.n > 0)
 		take_snat(w, t, g, &snat);
+	if (ip6.n + ip6.n_leased > 0)
+		take_ip6_road(w, t, &ip6);
+}
+
+// The same without a gateway of IPv4.
+static void take_burst_without_ip4(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *frames,
+                                   uint32_t n)
+{
+	struct ip6_road ip6;
+	ip6.n = ip6.n_leased = 0;
+	for (uint32_t i = 0; i < n; i++) {
+		w->counters.rx_bytes += frames[i].len;
+		if (t == NULL || ip6_road_enter(&ip6, w, t, &frames[i], 1) == 0)
+			take_frame(w, t, &frames[i]);
+	}
+	if (ip6.n + ip6.n_leased > 0)
+		take_ip6_road(w, t, &ip6);
 }
 
 void mux_pipeline_burst(struct mux_worker *w, const struct mux_tables *tables, struct mux_frame *frames, uint32_t n)
@@ -351,8 +372,5 @@ void mux_pipeline_burst(struct mux_worker *w, const struct mux_tables *tables, s
 		take_burst(w, tables, &gateways, frames, n);
 		return;
 	}
-	for (uint32_t i = 0; i < n; i++) {
-		w->counters.rx_bytes += frames[i].len;
-		take_frame(w, tables, &frames[i]);
-	}
+	take_burst_without_ip4(w, tables, frames, n);
 }

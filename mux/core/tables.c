@@ -71,6 +71,7 @@ static struct endpoint_table *add_endpoint(struct mux_tables *t, const struct mu
 	t->endpoints[t->n_endpoints++] = e;
 	t->n_with_history += e->n_flagged > 0;
 	t->n_flagged += e->n_flagged;
+	t->n_apart += e->is_apart && ip_addr_is_v4(&vip->vip);
 	return e;
 }
 
