@@ -30,7 +30,7 @@ void mux_worker_init(struct mux_worker *w, const struct mux_settings *settings, 
 // ---- one frame, from top to bottom ----
 
 // To the endpoint's DIP.
-static void take_for_endpoint(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
+static inline void take_for_endpoint(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
                               const struct parsed *p, const struct vip_entry *e)
 {
 	uint64_t hash = family_hash(f->data, p, t->hash_seed);
@@ -43,17 +43,21 @@ static bool has_ports(const struct parsed *p)
 	return p->protocol == IP_PROTO_TCP || p->protocol == IP_PROTO_UDP;
 }
 
-static const struct vip_entry *endpoint_of(const struct mux_tables *t, const struct parsed *p)
+// What follows is compiled once for each family: which one it is, is known where it is called.
+#define FOR_EACH_FAMILY static inline __attribute__((always_inline))
+
+FOR_EACH_FAMILY const struct vip_entry *endpoint_of(const struct mux_tables *t, const struct parsed *p)
 {
 	if (has_ports(p))
 		return vip_lookup(t, p->dst, p->dst_port, p->protocol);
 	return ip_protocol_is_any(p->protocol) ? vip_lookup(t, p->dst, 0, IP_PROTO_ANY) : NULL;
 }
 
-static void take_vip_packet(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
+FOR_EACH_FAMILY void take_vip_packet(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
                             const struct parsed *p)
 {
-	const struct vip_entry *endpoint = endpoint_of(t, p);
+	const bool is_icmp = p->protocol == (p->is_ip6 ? IP_PROTO_ICMP6 : IP_PROTO_ICMP);
+	const struct vip_entry *endpoint = is_icmp ? NULL : endpoint_of(t, p);
 	if (endpoint != NULL &&
 	    !family_source_is_martian(f->data, p)) { // first: no range is leased that contains an endpoint's port
 		if (!vip_entry_is_refusing(endpoint) || !refusal_take(w, f, p))
@@ -65,15 +69,15 @@ static void take_vip_packet(struct mux_worker *w, const struct mux_tables *t, st
 		mux_drop(w, f, DROP_NOT_A_VIP);
 	else if (family_source_is_martian(f->data, p))
 		mux_drop(w, f, DROP_BAD_SOURCE);
+	else if (is_icmp)
+		vip_icmp_take(w, t, f, p, vip);
 	else if (has_ports(p))
 		snat_take(w, t, f, p, vip);
-	else if (p->protocol == (p->is_ip6 ? IP_PROTO_ICMP6 : IP_PROTO_ICMP))
-		vip_icmp_take(w, t, f, p, vip);
 	else
 		mux_drop(w, f, DROP_NO_ENDPOINT);
 }
 
-static void take_vip_packet_or_fragment(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
+FOR_EACH_FAMILY void take_vip_packet_or_fragment(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
                                         const struct parsed *p, bool is_fragment)
 {
 	if (t == NULL)
@@ -89,6 +93,7 @@ static void take_ip4(struct mux_worker *w, const struct mux_tables *t, struct mu
 	struct parsed p;
 	enum drop_reason reason = parse_ip4(f->data, f->len, ETH_BYTES, &p);
 	bool is_fragment = reason == DROP_FRAGMENT;
+	p.is_ip6 = false; // as it is, for compilers to know
 	if (reason != DROP_NONE && !is_fragment)
 		mux_drop(w, f, reason);
 	else if (p.dst == w->settings.address)
@@ -98,7 +103,7 @@ static void take_ip4(struct mux_worker *w, const struct mux_tables *t, struct mu
 }
 
 // The names of both addresses are looked for: that of a VIP, and that of a host which sends pins.
-static void take_ip6(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f)
+APART static void take_ip6(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f)
 {
 	struct parsed p;
 	enum drop_reason reason = parse_ip6(f->data, f->len, ETH_BYTES, &p);
@@ -131,13 +136,12 @@ APART static void take_frame(struct mux_worker *w, const struct mux_tables *t, s
 		return;
 	}
 	be16 type = frame_ether_type(f->data);
-	uint64_t dst = mac48(f->data);
-	if (!is_for_us(w, dst, type))
+	if (!is_for_us(w, mac48(f->data), type))
 		mux_drop(w, f, DROP_NOT_FOR_US);
-	else if (type == be16_from(ETHER_ARP))
-		own_traffic_take_arp(w, f);
 	else if (type == be16_from(ETHER_IP4))
 		take_ip4(w, t, f);
+	else if (type == be16_from(ETHER_ARP))
+		own_traffic_take_arp(w, f);
 	else if (type == be16_from(ETHER_IP6))
 		take_ip6(w, t, f);
 	else
@@ -289,9 +293,9 @@ static inline void send_all(struct mux_worker *w, const struct gateways *g, cons
 	count_forwarded(w, (uint64_t)(end - passages), sender.inner_bytes);
 }
 
-// The first of n frames, which is not for the roads of IPv4: with those behind it onto that of IPv6, or it is done at once. Returns how
-// many more than this one went along, whose bytes are counted here.
-APART static uint32_t leave_road(struct ip6_road *ip6, struct mux_worker *w, const struct mux_tables *t,
+// The first of n frames, which is IPv6: with those behind it onto its road, or it is done at once. Returns how many more than
+// this one went along, whose bytes are counted here.
+APART static uint32_t take_ip6_run(struct ip6_road *ip6, struct mux_worker *w, const struct mux_tables *t,
                                  struct mux_frame *frames, uint32_t n)
 {
 	uint32_t n_ip6 = ip6_road_enter(ip6, w, t, frames, n);
@@ -319,9 +323,12 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 	for (struct mux_frame *f = frames; f < frames + n; f++) {
 		struct start start;
 		rx_bytes += f->len;
-		if (__builtin_expect(!begin(&rule, f, &start), 0))
-			f += leave_road(&ip6, w, t, f, (uint32_t)(frames + n - f));
-		else if (__builtin_expect(is_for_endpoint(t, &start), 1))
+		if (__builtin_expect(!begin(&rule, f, &start), 0)) {
+			if (f->len >= ETH_BYTES && family_frame_is_ip6(f->data))
+				f += take_ip6_run(&ip6, w, t, f, (uint32_t)(frames + n - f));
+			else
+				take_frame(w, t, f);
+		} else if (__builtin_expect(is_for_endpoint(t, &start), 1))
 			enter(t, f, &start, end++);
 		else
 			snat_road_enter(&snat, t, f, vip_key_of_packet(start.data + 30, start.protocol), start.inner_bytes);

@@ -79,10 +79,12 @@ static inline __m128i start_to(const struct gateways *g, const struct mux_tables
 	return g->starts[(uint32_t)hash % g->n];
 }
 
-// Does a packet to this DIP need more than its address and the mux's?
-static bool is_apart(const struct mux_tables *t, be32 dip)
+// Where a DIP may need more than its address and the mux's: one after the other.
+static uint32_t leave_all(const struct snat_road *r, struct mux_frame **ret_left)
 {
-	return t->to_dip.src == 0 || vias_way_to(&t->vias, dip) != dip;
+	for (uint32_t i = 0; i < r->n; i++)
+		ret_left[i] = r->passages[i].frame;
+	return r->n;
 }
 
 uint32_t snat_road_take(struct snat_road *r, struct mux_worker *w, const struct mux_tables *t, const struct gateways *g,
@@ -90,11 +92,12 @@ uint32_t snat_road_take(struct snat_road *r, struct mux_worker *w, const struct 
 {
 	static const _Atomic be32 no_lessee;
 	struct snat_passage *const end = r->passages + r->n;
+	if (__builtin_expect(t->vias.n > 0 || t->to_dip.src == 0, 0))
+		return leave_all(r, ret_left);
 	for (struct snat_passage *x = r->passages; x < end; x++)
 		if (__builtin_expect(!find_lessee(t, x), 0))
 			x->lessee = &no_lessee;
 	const struct encap_template to_dip = t->to_dip;
-	const bool has_vias = t->vias.n > 0 || to_dip.src == 0;
 	struct vip_traffic *const vips = w->vips->snat;
 	uint32_t n_left = 0;
 	uint64_t n_forwarded = 0;
@@ -104,7 +107,7 @@ uint32_t snat_road_take(struct snat_road *r, struct mux_worker *w, const struct 
 		const struct vip_entry *e = x->entry;
 		const uint32_t n_bytes = x->inner_bytes;
 		be32 dip = atomic_load_explicit(x->lessee, memory_order_relaxed);
-		if (__builtin_expect(addr_is_name(dip) || (has_vias && is_apart(t, dip)), 0)) { // 0 is a name, too
+		if (__builtin_expect(addr_is_name(dip), 0)) { // as 0 is
 			ret_left[n_left++] = f;
 			continue;
 		}

@@ -33,14 +33,13 @@ void vip_icmp_take_error(struct mux_worker *w, const struct mux_tables *t, struc
 static inline void vip_icmp_take(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
                                  const struct parsed *p, const struct vip_entry *vip)
 {
-	bool is_land = family_source_is_destination(f->data, p);
 	enum icmp_kind kind = icmp_kind_of(f->data, p);
-	if (kind == ICMP_KIND_ERROR)
-		vip_icmp_take_error(w, t, f, p, vip);
-	else if (kind == ICMP_KIND_ECHO && !is_land)
+	if (kind == ICMP_KIND_ECHO && !family_source_is_destination(f->data, p))
 		answer_echo(w, f, p);
+	else if (kind == ICMP_KIND_ERROR)
+		vip_icmp_take_error(w, t, f, p, vip);
 	else if (kind == ICMP_KIND_ECHO_REPLY)
 		vip_icmp_take_echo_reply(w, t, f, p, vip);
 	else // an echo request from ourselves to ourselves, or another kind
-		mux_drop(w, f, is_land ? DROP_BAD_SOURCE : DROP_ICMP_IGNORED);
+		mux_drop(w, f, family_source_is_destination(f->data, p) ? DROP_BAD_SOURCE : DROP_ICMP_IGNORED);
 }
