@@ -30,14 +30,20 @@ static inline uint64_t flow_hash_fold(uint64_t a, uint64_t b)
 	return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
-// The same over IPv6: the four words of the addresses become one. `src` and `dst` are 16 bytes each.
-static inline uint64_t flow_hash_v6(const uint8_t *src, const uint8_t *dst, be16 src_port, be16 dst_port,
-                                    uint8_t protocol, uint64_t seed)
+// Four words of addresses as one. `src` and `dst` are 16 bytes each.
+static inline uint64_t flow_hash_addrs6(const uint8_t *src, const uint8_t *dst, uint64_t seed)
 {
 	uint64_t from = flow_hash_fold(load64(src) ^ seed, load64(src + 8) ^ 0xa0761d6478bd642fULL);
 	uint64_t to = flow_hash_fold(load64(dst) ^ seed ^ 0xe7037ed1a0b428dbULL, load64(dst + 8) ^ 0x8ebc6af09c88c6e3ULL);
+	return from ^ (to << 32 | to >> 32);
+}
+
+// The same as flow_hash_v4 over IPv6.
+static inline uint64_t flow_hash_v6(const uint8_t *src, const uint8_t *dst, be16 src_port, be16 dst_port,
+                                    uint8_t protocol, uint64_t seed)
+{
 	uint64_t rest = ((uint64_t)protocol << 32) | ((uint64_t)src_port << 16) | dst_port;
-	return flow_hash_words(from ^ (to << 32 | to >> 32), rest, seed);
+	return flow_hash_words(flow_hash_addrs6(src, dst, seed), rest, seed);
 }
 
 static inline uint32_t flow_bucket(uint64_t hash, uint32_t n_slots)

@@ -8,9 +8,10 @@
 
 static const uint8_t v4_mapped[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff };
 
+// One slot more, which stays free: see addr_names_lookup_from.
 static struct addr_name_index *index_create(uint32_t n_slots, struct addr_name_index *smaller)
 {
-	struct addr_name_index *x = memory_array(1, sizeof *x + n_slots * sizeof x->slots[0]);
+	struct addr_name_index *x = memory_array(1, sizeof *x + (n_slots + 1) * sizeof x->slots[0]);
 	if (x == NULL)
 		return NULL;
 	x->mask = n_slots - 1;

@@ -99,6 +99,21 @@ static inline be32 addr_names_lookup(const struct addr_names *n, const uint8_t a
 	}
 }
 
+static inline bool addr_name_slot_is_of(const struct addr_name_slot *slot, const uint8_t addr[IP6_ADDR_BYTES])
+{
+	return ((slot->words[0] ^ load64(addr)) | (slot->words[1] ^ load64(addr + 8))) == 0;
+}
+
+// The same from where addr_names_start said a while ago, without a branch between the first two slots: which of them it is cannot be
+// predicted.
+static inline be32 addr_names_lookup_from(const struct addr_names *n, const struct addr_name_slot *start,
+                                          const uint8_t addr[IP6_ADDR_BYTES])
+{
+	const struct addr_name_slot *slot = start + addr_name_slot_is_of(start + 1, addr);
+	const uint32_t name = atomic_load_explicit(&slot->name, memory_order_acquire);
+	return __builtin_expect(addr_name_slot_is_of(slot, addr) && name != 0, 1) ? name : addr_names_lookup(n, addr);
+}
+
 // The address that has a name, 16 bytes that stay where they are. Only of names that were given.
 static inline const uint8_t *addr_name_address(const struct addr_names *n, be32 name)
 {

@@ -51,16 +51,17 @@ static inline void fill(struct ip6_passage *x, struct mux_frame *f, const struct
 {
 	const uint8_t *d = f->data;
 	const uint32_t ports = load32(d + PORTS_OFF);
+	const uint64_t protocol = (uint64_t)d[20] << 32;
 	x->slot = addr_names_start(names, d + DST_OFF);
 	__builtin_prefetch(x->slot);
 	x->frame = f;
 	x->inner_bytes = inner_bytes;
-	x->key = vip_key(0, (be16)(ports >> 16), d[20]);
-	x->hash = flow_hash_v6(d + SRC_OFF, d + DST_OFF, (be16)ports, (be16)(ports >> 16), d[20], seed);
+	x->key = (uint64_t)(ports & 0xffff0000u) << 32 | protocol; // as vip_key(0, destination port, protocol)
+	x->hash = flow_hash_words(flow_hash_addrs6(d + SRC_OFF, d + DST_OFF, seed), (ports << 16 | ports >> 16) | protocol, seed);
 }
 
 uint32_t ip6_road_enter(struct ip6_road *r, const struct mux_worker *w, const struct mux_tables *t,
-                        struct mux_frame *frames, uint32_t n)
+                        struct mux_frame *frames, uint32_t n, uint64_t *ret_bytes)
 {
 	const struct addr_names *const names = w->settings.names;
 	const uint64_t seed = t->hash_seed;
@@ -71,6 +72,7 @@ uint32_t ip6_road_enter(struct ip6_road *r, const struct mux_worker *w, const st
 	};
 	struct ip6_passage *next = r->passages + r->n;
 	struct ip6_passage *next_leased = r->passages + MUX_BURST_MAX - r->n_leased - 1;
+	uint64_t n_bytes = 0;
 	uint32_t i = 0;
 	if (names == NULL || w->settings.mtu < ENCAP6_BYTES + IP6_TCP_BYTES)
 		return 0;
@@ -78,6 +80,7 @@ uint32_t ip6_road_enter(struct ip6_road *r, const struct mux_worker *w, const st
 		const uint32_t inner_bytes = begin(&rule, &frames[i]);
 		if (__builtin_expect(inner_bytes == 0, 0))
 			break;
+		n_bytes += frames[i].len;
 		const be16 port = load16(frames[i].data + PORTS_OFF + 2);
 		if (__builtin_expect(t->endpoint_ports[endpoint_port_bin(port)] != 0, 1))
 			fill(next++, &frames[i], names, seed, inner_bytes);
@@ -86,6 +89,7 @@ uint32_t ip6_road_enter(struct ip6_road *r, const struct mux_worker *w, const st
 	}
 	r->n = (uint32_t)(next - r->passages);
 	r->n_leased = (uint32_t)(r->passages + MUX_BURST_MAX - 1 - next_leased);
+	*ret_bytes = n_bytes;
 	return i;
 }
 
@@ -93,11 +97,7 @@ uint32_t ip6_road_enter(struct ip6_road *r, const struct mux_worker *w, const st
 
 static inline be32 name_of(const struct addr_names *names, const struct ip6_passage *x)
 {
-	const uint8_t *addr = x->frame->data + DST_OFF;
-	const be32 name = atomic_load_explicit(&x->slot->name, memory_order_acquire);
-	if (__builtin_expect(x->slot->words[0] == load64(addr) && x->slot->words[1] == load64(addr + 8) && name != 0, 1))
-		return name;
-	return addr_names_lookup(names, addr);
+	return addr_names_lookup_from(names, x->slot, x->frame->data + DST_OFF);
 }
 
 static inline void load_line(const struct mux_tables *t, struct ip6_passage *x, uint64_t key)
@@ -141,6 +141,8 @@ static inline bool find_owner(const struct mux_tables *t, struct ip6_passage *x)
 // What is constant for a burst, and what is counted: see struct passage_sender.
 struct ip6_sender {
 	const struct gateways *gateways;
+	uint32_t n_gateways;
+	__m128i first_start;
 	const struct addr_names *names;
 	struct vip_traffic *vips;
 	__m128i own_address;
@@ -151,6 +153,8 @@ static inline struct ip6_sender sender_of(const struct mux_worker *w, const stru
                                           struct vip_traffic *vips)
 {
 	return (struct ip6_sender){ .gateways = g,
+		                        .n_gateways = g->n,
+		                        .first_start = g->starts[0],
 		                        .names = w->settings.names,
 		                        .vips = vips,
 		                        .own_address = _mm_loadu_si128((const __m128i *)w->settings.address6) };
@@ -162,7 +166,7 @@ static inline void send_one(struct ip6_sender *s, const struct ip6_passage *x, b
 	const uint32_t n_bytes = x->inner_bytes;
 	const uint32_t slot = x->entry->slot; // read before anything is written through a byte pointer
 	const __m128i address = _mm_loadu_si128((const __m128i *)addr_name_address(s->names, dip));
-	const __m128i start = gateways_choose(s->gateways, s->gateways->n, s->gateways->starts[0], x->hash);
+	const __m128i start = gateways_choose(s->gateways, s->n_gateways, s->first_start, x->hash);
 	uint8_t *out = f->data - ENCAP6_BYTES;
 	encap_write_ip6(out + ETH_BYTES, (const uint8_t *)&s->own_address, (const uint8_t *)&address, n_bytes, true, 0);
 	_mm_storeu_si128((__m128i *)out, start);

@@ -34,9 +34,9 @@ struct ip6_road {
 };
 
 // Stage 1, of the first of n frames and those behind it, as long as they are for this road. Returns how many were: 0, and nothing is
-// done, when the first one is for another.
+// done, when the first one is for another. ret_bytes: of their frames.
 uint32_t ip6_road_enter(struct ip6_road *r, const struct mux_worker *w, const struct mux_tables *t,
-                        struct mux_frame *frames, uint32_t n);
+                        struct mux_frame *frames, uint32_t n, uint64_t *ret_bytes);
 
 // The other stages. What goes to no DIP stays: it is written to ret_left, which has room for all. Returns how many.
 uint32_t ip6_road_take(struct ip6_road *r, struct mux_worker *w, const struct mux_tables *t,

@@ -298,13 +298,14 @@ static inline void send_all(struct mux_worker *w, const struct gateways *g, cons
 APART static uint32_t take_ip6_run(struct ip6_road *ip6, struct mux_worker *w, const struct mux_tables *t,
                                  struct mux_frame *frames, uint32_t n)
 {
-	uint32_t n_ip6 = ip6_road_enter(ip6, w, t, frames, n);
+	const uint32_t first_bytes = frames->len;
+	uint64_t n_bytes;
+	uint32_t n_ip6 = ip6_road_enter(ip6, w, t, frames, n, &n_bytes);
 	if (n_ip6 == 0) {
 		take_frame(w, t, frames);
 		return 0;
 	}
-	for (uint32_t i = 1; i < n_ip6; i++)
-		w->counters.rx_bytes += frames[i].len;
+	w->counters.rx_bytes += n_bytes - first_bytes;
 	return n_ip6 - 1;
 }
 
@@ -360,10 +361,12 @@ static void take_burst_without_ip4(struct mux_worker *w, const struct mux_tables
 {
 	struct ip6_road ip6;
 	ip6.n = ip6.n_leased = 0;
-	for (uint32_t i = 0; i < n; i++) {
-		w->counters.rx_bytes += frames[i].len;
-		if (t == NULL || ip6_road_enter(&ip6, w, t, &frames[i], 1) == 0)
-			take_frame(w, t, &frames[i]);
+	for (struct mux_frame *f = frames; f < frames + n; f++) {
+		w->counters.rx_bytes += f->len;
+		if (t != NULL && f->len >= ETH_BYTES && family_frame_is_ip6(f->data))
+			f += take_ip6_run(&ip6, w, t, f, (uint32_t)(frames + n - f));
+		else
+			take_frame(w, t, f);
 	}
 	if (ip6.n + ip6.n_leased > 0)
 		take_ip6_road(w, t, &ip6);
