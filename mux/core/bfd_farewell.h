@@ -16,20 +16,27 @@
 #define BFD_ROUTERS_MAX 16
 #define BFD_CONTROL_BYTES 24
 #define BFD_FRAME_BYTES (ETH_BYTES + IP4_BYTES + 8 + BFD_CONTROL_BYTES)
+#define BFD_FRAME6_BYTES (ETH_BYTES + IP6_BYTES + 8 + BFD_CONTROL_BYTES)
 
 struct bfd_note {
 	_Atomic uint32_t n_changes; // odd: in the middle of one
-	be32 router; // 0: free
+	uint32_t n_bytes; // of the frame; 0: the note is free
+	uint8_t router[16]; // IPv4 as IPv4-mapped
 	bool is_up;
-	uint8_t frame[BFD_FRAME_BYTES];
+	uint8_t frame[BFD_FRAME6_BYTES];
 };
 
 struct bfd_book {
 	struct bfd_note notes[BFD_ROUTERS_MAX];
 };
 
-// A frame that the node itself sends. What is no BFD is nothing to note.
+struct bfd_frame {
+	uint32_t n_bytes;
+	uint8_t bytes[BFD_FRAME6_BYTES];
+};
+
+// A frame that the node itself sends, over either family. What is no BFD is nothing to note.
 void bfd_book_note(struct bfd_book *book, const uint8_t *frame, uint32_t len);
 
 // The farewells, in place: returns how many of `ret_frames` are filled.
-uint32_t bfd_book_farewells(const struct bfd_book *book, uint8_t ret_frames[BFD_ROUTERS_MAX][BFD_FRAME_BYTES]);
+uint32_t bfd_book_farewells(const struct bfd_book *book, struct bfd_frame ret_frames[BFD_ROUTERS_MAX]);

@@ -248,11 +248,11 @@ static int open_uplink(const struct watchdog_page *page)
 
 static void say_farewell(const struct watchdog_page *page, int uplink_fd)
 {
-	uint8_t frames[BFD_ROUTERS_MAX][BFD_FRAME_BYTES];
+	struct bfd_frame frames[BFD_ROUTERS_MAX];
 	uint32_t n = bfd_book_farewells(&page->bfd, frames);
 	uint32_t n_sent = 0;
 	for (uint32_t i = 0; uplink_fd >= 0 && i < n; i++)
-		n_sent += send(uplink_fd, frames[i], BFD_FRAME_BYTES, 0) == BFD_FRAME_BYTES;
+		n_sent += send(uplink_fd, frames[i].bytes, frames[i].n_bytes, 0) == (ssize_t)frames[i].n_bytes;
 	log_warn("mux-died", "mux=%s pid=%d routers_told=%u of=%u", page->name, page->pid, n_sent, n);
 }
 

@@ -8,7 +8,7 @@
 #include "tests/support/packet_builder.h"
 
 static struct bfd_book book;
-static uint8_t farewells[BFD_ROUTERS_MAX][BFD_FRAME_BYTES];
+static struct bfd_frame farewells[BFD_ROUTERS_MAX];
 
 // Version 1, no diagnostic; state in the upper two bits; multiplier 3; both discriminators and three intervals.
 #define CONTROL(state, flags, length)                                                                                \
@@ -20,7 +20,7 @@ static uint8_t farewells[BFD_ROUTERS_MAX][BFD_FRAME_BYTES];
 static struct test_frame bfd(const char *router, uint16_t port, uint8_t state, uint8_t flags)
 {
 	uint8_t control[BFD_CONTROL_BYTES] = CONTROL(state, flags, BFD_CONTROL_BYTES);
-	struct test_tuple t = { .src = "10.0.0.31", .dst = router, .src_port = 49152, .dst_port = port };
+	struct test_tuple t = { .src = strchr(router, ':') != NULL ? "2001:db8::31" : "10.0.0.31", .dst = router, .src_port = 49152, .dst_port = port };
 	return test_udp(&t, control, sizeof control);
 }
 
@@ -46,7 +46,8 @@ START_TEST(a_session_that_is_up_gets_its_last_packet_with_state_down)
 	note(f);
 	ck_assert_uint_eq(count(), 1);
 	const uint8_t *was = test_data(&f);
-	const uint8_t *is = farewells[0];
+	const uint8_t *is = farewells[0].bytes;
+	ck_assert_uint_eq(farewells[0].n_bytes, BFD_FRAME_BYTES);
 	enum { UDP = ETH_BYTES + IP4_BYTES, BFD = UDP + 8 };
 	ck_assert_mem_eq(is, was, UDP + 6); // all headers, but for the checksum
 	ck_assert_uint_eq(is[UDP + 6] | is[UDP + 7], 0);
@@ -54,6 +55,34 @@ START_TEST(a_session_that_is_up_gets_its_last_packet_with_state_down)
 	ck_assert_uint_eq(is[BFD + 1], 1 << 6); // down, no poll
 	ck_assert_mem_eq(is + BFD + 2, was + BFD + 2, BFD_CONTROL_BYTES - 2); // the discriminators among them
 	ck_assert(test_checksums_ok(is, BFD_FRAME_BYTES, NULL));
+}
+END_TEST
+
+START_TEST(over_ipv6_it_has_a_checksum)
+{
+	begin();
+	struct test_frame f = bfd("fe80::1", 3784, 3, 0);
+	note(f);
+	note(bfd("2001:db8::1", 4784, 3, 0));
+	note(bfd("10.0.0.1", 3784, 3, 0));
+	ck_assert_uint_eq(count(), 3);
+	enum { BFD = ETH_BYTES + IP6_BYTES + 8 };
+	for (uint32_t i = 0; i < 2; i++) {
+		const uint8_t *is = farewells[i].bytes;
+		ck_assert_uint_eq(farewells[i].n_bytes, BFD_FRAME6_BYTES);
+		ck_assert(test_checksums_ok(is, BFD_FRAME6_BYTES, NULL));
+		ck_assert_uint_ne(is[BFD - 2] | is[BFD - 1], 0);
+		ck_assert_uint_eq(is[BFD], 1 << 5 | 5);
+		ck_assert_uint_eq(is[BFD + 1], 1 << 6);
+	}
+	ck_assert_mem_eq(farewells[0].bytes, test_data(&f), BFD - 2);
+	ck_assert_uint_eq(farewells[2].n_bytes, BFD_FRAME_BYTES);
+	note(bfd("fe80::1", 3784, 1, 0));
+	ck_assert_uint_eq(count(), 2);
+	f = bfd("fe80::2", 3784, 3, 0);
+	f.len--;
+	note(f);
+	ck_assert_uint_eq(count(), 2);
 }
 END_TEST
 
@@ -86,7 +115,7 @@ START_TEST(each_router_has_its_own_and_further_ones_have_none)
 	note(bfd("10.0.0.2", 3784, 0, 0));
 	ck_assert_uint_eq(count(), BFD_ROUTERS_MAX - 1);
 	for (uint32_t i = 0; i < BFD_ROUTERS_MAX - 1; i++)
-		ck_assert_uint_ne(((const struct ip4_header *)(farewells[i] + ETH_BYTES))->dst, test_ip4("10.0.0.2"));
+		ck_assert_uint_ne(((const struct ip4_header *)(farewells[i].bytes + ETH_BYTES))->dst, test_ip4("10.0.0.2"));
 }
 END_TEST
 
@@ -105,7 +134,7 @@ START_TEST(what_is_no_bfd_is_not_noted)
 	f = test_arp(1, &TEST_MAC_A, "10.0.0.31", NULL, "10.0.0.1", &TEST_MAC_B);
 	note(f);
 	ck_assert_uint_eq(count(), 0);
-	ck_assert_uint_eq(book.notes[0].router, 0);
+	ck_assert_uint_eq(book.notes[0].n_bytes, 0);
 }
 END_TEST
 
@@ -118,6 +147,6 @@ START_TEST(a_note_that_was_just_being_written_is_left_out)
 }
 END_TEST
 
-SUITE_MAIN("mux BFD farewell", a_session_that_is_up_gets_its_last_packet_with_state_down,
+SUITE_MAIN("mux BFD farewell", a_session_that_is_up_gets_its_last_packet_with_state_down, over_ipv6_it_has_a_checksum,
            sessions_that_are_not_up_get_none, each_router_has_its_own_and_further_ones_have_none,
            what_is_no_bfd_is_not_noted, a_note_that_was_just_being_written_is_left_out)
