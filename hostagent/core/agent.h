@@ -120,7 +120,8 @@ struct agent_settings {
 	uint8_t probe_address6[IP6_ADDR_BYTES]; // as probe_address
 	be32 probe_address; // the host's own as well, and known to nobody but its VMs: what probes come from; 0: none
 	uint16_t mss; // what TCP handshakes are clamped to: what a way with the outer header carries, of IPv4 in IPv4
-	bool proxy_arp; // answer ARP and ND on the uplink for local DIPs and vias (a shared segment without routes per host)
+	bool
+		proxy_arp; // answer ARP and ND on the uplink for local DIPs and vias (a shared segment without routes per host)
 };
 
 struct agent {

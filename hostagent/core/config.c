@@ -263,7 +263,7 @@ static void add_local_dips(struct config_build *b, const struct store *store, co
 		if (dip->problem != DIP_OK)
 			continue;
 		c->ports[dip->port].has_ip6 |= !ip_addr_is_v4(&info->dip);
-			config_map_insert(&c->local_dips, config_name(b, &info->dip), dip->port);
+		config_map_insert(&c->local_dips, config_name(b, &info->dip), dip->port);
 	}
 }
 

@@ -52,12 +52,11 @@ static struct fragment_decision unpack(uint64_t packed)
 {
 	enum fragment_way way = (enum fragment_way)(packed >> WAY_BIT & 7);
 	if (packed >> IP6_BIT != 0)
-		return (struct fragment_decision){
-			.way = way, .addr = be32_from(packed >> IP6_ID_BITS & ((1u << NAME_BITS) - 1)), .id = (uint32_t)packed
-		};
-	return (struct fragment_decision){
-		.way = way, .addr = (be32)(packed >> IP4_ID_BITS), .id = (uint32_t)packed & 0xffff
-	};
+		return (struct fragment_decision){ .way = way,
+			                               .addr = be32_from(packed >> IP6_ID_BITS & ((1u << NAME_BITS) - 1)),
+			                               .id = (uint32_t)packed };
+	return (
+		struct fragment_decision){ .way = way, .addr = (be32)(packed >> IP4_ID_BITS), .id = (uint32_t)packed & 0xffff };
 }
 
 // ---- The first fragment ----

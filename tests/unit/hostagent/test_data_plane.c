@@ -320,7 +320,8 @@ START_TEST(what_is_refused_is_told_to_the_vm_that_sent_it)
 	ck_assert_ptr_nonnull(text);
 	ck_assert_ptr_nonnull(strstr(text, " tcp R"));
 	struct snat_report exhausted = report_of(0, SNAT_REPORT_EXHAUSTED);
-	ck_assert_uint_eq(ip_addr_to_v4(&exhausted.remote), test_ip4(SERVER));
+	struct ip_addr server = test_addr(SERVER);
+	ck_assert(ip_addr_equal(&exhausted.remote, &server));
 	ck_assert_uint_eq(be16_to(exhausted.remote_port), 80);
 	ck_assert_int_eq(exhausted.code, ERR_LIMIT);
 	ck_assert_uint_eq(counter("drop_snat_exhausted"), 1);
