@@ -229,7 +229,7 @@ static uint32_t ref_of(uint32_t entry_idx, enum flow_direction direction)
 	return entry_idx << 2 | (uint32_t)direction;
 }
 
-bool flow_table_index_both(struct flow_table *t, uint32_t entry_idx, uint64_t inbound_hash, uint64_t reply_hash)
+static bool index_put_both(struct flow_table *t, uint32_t entry_idx, uint64_t inbound_hash, uint64_t reply_hash)
 {
 	if (!index_put(t, inbound_hash, ref_of(entry_idx, FLOW_INBOUND)))
 		return false;
@@ -237,6 +237,11 @@ bool flow_table_index_both(struct flow_table *t, uint32_t entry_idx, uint64_t in
 		return true;
 	index_take(t, inbound_hash, ref_of(entry_idx, FLOW_INBOUND));
 	return false;
+}
+
+bool flow_table_index_both(struct flow_table *t, uint32_t entry_idx, uint64_t inbound_hash, uint64_t reply_hash)
+{
+	return index_put_both(t, entry_idx, inbound_hash, reply_hash);
 }
 
 // ---- Flows ----
@@ -258,7 +263,8 @@ struct flow_entry *flow_table_insert(struct flow_table *t, const struct flow_tup
 	                                tuple_hash(t, tuple, FLOW_REPLY));
 }
 
-static void put_addrs6(const struct flow_table *t, struct flow_entry *e, const uint8_t *remote)
+__attribute__((noinline, cold)) static void put_addrs6(const struct flow_table *t, struct flow_entry *e,
+                                                       const uint8_t *remote)
 {
 	struct flow_addrs *a = flow_table_addrs(t, e);
 	memcpy(a->dip, addr_name_address(t->names, e->dip), IP6_ADDR_BYTES);
@@ -274,7 +280,7 @@ struct flow_entry *flow_table_insert_hashed(struct flow_table *t, const struct f
 	if (t->free_head == NO_ENTRY)
 		return NULL;
 	uint32_t entry_idx = t->free_head;
-	if (!flow_table_index_both(t, entry_idx, inbound_hash, reply_hash))
+	if (!index_put_both(t, entry_idx, inbound_hash, reply_hash))
 		return NULL;
 	struct flow_entry *e = &t->entries[entry_idx];
 	t->free_head = e->next_free;

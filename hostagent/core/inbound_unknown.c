@@ -46,7 +46,7 @@ struct flow_entry *inbound_open_flow(struct agent *a, const struct agent_packet 
 		.vip_port = p->ip.dst_port,
 		.dip_port = dip_port,
 		.protocol = p->ip.protocol,
-		.remote6 = packet_remote6(p->frame, &p->ip, FLOW_INBOUND),
+		.remote6 = reply.remote6,
 	};
 	enum flow_state state = flow_state_first(tuple.protocol, FLOW_INBOUND, p->ip.tcp_flags);
 	struct flow_entry *flow = flow_table_insert_hashed(&a->flows, &tuple, state, p->hash, reply_hash);

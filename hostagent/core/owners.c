@@ -115,10 +115,12 @@ void owners_unref(struct endpoint_owners *o)
 struct bucket_owners owners_of(const struct endpoint_owners *o, uint64_t flow_hash)
 {
 	const uint16_t *owners = owner_history_of(&o->history, flow_hash);
-	struct bucket_owners b = { 0 };
+	struct bucket_owners b;
+	b.n = 0;
 	while (b.n < OWNERS_MAX && owners[b.n] != OWNER_NONE) {
 		b.dips[b.n] = o->dips[owners[b.n]];
-		b.words[b.n] = o->words[owners[b.n]];
+		if (__builtin_expect(addr_is_ip6(o->vip), 0))
+			b.words[b.n] = o->words[owners[b.n]];
 		b.n++;
 	}
 	return b;

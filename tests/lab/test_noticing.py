@@ -218,7 +218,7 @@ class Health(NoticingTest):
         return {**endpoint(vms), "probe": {**PROBE, **more}}
 
     def health(self):
-        return {row["vm"]: row["health"] for row in self.lab.ask("dip", "list")}
+        return {row["vm"]: row["health"] for row in self.lab.ask("dip", "list") if row["dip"] == dip(row["vm"])}
 
     def start_downloads(self, n):
         """Downloads that have begun: their connections are established."""
@@ -246,7 +246,7 @@ class Health(NoticingTest):
     def test_http_probes_want_the_expected_status(self):
         self.apply(self.probed(type="http", path="/nothing-there"))
         eventually(lambda: [self.health()[vm] for vm in VMS] == ["unhealthy"] * 3, "404 is no success")
-        cause = next(row for row in self.lab.ask("dip", "list") if row["vm"] == "vm1-1")["unhealthy"][0]["cause"]
+        cause = next(row for row in self.lab.ask("dip", "list") if row["dip"] == dip("vm1-1"))["unhealthy"][0]["cause"]
         self.assertIn("404", cause)
         self.lab.apply(document(self.vip, self.probed(type="http", path="/nothing-there", expect="400-499")))
         eventually(lambda: [self.health()[vm] for vm in VMS] == ["healthy"] * 3, "404 is expected now")

@@ -88,6 +88,44 @@ START_TEST(flows_are_there_again_after_the_process)
 }
 END_TEST
 
+// A file as the version before left it: of layout 4, which ends where the addresses of IPv6 begin now.
+static void make_older(const struct state_dir *d, uint32_t capacity)
+{
+	char path[STATE_PATH_BYTES];
+	uint32_t version = FLOW_TABLE_LAYOUT_WITH_IP6 - 1;
+	int fd = open(state_dir_path(d, "flows", path), O_RDWR | O_CLOEXEC);
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(pwrite(fd, &version, sizeof version, 8), sizeof version);
+	ck_assert_int_eq(ftruncate(fd, (off_t)flow_table_persistent_bytes_ip4(capacity)), 0);
+	close(fd);
+}
+
+START_TEST(a_file_from_before_ip6_is_taken_over_and_grows)
+{
+	struct state_dir d = open_dir();
+	struct flow_file f;
+	struct flow_table t;
+	for (uint32_t capacity = CAPACITY; capacity <= 2 * CAPACITY; capacity *= 2) { // also carried over
+		open_flows(&f, &d, CAPACITY, "host1", &t);
+		if (capacity == CAPACITY)
+			add_flows(&t, 700);
+		ck_assert_uint_eq(t.n_flows, 700);
+		flow_file_close(&f);
+		make_older(&d, CAPACITY);
+		open_flows(&f, &d, capacity, "host1", &t);
+		ck_assert(f.is_restored);
+		ck_assert_uint_eq(t.n_flows, 700);
+		flow_file_close(&f);
+		struct stat st;
+		char path[STATE_PATH_BYTES];
+		ck_assert_int_eq(stat(state_dir_path(&d, "flows", path), &st), 0);
+		ck_assert_uint_eq(st.st_size, flow_table_persistent_bytes(capacity));
+	}
+	ck_assert(!exists(&d, "flows.damaged"));
+	remove_dir(&d);
+}
+END_TEST
+
 START_TEST(another_capacity_carries_the_flows_over)
 {
 	struct state_dir d = open_dir();
@@ -477,9 +515,10 @@ START_TEST(a_wrong_config_file_is_refused_by_field)
 }
 END_TEST
 
-SUITE_MAIN("agent state", flows_are_there_again_after_the_process, another_capacity_carries_the_flows_over,
-           a_damaged_or_foreign_file_is_set_aside, a_link_in_the_place_of_the_file_is_not_followed,
-           two_agents_do_not_share_a_directory, the_last_configuration_and_its_leases_are_there_again,
+SUITE_MAIN("agent state", flows_are_there_again_after_the_process, a_file_from_before_ip6_is_taken_over_and_grows,
+           another_capacity_carries_the_flows_over, a_damaged_or_foreign_file_is_set_aside,
+           a_link_in_the_place_of_the_file_is_not_followed, two_agents_do_not_share_a_directory,
+           the_last_configuration_and_its_leases_are_there_again,
            a_damaged_configuration_file_gives_nothing_or_something_whole,
            the_local_socket_takes_dips_of_its_own_host_only, a_config_file_is_read_with_its_defaults,
            a_node_has_addresses_and_gateways_of_either_family_or_both, wrong_addresses_of_a_node_are_refused_by_field,
