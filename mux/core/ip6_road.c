@@ -74,6 +74,9 @@ uint32_t ip6_road_enter(struct ip6_road *r, const struct mux_worker *w, const st
 	struct ip6_passage *next_leased = r->passages + MUX_BURST_MAX - r->n_leased - 1;
 	uint64_t n_bytes = 0;
 	uint32_t i = 0;
+	if (!r->has_gateways)
+		gateways_find6(&r->gateways, w);
+	r->has_gateways = true;
 	if (names == NULL || w->settings.mtu < ENCAP6_BYTES + IP6_TCP_BYTES)
 		return 0;
 	for (; i < n; i++) {
@@ -291,14 +294,13 @@ APART static uint32_t take_leased(struct mux_worker *w, const struct mux_tables 
 uint32_t ip6_road_take(struct ip6_road *r, struct mux_worker *w, const struct mux_tables *t,
                        struct mux_frame **ret_left)
 {
-	struct gateways gateways;
+	const struct gateways *g = &r->gateways;
 	struct ip6_passage *const end = r->passages + MUX_BURST_MAX;
 	struct ip6_passage *leased = end - r->n_leased;
-	gateways_find6(&gateways, w);
-	if (gateways.n == 0) {
+	if (g->n == 0) {
 		uint32_t n_left = leave(r->passages, r->passages + r->n, ret_left);
 		return n_left + leave(leased, end, ret_left + n_left);
 	}
-	leased = take_endpoints(r, w, t, &gateways, leased);
-	return leased < end ? take_leased(w, t, &gateways, leased, end, ret_left) : 0;
+	leased = take_endpoints(r, w, t, g, leased);
+	return leased < end ? take_leased(w, t, g, leased, end, ret_left) : 0;
 }

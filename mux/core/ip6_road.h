@@ -30,8 +30,22 @@ struct ip6_passage {
 struct ip6_road {
 	uint32_t n;
 	uint32_t n_leased;
+	bool has_gateways; // looked for when the first IPv6 frame of the burst comes, before what that may say of them
+	struct gateways gateways;
 	struct ip6_passage passages[MUX_BURST_MAX];
 };
+
+static inline void ip6_road_init(struct ip6_road *r)
+{
+	r->n = 0;
+	r->n_leased = 0;
+	r->has_gateways = false;
+}
+
+static inline bool ip6_road_is_empty(const struct ip6_road *r)
+{
+	return r->n + r->n_leased == 0;
+}
 
 // Stage 1, of the first of n frames and those behind it, as long as they are for this road. Returns how many were: 0, and nothing is
 // done, when the first one is for another. ret_bytes: of their frames.

@@ -180,13 +180,13 @@ struct road_rule {
 	uint32_t longest_beyond_min; // frame that fits with its outer header, beyond TCP_FRAME_BYTES_MIN
 };
 
-static inline struct road_rule road_of(const struct mux_worker *w)
+static inline struct road_rule road_of(const struct mux_worker *w, const struct mux_tables *t)
 {
 	return (struct road_rule){
 		.want = _mm256_zextsi128_si256(start_of_frame(w->mac48, 0)),
 		// destination MAC; Ethernet type, version and header length; more fragments and offset
 		.mask = _mm256_set_epi64x(0, 0xff3full << 32, 0xffffffull << 32, (long long)MAC48),
-		.longest_beyond_min = w->settings.mtu - ENCAP_BYTES - TCP_PACKET_BYTES_MIN,
+		.longest_beyond_min = w->settings.mtu - t->overhead_max - TCP_PACKET_BYTES_MIN,
 	};
 }
 
@@ -318,8 +318,8 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 	struct snat_road snat;
 	snat.n = 0;
 	struct ip6_road ip6;
-	ip6.n = ip6.n_leased = 0;
-	const struct road_rule rule = road_of(w);
+	ip6_road_init(&ip6);
+	const struct road_rule rule = road_of(w, t);
 	uint64_t rx_bytes = 0;
 	for (struct mux_frame *f = frames; f < frames + n; f++) {
 		struct start start;
@@ -351,7 +351,7 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 		send_all(w, g, passages, end);
 	if (snat.n > 0)
 		take_snat(w, t, g, &snat);
-	if (ip6.n + ip6.n_leased > 0)
+	if (!ip6_road_is_empty(&ip6))
 		take_ip6_road(w, t, &ip6);
 }
 
@@ -360,7 +360,7 @@ static void take_burst_without_ip4(struct mux_worker *w, const struct mux_tables
                                    uint32_t n)
 {
 	struct ip6_road ip6;
-	ip6.n = ip6.n_leased = 0;
+	ip6_road_init(&ip6);
 	for (struct mux_frame *f = frames; f < frames + n; f++) {
 		w->counters.rx_bytes += f->len;
 		if (t != NULL && f->len >= ETH_BYTES && family_frame_is_ip6(f->data))
@@ -368,7 +368,7 @@ static void take_burst_without_ip4(struct mux_worker *w, const struct mux_tables
 		else
 			take_frame(w, t, f);
 	}
-	if (ip6.n + ip6.n_leased > 0)
+	if (!ip6_road_is_empty(&ip6))
 		take_ip6_road(w, t, &ip6);
 }
 

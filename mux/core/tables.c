@@ -168,6 +168,7 @@ int mux_tables_create(const struct mux_tables_sources *from, struct mux_tables *
 	t->names = from->names;
 	encap_template_init(&t->to_dip, from->own_addr, 0);
 	int code = fill_tables(t, from);
+	t->overhead_max = t->vias.n > 0 || t->n_apart > 0 ? ENCAP6_BYTES : ENCAP_BYTES;
 	if (code != 0) {
 		mux_tables_destroy(t);
 		return code;

@@ -1,7 +1,7 @@
 // Any bytes as a burst of frames through the mux's pipeline, staged and one by one: both must do the same, touch nothing
 // beyond a frame and its headroom, and give every frame a verdict that fits it. Input: frames, each behind its length in
 // two bytes (little-endian, at most 2047). Frames to the port of pins are signed for a host here, so that what is inside is
-// looked at, too. They and ARP go last, since in a burst they count from the next one on; and then all of it comes once more.
+// looked at, too. They, ARP and Neighbor Discovery go last, since in a burst they count from the next one on; and then all of it comes once more.
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -21,11 +21,13 @@ static struct fixture *make_mux(void)
 	neighbor_table_insert(&f->worker.neighbors, test_ip4("10.0.0.2"));
 	for (unsigned i = 1; i <= 8; i++)
 		fixture_put_vip(f, test_random_vip(&seed, i + 8));
+	for (unsigned i = 1; i <= 4; i++)
+		fixture_put_vip(f, test_random_vip6(&seed, i + 8));
 	for (uint32_t i = 0; i < f->snat.n; i++) { // every other range of some
 		char vip[IP_ADDR_TEXT_BYTES];
 		ip_addr_format(&f->snat.items[i]->vip, vip);
 		for (uint32_t port = 1024; port < 2048; port += 16)
-			fixture_lease(f, vip, "10.1.7.7", (uint16_t)port, 8);
+			fixture_lease(f, vip, strchr(vip, ':') != NULL ? "2001:db8::10.1.7.7" : "10.1.7.7", (uint16_t)port, 8);
 	}
 	CHECK(f->snat.n > 1 && f->snat.n < f->store.vips.n);
 	fixture_put_host(f, "host1", HOST);
@@ -102,12 +104,21 @@ static void swap(struct mux_frame *frames, uint32_t i, uint32_t k)
 	frames[k] = f;
 }
 
-static bool is_arp(const struct mux_frame *f)
+static bool is_nd(const struct mux_frame *f)
 {
-	return f->len >= ETH_BYTES && frame_ether_type(f->data) == be16_from(ETHER_ARP);
+	struct parsed p;
+	return parse_ip6(f->data, f->len, ETH_BYTES, &p) == DROP_NONE && nd_is_nd(f->data, &p);
 }
 
-// Moves to the end what counts from the next burst on: pins, signed, and ARP.
+static bool is_arp_or_nd(const struct mux_frame *f)
+{
+	if (f->len < ETH_BYTES)
+		return false;
+	be16 type = frame_ether_type(f->data);
+	return type == be16_from(ETHER_ARP) || (type == be16_from(ETHER_IP6) && is_nd(f));
+}
+
+// Moves to the end what counts from the next burst on: pins, signed, ARP and Neighbor Discovery.
 static void put_last(struct mux_frame *staged, struct mux_frame *scalar, uint32_t n, const struct fixture *mux)
 {
 	uint32_t end = n;
@@ -115,7 +126,7 @@ static void put_last(struct mux_frame *staged, struct mux_frame *scalar, uint32_
 		if (is_for_pins(&staged[i])) {
 			sign(&staged[i], mux, mux->worker.now_real_us + n - end);
 			sign(&scalar[i], mux, mux->worker.now_real_us + n - end);
-		} else if (!is_arp(&staged[i])) {
+		} else if (!is_arp_or_nd(&staged[i])) {
 			continue;
 		}
 		end--;
@@ -180,8 +191,9 @@ static void run(struct fixture *staged_mux, struct fixture *scalar_mux, const ui
 {
 	struct mux_frame staged[MUX_BURST_MAX], scalar[MUX_BURST_MAX];
 	uint8_t *memory[MUX_BURST_MAX][2];
-	// Each burst finds the same next hops: what it teaches by ARP is forgotten.
+	// Each burst finds the same next hops: what it teaches by ARP and Neighbor Discovery is forgotten.
 	struct neighbor_table neighbors = staged_mux->worker.neighbors;
+	struct neighbor_table neighbors6 = staged_mux->worker.neighbors6;
 	uint32_t n = read_frames(data, size, staged, scalar);
 	put_last(staged, scalar, n, staged_mux);
 	for (uint32_t i = 0; i < n; i++) {
@@ -190,9 +202,11 @@ static void run(struct fixture *staged_mux, struct fixture *scalar_mux, const ui
 		// Next hops learned in a burst count from the next one on: one by one they would count at once.
 		mux_pipeline_one(&scalar_mux->worker, scalar_mux->tables, &scalar[i]);
 		scalar_mux->worker.neighbors = neighbors;
+		scalar_mux->worker.neighbors6 = neighbors6;
 	}
 	mux_pipeline_burst(&staged_mux->worker, staged_mux->tables, staged, n);
 	staged_mux->worker.neighbors = neighbors;
+	staged_mux->worker.neighbors6 = neighbors6;
 	for (uint32_t i = 0; i < n; i++) {
 		check_frame(&staged[i], &scalar[i]);
 		fixture_keep(staged_mux, &staged[i]);

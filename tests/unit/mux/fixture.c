@@ -207,6 +207,25 @@ static void fill_random_endpoint(struct endpoint_history *h, const struct endpoi
 	}
 }
 
+// 203.0.113.7 becomes 2001:db8::203.0.113.7.
+static void to_ip6(struct ip_addr *addr)
+{
+	static const uint8_t prefix[12] = { 0x20, 0x01, 0x0d, 0xb8 };
+	memcpy(addr->bytes, prefix, sizeof prefix);
+}
+
+struct vip_config *test_random_vip6(unsigned *seed, unsigned n)
+{
+	struct vip_config *vip = test_random_vip(seed, n);
+	to_ip6(&vip->vip);
+	for (uint32_t i = 0; i < vip->n_endpoints; i++)
+		for (uint32_t k = 0; k < vip->endpoints[i].n_dips; k++)
+			to_ip6(&vip->endpoints[i].dips[k].dip);
+	for (uint32_t i = 0; i < vip->n_snat_dips; i++)
+		to_ip6(&vip->snat_dips[i]);
+	return vip;
+}
+
 static int compare_members(const void *a, const void *b)
 {
 	return ip_addr_compare(&((const struct maglev_member *)a)->dip, &((const struct maglev_member *)b)->dip);

@@ -55,6 +55,9 @@ struct vip_history *test_history(const char *vip, const char *generations);
 struct vip_config *test_letters_vip(const char *vip, const char *letters);
 struct ip_addr test_letter(char letter);
 
+// As test_random_vip, where 203.0.113.7 is 2001:db8::203.0.113.7, and DIPs likewise.
+struct vip_config *test_random_vip6(unsigned *seed, unsigned n);
+
 // A random history of all endpoints of the VIP in which the present generation is what the configuration says.
 struct vip_history *test_random_history(unsigned *seed, const struct vip_config *vip);
 

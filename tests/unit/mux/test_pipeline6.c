@@ -191,6 +191,30 @@ START_TEST(what_does_not_fit_is_answered_with_what_would)
 }
 END_TEST
 
+START_TEST(a_burst_needs_no_gateway_of_ipv4)
+{
+	struct fixture *f = with_vip6();
+	struct test_frame frames[3] = { test_tcp(&to_vip6, TCP_SYN, NULL, 0), test_udp(&to_vip6, NULL, 9),
+		                            test_tcp(&to_vip6, TCP_ACK, NULL, 1400) };
+	struct mux_frame m[3];
+	uint64_t n_bytes = 0;
+	for (uint32_t i = 0; i < 3; i++) {
+		m[i] = (struct mux_frame){ .data = test_data(&frames[i]), .len = frames[i].len };
+		n_bytes += frames[i].len;
+	}
+	f->worker.neighbors.entries[0].has_mac = false;
+	mux_pipeline_burst(&f->worker, f->tables, m, 3);
+	ck_assert_int_eq(m[0].verdict, MUX_TO_UPLINK);
+	ck_assert_int_eq(m[1].reason, DROP_NO_ENDPOINT);
+	ck_assert_int_eq(m[2].verdict, MUX_TO_UPLINK);
+	ck_assert_uint_eq(f->worker.counters.rx_bytes, n_bytes);
+	f->worker.neighbors6.entries[0].has_mac = false;
+	frames[0] = test_tcp(&to_vip6, TCP_SYN, NULL, 0);
+	ck_assert_int_eq(fixture_send(f, &frames[0]).reason, DROP_NO_NEXT_HOP);
+	fixture_destroy(f);
+}
+END_TEST
+
 START_TEST(fragments_go_where_the_first_one_goes)
 {
 	struct fixture *f = with_vip6();
@@ -286,6 +310,6 @@ END_TEST
 
 SUITE_MAIN("mux-pipeline6", a_packet_is_encapsulated_over_ipv6_as_it_is, two_muxes_choose_the_same_dip_and_flows_spread,
            the_outer_header_is_of_the_family_of_the_way, snat_replies_go_to_who_has_leased_the_port,
-           a_vip_answers_pings_and_errors_go_where_their_connection_goes, what_does_not_fit_is_answered_with_what_would,
+           a_vip_answers_pings_and_errors_go_where_their_connection_goes, what_does_not_fit_is_answered_with_what_would, a_burst_needs_no_gateway_of_ipv4,
            fragments_go_where_the_first_one_goes, the_nodes_own_goes_to_the_tap_and_gateways_are_learned,
            what_no_host_sends_is_dropped, a_pin_of_ipv6_sends_its_flow_to_its_dip)
