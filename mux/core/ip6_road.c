@@ -56,7 +56,7 @@ static inline void fill(struct ip6_passage *x, struct mux_frame *f, const struct
 	__builtin_prefetch(x->slot);
 	x->frame = f;
 	x->inner_bytes = inner_bytes;
-	x->key = (uint64_t)(ports & 0xffff0000u) << 32 | protocol; // as vip_key(0, destination port, protocol)
+	x->key = (uint64_t)(ports & 0xffff0000u) << 32 | protocol | VIP_KEY_IP6; // as vip_key(0, destination port, protocol)
 	x->hash = flow_hash_words(flow_hash_addrs6(d + SRC_OFF, d + DST_OFF, seed), (ports << 16 | ports >> 16) | protocol, seed);
 }
 
@@ -103,6 +103,11 @@ static inline be32 name_of(const struct addr_names *names, const struct ip6_pass
 	return addr_names_lookup_from(names, x->slot, x->frame->data + DST_OFF);
 }
 
+static inline uint64_t own_key(const struct ip6_passage *x)
+{
+	return vip_own_key_ip4((be32)x->key) | VIP_KEY_IP6;
+}
+
 static inline void load_line(const struct mux_tables *t, struct ip6_passage *x, uint64_t key)
 {
 	x->line = &t->lines[vip_line_at(key, t->line_shift)];
@@ -119,7 +124,7 @@ static inline const struct vip_entry *find_entry(const struct mux_tables *t, con
 
 static inline bool find_lessee(const struct mux_tables *t, struct ip6_passage *x)
 {
-	const struct vip_entry *e = find_entry(t, x->line, vip_own_key((be32)x->key));
+	const struct vip_entry *e = find_entry(t, x->line, own_key(x));
 	x->entry = e;
 	if (__builtin_expect(e == NULL || e->snat == NULL, 0))
 		return false;
@@ -266,7 +271,7 @@ APART static uint32_t take_leased(struct mux_worker *w, const struct mux_tables 
 	uint32_t n_left = 0;
 	for (struct ip6_passage *x = passages; x < end; x++) {
 		x->key |= (be32)x->key != 0 ? 0 : name_of(w->settings.names, x); // it came from an endpoint's line: it has it
-		load_line(t, x, vip_own_key((be32)x->key));
+		load_line(t, x, own_key(x));
 	}
 	static const _Atomic be32 no_lessee;
 	for (struct ip6_passage *x = passages; x < end; x++)

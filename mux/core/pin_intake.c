@@ -13,10 +13,12 @@ static bool is_fresh(struct mux_worker *w, uint32_t slot, be32 sender, const str
 	return skew_us <= PIN_STAMP_SKEW_US && pin_stamps_advance(&w->pins->stamps, slot, sender, m->stamp_us);
 }
 
-// 0: not known here.
+// 0: not known here. What looks like a name is none when it comes as an address.
 static be32 short_addr(const struct mux_tables *t, const struct pin_addr *addr)
 {
-	return pin_addr_is_ip4(addr) ? pin_addr_to_ip4(addr) : family_find_name(t->names, addr->bytes);
+	if (!pin_addr_is_ip4(addr))
+		return family_find_name(t->names, addr->bytes);
+	return addr_is_name(pin_addr_to_ip4(addr)) ? 0 : pin_addr_to_ip4(addr);
 }
 
 static uint64_t hash_of_pin(const struct pin *pin, uint64_t seed)

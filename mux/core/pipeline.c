@@ -82,6 +82,8 @@ FOR_EACH_FAMILY void take_vip_packet_or_fragment(struct mux_worker *w, const str
 {
 	if (t == NULL)
 		mux_drop(w, f, DROP_NO_CONFIG);
+	else if (!p->is_ip6 && addr_is_name(p->dst)) // no name: what the packet says
+		mux_drop(w, f, DROP_NOT_A_VIP);
 	else if (is_fragment)
 		fragment_road_take(w, t, f, p);
 	else
@@ -96,7 +98,7 @@ static void take_ip4(struct mux_worker *w, const struct mux_tables *t, struct mu
 	p.is_ip6 = false; // as it is, for compilers to know
 	if (reason != DROP_NONE && !is_fragment)
 		mux_drop(w, f, reason);
-	else if (p.dst == w->settings.address)
+	else if (p.dst == w->settings.address && p.dst != 0)
 		own_traffic_take_ip(w, t, f, &p, is_fragment);
 	else
 		take_vip_packet_or_fragment(w, t, f, &p, is_fragment);

@@ -60,7 +60,7 @@ static inline const struct vip_entry *find_entry(const struct mux_tables *t, con
 // Stage 2: the VIP, and begin to load who has the port. False when there is no such VIP, or nobody leases its ports.
 static inline bool find_lessee(const struct mux_tables *t, struct snat_passage *x)
 {
-	const struct vip_entry *e = find_entry(t, x->line, vip_own_key((be32)x->key));
+	const struct vip_entry *e = find_entry(t, x->line, vip_own_key_ip4((be32)x->key));
 	x->entry = e;
 	if (__builtin_expect(e == NULL || e->snat == NULL || (x->key & OTHER_PROTOCOLS) != 0, 0))
 		return false;

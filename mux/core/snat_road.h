@@ -58,7 +58,7 @@ static inline void snat_road_enter(struct snat_road *r, const struct mux_tables 
 	x->frame = f;
 	x->inner_bytes = inner_bytes;
 	x->key = key;
-	x->line = &t->lines[vip_line_at(vip_own_key((be32)key), t->line_shift)];
+	x->line = &t->lines[vip_line_at(vip_own_key_ip4((be32)key), t->line_shift)];
 	__builtin_prefetch(x->line);
 }
 

@@ -89,10 +89,18 @@ NODISCARD int mux_tables_create(const struct mux_tables_sources *from, struct mu
 // NULL is fine. Bucket tables that other snapshots share stay.
 void mux_tables_destroy(struct mux_tables *t);
 
+// Of the key of a VIP of IPv6: a bit that no IPv4 packet's key has. A destination in 0.0.0.0/8, which such a packet may say, is no name.
+#define VIP_KEY_IP6 (0x400ull << 32)
+
+static inline uint64_t vip_key_family(be32 vip)
+{
+	return addr_is_name(vip) ? VIP_KEY_IP6 : 0;
+}
+
 // An endpoint's key in one word, never 0: vip | protocol << 32 | port << 48, which is nearly how a packet has it.
 static inline uint64_t vip_key(be32 vip, be16 port, uint8_t protocol)
 {
-	return vip | (uint64_t)protocol << 32 | (uint64_t)port << 48;
+	return vip | (uint64_t)protocol << 32 | (uint64_t)port << 48 | vip_key_family(vip);
 }
 
 // The same from a packet: `dst` points to its destination address, behind which the ports lie.
@@ -108,9 +116,14 @@ static inline uint32_t endpoint_port_bin(be16 port)
 }
 
 // The key of the VIP itself: that of no packet, whatever its protocol and port.
-static inline uint64_t vip_own_key(be32 vip)
+static inline uint64_t vip_own_key_ip4(be32 vip)
 {
 	return vip | 0x100ull << 32;
+}
+
+static inline uint64_t vip_own_key(be32 vip)
+{
+	return vip_own_key_ip4(vip) | vip_key_family(vip);
 }
 
 #define VIP_KEY_REFUSES (0x200ull << 32)

@@ -191,6 +191,24 @@ START_TEST(what_does_not_fit_is_answered_with_what_would)
 }
 END_TEST
 
+// Names of IPv6 addresses lie in 0.0.0.0/8: nobody speaks to a VIP by its name.
+START_TEST(an_ipv4_destination_is_no_name)
+{
+	struct fixture *f = with_vip6();
+	be32 name = addr_names_lookup(f->names, test_ip6(VIP6));
+	struct test_tuple t = { .src = "198.51.100.7", .dst = "10.0.0.99", .src_port = 40000, .dst_port = 80 };
+	struct test_frame frames[] = { test_tcp(&t, TCP_SYN, NULL, 20), test_udp(&t, NULL, 30),
+		                           test_icmp(&t, ICMP_ECHO, 0, 1, 1, NULL, 8), test_tcp(&t, TCP_SYN, NULL, 64) };
+	ck_assert_uint_ne(name, 0);
+	test_set_fragment(&frames[3], 0, true);
+	for (size_t i = 0; i < sizeof frames / sizeof *frames; i++) {
+		store32(test_data(&frames[i]) + 30, name);
+		assert_dropped(f, frames[i], DROP_NOT_A_VIP);
+	}
+	fixture_destroy(f);
+}
+END_TEST
+
 START_TEST(a_burst_needs_no_gateway_of_ipv4)
 {
 	struct fixture *f = with_vip6();
@@ -310,6 +328,6 @@ END_TEST
 
 SUITE_MAIN("mux-pipeline6", a_packet_is_encapsulated_over_ipv6_as_it_is, two_muxes_choose_the_same_dip_and_flows_spread,
            the_outer_header_is_of_the_family_of_the_way, snat_replies_go_to_who_has_leased_the_port,
-           a_vip_answers_pings_and_errors_go_where_their_connection_goes, what_does_not_fit_is_answered_with_what_would, a_burst_needs_no_gateway_of_ipv4,
+           a_vip_answers_pings_and_errors_go_where_their_connection_goes, what_does_not_fit_is_answered_with_what_would, a_burst_needs_no_gateway_of_ipv4, an_ipv4_destination_is_no_name,
            fragments_go_where_the_first_one_goes, the_nodes_own_goes_to_the_tap_and_gateways_are_learned,
            what_no_host_sends_is_dropped, a_pin_of_ipv6_sends_its_flow_to_its_dip)
