@@ -38,7 +38,7 @@ START_TEST(a_vip_is_applied_listed_shown_and_deleted)
 	CHECK_RUN("ctl vip list -o json", 0, "\"vip\": \"203.0.113.10\"");
 	CHECK_RUN("ctl vip show 203.0.113.10", 0, "tenant   shop\ndrain_s  3600\n",
 	          "web       tcp         80  10.1.1.11      8080       1  -     -   -        -\n");
-	CHECK_RUN("ctl vip show 203.0.113.10 -o json | ctl vip apply -o json -f -", 0, "\"result\": \"applied\"",
+	CHECK_RUN("ctl vip show 203.0.113.10 -o json | ctl vip apply -o json -f -", 0, "\"result\": \"unchanged\"",
 	          "\"version\": 2");
 	CHECK_RUN("ctl vip delete 203.0.113.10", 0, "vip 203.0.113.10 deleted (version 3)");
 	CHECK_RUN("ctl vip delete 203.0.113.10", 1, "anantactl: vip: 203.0.113.10 is not configured\n");
@@ -262,7 +262,7 @@ START_TEST(a_dip_is_drained_as_far_as_others_are_left)
 	CHECK_RUN("ctl dip drain 10.1.1.11", 0, "dip 10.1.1.11 drained (version ");
 	CHECK_RUN("ctl dip drain 10.1.1.12", 1, "drain: 10.1.1.12 is the last DIP of endpoint \"web\"");
 	CHECK_RUN("ctl vip show 203.0.113.10", 0, "10.1.1.11      8080       1  -     -   20", "web                 3  20");
-	CHECK_RUN("ctl vip show 203.0.113.10 -o json | ctl vip apply -f -", 0, "applied");
+	CHECK_RUN("ctl vip show 203.0.113.10 -o json | ctl vip apply -f -", 0, "unchanged");
 	CHECK_RUN("ctl dip drain 10.1.1.11 --wait", 0, "connections left: 0\n");
 	CHECK_RUN("ctl dip undrain 10.1.1.11", 0, "dip 10.1.1.11 undrained (version ");
 	CHECK_RUN("ctl dip undrain 10.1.1.11", 1, "dip: 10.1.1.11 is not drained\n");
