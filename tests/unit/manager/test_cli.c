@@ -153,9 +153,9 @@ START_TEST(wrong_usage_is_explained_and_exits_with_2)
 		{ "ctl dip drain", "dip drain: DIP is missing" },
 		{ "ctl dip drain x", "DIP: \"x\" is no IP address" },
 		{ "ctl dip drain 10.1.1.1 --vip x", "--vip: \"x\" is no IP address" },
-		{ "ctl dip drain 10.1.1.1 --wait=5", "--wait=5: is no such option, or one that takes no value" },
+		{ "ctl dip drain 10.1.1.1 --wait=x", "--wait: must be 1 to 3600 seconds, got \"x\"" },
 		{ "ctl dip drain 10.1.1.1 --wait --timeout 3601", "--timeout: must be 1 to 3600 seconds, got \"3601\"" },
-		{ "ctl dip undrain 10.1.1.1 --wait", "dip undrain: --wait does not belong here" },
+		{ "ctl dip undrain 10.1.1.1 --wait", "dip undrain: --wait[=SECONDS] does not belong here" },
 		{ "ctl dip undrain x", "DIP: \"x\" is no IP address" },
 		{ "ctl snat show", "snat show: VIP is missing" },
 		{ "ctl snat show 1.2.3", "VIP: \"1.2.3\" is no IP address" },
@@ -198,7 +198,7 @@ START_TEST(help_is_there_at_every_level)
 	CHECK_RUN("ctl host attach --help", 0, "--agent-socket PATH");
 	CHECK_RUN("ctl snat --help", 0, "snat whohad VIP:PORT [--at TIME]\n", "snat revoke [VIP:PORT] [--dip ADDRESS]\n",
 	          "snat list [--dip ADDRESS] [--vip ADDRESS]\n");
-	CHECK_RUN("ctl dip --help", 0, "dip drain DIP [--vip ADDRESS] [--wait]\n", "dip undrain DIP [--vip ADDRESS]\n");
+	CHECK_RUN("ctl dip --help", 0, "dip drain DIP [--vip ADDRESS] [--wait[=SECONDS]]\n", "dip undrain DIP [--vip ADDRESS]\n");
 	CHECK_RUN("ctl --version", 0, "anantactl ");
 }
 END_TEST
