@@ -54,7 +54,8 @@ enum status ack_wait(struct cli *cli, uint64_t version, json_t *document)
 		return STATUS_DONE;
 	uint32_t timeout_ms = o->wait_ms != 0 ? o->wait_ms : WAIT_DEFAULT_S * 1000;
 	if (client_wait(cli->client, version, timeout_ms, r, &err) != 0) {
-		(void)error_prefix(&err, "the change is made (version %llu), but who has it is not known: ", (unsigned long long)version);
+		(void)error_prefix(
+			&err, "the change is made (version %llu), but who has it is not known: ", (unsigned long long)version);
 		(void)cli_report(&err);
 		return STATUS_UNREACHABLE;
 	}

@@ -89,8 +89,8 @@ static void print_changes(const struct apply *a, uint64_t version)
 static json_t *make_result(const struct apply *a, uint64_t version)
 {
 	json_t *document = json_pack("{s:s, s:I, s:[], s:[], s:[], s:i, s:b}", "result",
-	                             a->diff.changes.n > 0 ? "applied" : "unchanged", "version", (json_int_t)version, "created",
-	                             "changed", "deleted", "unchanged", (int)a->diff.n_unchanged, "settings", 0);
+	                             a->diff.changes.n > 0 ? "applied" : "unchanged", "version", (json_int_t)version,
+	                             "created", "changed", "deleted", "unchanged", (int)a->diff.n_unchanged, "settings", 0);
 	for (uint32_t i = 0; i < a->diff.changes.n; i++) {
 		const struct change *c = &a->diff.changes.items[i];
 		if (c->key.kind == OBJECT_SETTINGS)
@@ -246,7 +246,8 @@ static enum status export_all(struct cli *cli, const char *operand)
 
 const struct command apply_commands[] = {
 	{ "apply", NULL, NULL, OPTION_FILE, OPTION_PRUNE | OPTION_TENANT | OPTION_IF_VERSION | OPTION_DRY_RUN | OPTION_WAIT,
-	  "make many VIPs, and the settings, what documents say, all of them or none; -f takes files and directories, and may be "
+	  "make many VIPs, and the settings, what documents say, all of them or none; -f takes files and directories, and "
+	  "may be "
 	  "repeated; with --prune, VIPs (of --tenant) that are in none are deleted",
 	  "apply -f vips/ --prune --dry-run", apply_all },
 	{ 0 },
@@ -254,7 +255,8 @@ const struct command apply_commands[] = {
 
 const struct command export_commands[] = {
 	{ "export", NULL, "[DIR]", 0, OPTION_TENANT,
-	  "write all VIPs and the settings as files that `apply` reads (without DIR, or \"-\": as one document to standard output)",
+	  "write all VIPs and the settings as files that `apply` reads (without DIR, or \"-\": as one document to standard "
+	  "output)",
 	  "export vips/", export_all },
 	{ 0 },
 };

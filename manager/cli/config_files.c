@@ -264,8 +264,8 @@ static int write_file(const char *dir, const char *name, json_t *document, struc
 {
 	char path[PATH_BYTES];
 	char fresh[PATH_BYTES];
-	bool ok = text_format(path, sizeof path, "%s/%s", dir, name) &&
-	          text_format(fresh, sizeof fresh, "%s/.%s.new", dir, name);
+	bool ok =
+		text_format(path, sizeof path, "%s/%s", dir, name) && text_format(fresh, sizeof fresh, "%s/.%s.new", dir, name);
 	if (ok)
 		ok = json_dump_file(document, fresh, JSON_INDENT(2) | JSON_PRESERVE_ORDER) == 0 && rename(fresh, path) == 0;
 	json_decref(document);
@@ -305,10 +305,11 @@ static int check_others(const struct store *state, const char *tenant, const cha
 	int code = n < 0 ? n : 0;
 	for (int i = 0; code == 0 && i < n; i++)
 		if (!is_written(state, tenant, names[i]->d_name))
-			code = error_set(err, ERR_CONFLICT,
-			                 "%.200s: holds %.80s, which is not of this export, and `apply -f` would read it; remove it, or "
-			                 "choose another directory",
-			                 dir, names[i]->d_name);
+			code = error_set(
+				err, ERR_CONFLICT,
+				"%.200s: holds %.80s, which is not of this export, and `apply -f` would read it; remove it, or "
+				"choose another directory",
+				dir, names[i]->d_name);
 	if (n >= 0)
 		free_names(names, n);
 	return code;
@@ -323,7 +324,8 @@ int config_files_write(const struct store *state, const char *tenant, const char
 		return error_set(err, ERR_IO, "%.200s: %s", dir, strerror(errno));
 	int code = check_others(state, tenant, dir, err);
 	if (code == 0 && state->has_settings && tenant == NULL) {
-		code = write_file(dir, "settings.json", json_pack("{s:o}", "settings", settings_json_make(&state->settings)), err);
+		code =
+			write_file(dir, "settings.json", json_pack("{s:o}", "settings", settings_json_make(&state->settings)), err);
 		n++;
 	}
 	for (uint32_t i = 0; code == 0 && i < state->vips.n; i++) {

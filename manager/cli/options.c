@@ -7,12 +7,11 @@
 
 enum { DEFAULT_TIMEOUT_MS = 5000, LONG_ONLY = 256 };
 
-static const char *const usages[OPTION_BITS] = { "-f FILE",          "--name VM",    "--dip ADDRESS",
-	                                             "--interface NAME", "--mac MAC",    "--agent-socket PATH",
-	                                             "--vip ADDRESS",    "--at TIME",    "--wait[=SECONDS]",
-	                                             "--follow",         "--object TEXT", "--if-version N",
-	                                             "--dry-run",        "--prune",      "--tenant NAME",
-	                                             "--version N",      "--to N" };
+static const char *const usages[OPTION_BITS] = {
+	"-f FILE",       "--name VM", "--dip ADDRESS",    "--interface NAME", "--mac MAC",     "--agent-socket PATH",
+	"--vip ADDRESS", "--at TIME", "--wait[=SECONDS]", "--follow",         "--object TEXT", "--if-version N",
+	"--dry-run",     "--prune",   "--tenant NAME",    "--version N",      "--to N"
+};
 
 static unsigned bit_index(unsigned bit)
 {

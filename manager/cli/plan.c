@@ -47,8 +47,8 @@ static int apply_to(struct cluster_state *s, const struct store *before, const s
 	return code;
 }
 
-int plan_apply(const struct store *before, const struct change_list *changes, uint64_t now_ms,
-               struct store *ret_after, struct error *err)
+int plan_apply(const struct store *before, const struct change_list *changes, uint64_t now_ms, struct store *ret_after,
+               struct error *err)
 {
 	struct cluster_state *s = memory_array(1, sizeof *s);
 	if (s == NULL || cluster_state_init(s) != 0) {
@@ -79,7 +79,8 @@ static void add_differences(json_t *fields, const char *prefix, json_t *from, js
 	const char *key;
 	json_t *value;
 	char name[64];
-	json_object_foreach (to, key, value) {
+	json_object_foreach(to, key, value)
+	{
 		json_t *old = json_object_get(from, key);
 		(void)text_format(name, sizeof name, "%s%s", prefix, key);
 		if (json_is_object(value) && (old == NULL || json_is_object(old))) {
@@ -90,7 +91,8 @@ static void add_differences(json_t *fields, const char *prefix, json_t *from, js
 			json_array_append_new(fields, plan_field(name, json_incref(old), json_incref(value)));
 		}
 	}
-	json_object_foreach (from, key, value) {
+	json_object_foreach(from, key, value)
+	{
 		if (json_object_get(to, key) != NULL)
 			continue;
 		(void)text_format(name, sizeof name, "%s%s", prefix, key);
@@ -139,8 +141,8 @@ static void add_dip(json_t *list, const struct endpoint_dip *old, const struct e
 		json_decref(fields);
 		return;
 	}
-	json_array_append_new(list,
-	                      json_pack("{s:o, s:s, s:o}", "dip", cli_json_addr(&d->dip), "action", action, "fields", fields));
+	json_array_append_new(
+		list, json_pack("{s:o, s:s, s:o}", "dip", cli_json_addr(&d->dip), "action", action, "fields", fields));
 }
 
 // Both lists are sorted.
@@ -260,7 +262,8 @@ static json_t *make_endpoints(const struct plan_sides *sides)
 	uint32_t n_new = new != NULL ? new->n_endpoints : 0;
 	while (i < n_old || k < n_new) {
 		int order = i == n_old ? 1 : k == n_new ? -1 : compare_endpoints(&old->endpoints[i], &new->endpoints[k]);
-		json_t *e = make_endpoint(sides, order <= 0 ? &old->endpoints[i] : NULL, order >= 0 ? &new->endpoints[k] : NULL);
+		json_t *e =
+			make_endpoint(sides, order <= 0 ? &old->endpoints[i] : NULL, order >= 0 ? &new->endpoints[k] : NULL);
 		if (e == NULL) {
 			json_decref(list);
 			return NULL;
@@ -304,9 +307,9 @@ static json_t *make_vip(const struct plan_sides *sides)
 	json_t *endpoints = make_endpoints(sides);
 	if (endpoints == NULL)
 		return NULL;
-	json_t *document =
-		json_pack("{s:o, s:s, s:s, s:o, s:o, s:o}", "vip", cli_json_addr(sides->vip), "tenant", vip->tenant, "action",
-	              action, "fields", make_fields(sides->old, sides->new), "endpoints", endpoints, "snat", make_snat(sides));
+	json_t *document = json_pack("{s:o, s:s, s:s, s:o, s:o, s:o}", "vip", cli_json_addr(sides->vip), "tenant",
+	                             vip->tenant, "action", action, "fields", make_fields(sides->old, sides->new),
+	                             "endpoints", endpoints, "snat", make_snat(sides));
 	json_object_set_new(document, "warnings", plan_make_warnings(sides, endpoints));
 	return document;
 }
@@ -330,8 +333,8 @@ static void count_up(json_t *plan, const char *what)
 json_t *plan_make(const struct store *before, const struct store *after, const struct change_list *changes,
                   uint32_t n_unchanged, const struct node_list *hosts)
 {
-	json_t *plan = json_pack("{s:I, s:i, s:i, s:i, s:i}", "version", (json_int_t)before->version, "create", 0, "change", 0,
-	                         "delete", 0, "unchanged", (int)n_unchanged);
+	json_t *plan = json_pack("{s:I, s:i, s:i, s:i, s:i}", "version", (json_int_t)before->version, "create", 0, "change",
+	                         0, "delete", 0, "unchanged", (int)n_unchanged);
 	json_t *vips = json_array();
 	struct plan_sides sides = { .before = before, .after = after };
 	bool ok = plan_flows_init(&sides.flows, hosts) == 0;

@@ -100,7 +100,9 @@ static void warn_of_dips(const struct plan_sides *s, const struct endpoint *old,
 		warn(list, "endpoint %s: none of its DIPs stays", e->name);
 	struct endpoint_verdict v = generations_verdict(s->after, s->new, e);
 	if (v.state != ENDPOINT_SERVED)
-		warn(list, "endpoint %s: none of its %u DIPs is fit for new connections (%u unhealthy, %u on hosts that are gone, %u drained)",
+		warn(list,
+		     "endpoint %s: none of its %u DIPs is fit for new connections (%u unhealthy, %u on hosts that are gone, %u "
+		     "drained)",
 		     e->name, v.n_dips, v.n_unhealthy, v.n_gone, v.n_drained);
 }
 
@@ -111,10 +113,9 @@ static void warn_of_endpoints(const struct plan_sides *s, json_t *list)
 		if (s->new == NULL || vip_config_lookup_endpoint(s->new, e->protocol, e->port) == NULL)
 			warn(list, "endpoint %s: goes, and its last DIP with it: connections of it break", e->name);
 	}
-	for (uint32_t i = 0; s->new != NULL && i < s->new->n_endpoints; i++) {
+	for (uint32_t i = 0; s->new != NULL &&i < s->new->n_endpoints; i++) {
 		const struct endpoint *e = &s->new->endpoints[i];
-		const struct endpoint *old =
-			s->old == NULL ? NULL : vip_config_lookup_endpoint(s->old, e->protocol, e->port);
+		const struct endpoint *old = s->old == NULL ? NULL : vip_config_lookup_endpoint(s->old, e->protocol, e->port);
 		warn_of_dips(s, old, e, list);
 	}
 }
@@ -124,7 +125,7 @@ static uint32_t count_gone(const struct vip_config *old, const struct vip_config
 	uint32_t n = 0;
 	for (uint32_t i = 0; old != NULL && i < old->n_snat_dips; i++) {
 		bool stays = false;
-		for (uint32_t k = 0; new != NULL && !stays && k < new->n_snat_dips; k++)
+		for (uint32_t k = 0; new != NULL && !stays &&k < new->n_snat_dips; k++)
 			stays = ip_addr_equal(&old->snat_dips[i], &new->snat_dips[k]);
 		n += !stays;
 	}

@@ -248,9 +248,11 @@ static enum status show_vip(struct cli *cli, const char *operand)
 
 const struct command vip_commands[] = {
 	{ "vip", "plan", NULL, OPTION_FILE, 0,
-	  "print what `vip apply` would change; exit code 4 when it would change something", "vip plan -f shop.json", plan_vip },
+	  "print what `vip apply` would change; exit code 4 when it would change something", "vip plan -f shop.json",
+	  plan_vip },
 	{ "vip", "apply", NULL, OPTION_FILE, OPTION_IF_VERSION | OPTION_WAIT | OPTION_DRY_RUN,
-	  "make a VIP what a JSON document says (\"-\": standard input); with --wait, return when all muxes and agents have it",
+	  "make a VIP what a JSON document says (\"-\": standard input); with --wait, return when all muxes and agents "
+	  "have it",
 	  "vip apply -f shop.json --wait", apply_vip },
 	{ "vip", "list", NULL, 0, 0, "list the VIPs", "vip list", list_vips },
 	{ "vip", "show", "VIP", 0, OPTION_VERSION,
@@ -260,6 +262,7 @@ const struct command vip_commands[] = {
 	  "vip history 203.0.113.10", show_vip_history },
 	{ "vip", "rollback", "VIP", OPTION_TO, OPTION_IF_VERSION | OPTION_WAIT,
 	  "make a VIP what it was at a version, as a new version", "vip rollback 203.0.113.10 --to 7", roll_vip_back },
-	{ "vip", "delete", "VIP", 0, OPTION_IF_VERSION | OPTION_WAIT, "delete a VIP", "vip delete 203.0.113.10", delete_vip },
+	{ "vip", "delete", "VIP", 0, OPTION_IF_VERSION | OPTION_WAIT, "delete a VIP", "vip delete 203.0.113.10",
+	  delete_vip },
 	{ 0 },
 };

@@ -15,12 +15,12 @@ static int refuse_version(const struct cluster_state *s, const struct ip_addr *v
 	const char *author = t != NULL ? vip_trail_present(t)->author : "";
 	ip_addr_format(vip, text);
 	if (present == 0)
-		return error_set(err, ERR_CONFLICT, "vip: %s is not configured, and not at version %llu; its version is 0", text,
-		                 (unsigned long long)expected);
-	return error_set(err, ERR_CONFLICT,
-	                 "vip: %s is at version %llu%s%s, not at %llu; look at `anantactl vip history %s`, and begin from there",
-	                 text, (unsigned long long)present, author[0] != '\0' ? " by " : "", author,
-	                 (unsigned long long)expected, text);
+		return error_set(err, ERR_CONFLICT, "vip: %s is not configured, and not at version %llu; its version is 0",
+		                 text, (unsigned long long)expected);
+	return error_set(
+		err, ERR_CONFLICT,
+		"vip: %s is at version %llu%s%s, not at %llu; look at `anantactl vip history %s`, and begin from there", text,
+		(unsigned long long)present, author[0] != '\0' ? " by " : "", author, (unsigned long long)expected, text);
 }
 
 int cluster_state_check_since(const struct cluster_state *s, const struct command_terms *terms, struct error *err)
@@ -28,10 +28,11 @@ int cluster_state_check_since(const struct cluster_state *s, const struct comman
 	uint64_t config_version = s->versions.config_version;
 	if (terms->since_version == 0 || config_version <= terms->since_version)
 		return 0;
-	return error_set(err, ERR_CONFLICT,
-	                 "the configuration was changed at version %llu, after version %llu; look at what it is now, and begin "
-	                 "from there",
-	                 (unsigned long long)config_version, (unsigned long long)terms->since_version);
+	return error_set(
+		err, ERR_CONFLICT,
+		"the configuration was changed at version %llu, after version %llu; look at what it is now, and begin "
+		"from there",
+		(unsigned long long)config_version, (unsigned long long)terms->since_version);
 }
 
 int cluster_state_check_terms(const struct cluster_state *s, const struct command_terms *terms,

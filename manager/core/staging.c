@@ -22,10 +22,11 @@ static uint64_t weigh(const struct change_list *changes)
 
 static int refuse_unknown(const struct stage_ref *ref, struct error *err)
 {
-	return error_set(err, ERR_NOT_FOUND,
-	                 "transaction %llx: part %u does not follow what is there; a transaction must be committed within %u "
-	                 "seconds, begin anew",
-	                 (unsigned long long)ref->id, ref->part, STAGED_MS / 1000);
+	return error_set(
+		err, ERR_NOT_FOUND,
+		"transaction %llx: part %u does not follow what is there; a transaction must be committed within %u "
+		"seconds, begin anew",
+		(unsigned long long)ref->id, ref->part, STAGED_MS / 1000);
 }
 
 static int begin(struct staged_list *list, uint64_t id, uint64_t now_ms, struct error *err)
@@ -58,7 +59,8 @@ int staging_take(struct staged_list *list, const struct stage_ref *part, struct 
 		n_bytes += weigh(&list->items[k].changes);
 	if (n_bytes > STAGED_BYTES) {
 		staged_list_remove(list, i);
-		return error_set(err, ERR_LIMIT, "transactions that wait for their commit would take more than %u MiB; divide it",
+		return error_set(err, ERR_LIMIT,
+		                 "transactions that wait for their commit would take more than %u MiB; divide it",
 		                 STAGED_BYTES >> 20);
 	}
 	s->n_parts++;

@@ -169,8 +169,8 @@ void replies_send_cluster(struct peer *p, uint64_t request_id);
 // A command's result (machine_result) comes to `on_done` unless the peer is gone by then. 0, or err says why it was not proposed.
 typedef void (*command_fn)(struct peer *p, uint64_t request_id, const struct error *err, uint64_t result);
 NODISCARD int commands_propose(struct peer *p, uint64_t request_id, const struct change_list *changes,
-                               const struct snat_op_list *ops, const struct command_terms *terms,
-                               command_fn on_done, struct error *err);
+                               const struct snat_op_list *ops, const struct command_terms *terms, command_fn on_done,
+                               struct error *err);
 void commands_on_request(struct peer *p, uint64_t request_id, const struct change_list *changes,
                          const struct snat_op_list *ops, const struct command_terms *terms);
 void commands_forget_peer(struct peer *p);

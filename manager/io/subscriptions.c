@@ -144,7 +144,8 @@ static void register_node(struct peer *p)
 	struct change_list changes = { .n = 1, .capacity = 1, .items = &put };
 	struct error err = { 0 };
 	p->state = PEER_REGISTERING;
-	if (commands_propose(p, 0, &changes, &(struct snat_op_list){ 0 }, &(struct command_terms){ 0 }, on_registered, &err) != 0)
+	if (commands_propose(p, 0, &changes, &(struct snat_op_list){ 0 }, &(struct command_terms){ 0 }, on_registered,
+	                     &err) != 0)
 		on_registered(p, 0, &err, 0);
 }
 

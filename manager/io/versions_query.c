@@ -32,7 +32,8 @@ static int find_version(const struct cluster_state *state, const struct ip_addr 
 		return 0;
 	}
 	if (v == NULL)
-		return error_set(err, ERR_NOT_FOUND, "vip: version %llu of %s is not kept; `anantactl vip history %s` lists those that are",
+		return error_set(err, ERR_NOT_FOUND,
+		                 "vip: version %llu of %s is not kept; `anantactl vip history %s` lists those that are",
 		                 (unsigned long long)version, text, text);
 	*ret_version = *v;
 	return 0;
@@ -94,10 +95,11 @@ static int check_dip(const struct cluster_state *state, const struct vip_config 
 	char text[IP_ADDR_TEXT_BYTES];
 	if (store_lookup_dip(&state->store, dip) != NULL || (now != NULL && vip_config_has_dip(now, dip)))
 		return 0;
-	return error_set(err, ERR_CONFLICT,
-	                 "vip: DIP %s of version %llu is attached on no host any more; attach it first, or apply a document "
-	                 "without it",
-	                 ip_addr_format(dip, text), (unsigned long long)version);
+	return error_set(
+		err, ERR_CONFLICT,
+		"vip: DIP %s of version %llu is attached on no host any more; attach it first, or apply a document "
+		"without it",
+		ip_addr_format(dip, text), (unsigned long long)version);
 }
 
 // New connections must not be sent to where nobody is any more.

@@ -14,7 +14,8 @@ struct wait_request {
 	struct mono_time deadline;
 };
 
-static void add_laggard(struct wait_reply *r, enum node_role role, const char *name, uint64_t version, bool is_connected)
+static void add_laggard(struct wait_reply *r, enum node_role role, const char *name, uint64_t version,
+                        bool is_connected)
 {
 	r->n_late += is_connected;
 	r->n_away += !is_connected;
@@ -124,8 +125,10 @@ static int check(const struct peer *p, uint64_t version, struct error *err)
 		return error_set(err, ERR_INVALID, "wait: there is no version %llu yet; the cluster is at %llu",
 		                 (unsigned long long)version, (unsigned long long)s->machine.state.store.version);
 	if (s->waits.n >= WAITS_MAX || n_own >= WAITS_OF_PEER_MAX)
-		return error_set(err, ERR_LIMIT, "%u requests wait for acknowledgements, %u of them of this connection: that is the limit; try again later",
-		                 s->waits.n, n_own);
+		return error_set(
+			err, ERR_LIMIT,
+			"%u requests wait for acknowledgements, %u of them of this connection: that is the limit; try again later",
+			s->waits.n, n_own);
 	return 0;
 }
 

@@ -184,7 +184,8 @@ START_TEST(the_share_of_buckets_that_a_plan_says_moves_is_what_the_tables_of_mux
 	for (uint32_t i = 0; i < N_ROUNDS; i++) {
 		struct apply_result result;
 		struct error err;
-		(void)text_format(text, sizeof text, "%sdrain 10.1.1.%u", pick(&seed, 3) == 0 ? "-" : "", 1 + pick(&seed, N_DIPS));
+		(void)text_format(text, sizeof text, "%sdrain 10.1.1.%u", pick(&seed, 3) == 0 ? "-" : "",
+		                  1 + pick(&seed, N_DIPS));
 		(void)apply_text_at(&s, TEST_TIME_MS + i, text, &result, &err); // refused as often as not
 		format_vip(text, &seed);
 		n += plan_and_apply(&s, text, TEST_TIME_MS + i);

@@ -110,8 +110,8 @@ static void measure_alone(void)
 		version = submit_one(i, 7200);
 	double seconds = seconds_since(begin_ns);
 	wait_for_all(version);
-	printf("%u VIPs one after the other, on one connection: %.0f a second (%.3f s; acknowledged after %.3f s)\n", N_ALONE,
-	       N_ALONE / seconds, seconds, seconds_since(begin_ns));
+	printf("%u VIPs one after the other, on one connection: %.0f a second (%.3f s; acknowledged after %.3f s)\n",
+	       N_ALONE, N_ALONE / seconds, seconds, seconds_since(begin_ns));
 }
 
 // The same by a program for each.
@@ -127,8 +127,9 @@ static void measure_programs(void)
 	      file);
 	fclose(file);
 	setenv("ANANTA_MANAGERS", cluster.managers[0].api, 1);
-	(void)text_format(command, sizeof command, "for i in $(seq %u); do sed s/N/$i/ %s | " ANANTACTL
-	                  " vip apply -f - > %s/out || exit 1; done", N_PROGRAMS, path, cluster.dir);
+	(void)text_format(command, sizeof command,
+	                  "for i in $(seq %u); do sed s/N/$i/ %s | " ANANTACTL " vip apply -f - > %s/out || exit 1; done",
+	                  N_PROGRAMS, path, cluster.dir);
 	uint64_t begin_ns = uv_hrtime();
 	CHECK(system(command) == 0);
 	double seconds = seconds_since(begin_ns);
@@ -193,8 +194,9 @@ void configure_run(const struct bench_options *options)
 {
 	cluster_begin_in(&cluster, 3, options->dir);
 	(void)cluster_leader(&cluster);
-	cluster_must(&cluster, "host host1 10.0.0.21 ; host host2 10.0.0.22 ; host host3 10.0.0.23 ; "
-	                       "dip 10.1.1.1 host1 vm1 if1 02:00:00:00:00:01 ; dip 10.1.2.1 host2 vm2 if1 02:00:00:00:00:02");
+	cluster_must(&cluster,
+	             "host host1 10.0.0.21 ; host host2 10.0.0.22 ; host host3 10.0.0.23 ; "
+	             "dip 10.1.1.1 host1 vm1 if1 02:00:00:00:00:01 ; dip 10.1.2.1 host2 vm2 if1 02:00:00:00:00:02");
 	pid_t nodes = fork();
 	CHECK(nodes >= 0);
 	if (nodes == 0)

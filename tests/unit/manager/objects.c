@@ -529,9 +529,9 @@ bool snapshots_are_equal(const struct cluster_state *a, const struct cluster_sta
 {
 	struct snat_image x, y;
 	CHECK(snat_state_get_image(&a->snat, &x) == 0 && snat_state_get_image(&b->snat, &y) == 0);
-	bool are_equal =
-		store_equal(&a->store, &b->store) && images_are_equal(&x, &y) && events_are_equal(&a->events, &b->events) &&
-		versions_are_equal(&a->versions, &b->versions) && staged_are_equal(&a->staged, &b->staged);
+	bool are_equal = store_equal(&a->store, &b->store) && images_are_equal(&x, &y) &&
+	                 events_are_equal(&a->events, &b->events) && versions_are_equal(&a->versions, &b->versions) &&
+	                 staged_are_equal(&a->staged, &b->staged);
 	snat_image_fini(&x);
 	snat_image_fini(&y);
 	return are_equal;

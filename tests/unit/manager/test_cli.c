@@ -198,7 +198,8 @@ START_TEST(help_is_there_at_every_level)
 	CHECK_RUN("ctl host attach --help", 0, "--agent-socket PATH");
 	CHECK_RUN("ctl snat --help", 0, "snat whohad VIP:PORT [--at TIME]\n", "snat revoke [VIP:PORT] [--dip ADDRESS]\n",
 	          "snat list [--dip ADDRESS] [--vip ADDRESS]\n");
-	CHECK_RUN("ctl dip --help", 0, "dip drain DIP [--vip ADDRESS] [--wait[=SECONDS]]\n", "dip undrain DIP [--vip ADDRESS]\n");
+	CHECK_RUN("ctl dip --help", 0, "dip drain DIP [--vip ADDRESS] [--wait[=SECONDS]]\n",
+	          "dip undrain DIP [--vip ADDRESS]\n");
 	CHECK_RUN("ctl --version", 0, "anantactl ");
 }
 END_TEST

@@ -144,7 +144,8 @@ END_TEST
 START_TEST(a_command_is_refused_when_its_vip_is_not_at_the_version_that_it_expects)
 {
 	begin();
-	check_refused("expect 203.0.113.10 2 ; " A, "203.0.113.10 is not configured, and not at version 2; its version is 0");
+	check_refused("expect 203.0.113.10 2 ; " A,
+	              "203.0.113.10 is not configured, and not at version 2; its version is 0");
 	must_apply(&state, "expect 203.0.113.10 0 ; author operator/ann ; " A); // 2
 	check_refused("expect 203.0.113.10 0 ; " B, "is at version 2 by operator/ann, not at 0");
 	check_refused("expect 203.0.113.10 1 ; -vip " VIP, "is at version 2");

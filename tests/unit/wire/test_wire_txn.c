@@ -93,7 +93,9 @@ static struct state_snapshot some_snapshot(void)
 
 START_TEST(a_command_comes_back_with_its_terms_and_author)
 {
-	struct message m = { .type = MESSAGE_COMMAND_REQUEST, .request_id = 4, .changes = some_changes(), .terms = some_terms() };
+	struct message m = {
+		.type = MESSAGE_COMMAND_REQUEST, .request_id = 4, .changes = some_changes(), .terms = some_terms()
+	};
 	struct message got = sent_and_received(&m);
 	ck_assert_uint_eq(got.changes.n, 2);
 	check_terms(&m.terms, &got.terms);
@@ -178,7 +180,8 @@ START_TEST(questions_and_answers_come_back_equal)
 	ck_assert(got.wait.is_done && got.wait.n_acked == 3 && got.wait.n_late == 1 && got.wait.n_away == 1);
 	ck_assert_uint_eq(got.wait.n_laggards, 2);
 	ck_assert_str_eq(got.wait.laggards[0].name, "mux1");
-	ck_assert(got.wait.laggards[0].role == ROLE_MUX && got.wait.laggards[0].version == 11 && got.wait.laggards[0].is_connected);
+	ck_assert(got.wait.laggards[0].role == ROLE_MUX && got.wait.laggards[0].version == 11 &&
+	          got.wait.laggards[0].is_connected);
 	ck_assert(got.wait.laggards[1].role == ROLE_AGENT && !got.wait.laggards[1].is_connected);
 
 	m = (struct message){ .type = MESSAGE_VERSIONS_REPLY, .versions = some_versions() };
