@@ -13,7 +13,7 @@ static const char help[] =
 	"  --fairness       four tenants of 10 VMs that ask 150 times a minute each, without and with one that asks\n"
 	"                   without limit (paper, figure 13)\n"
 	"  --configure      changes of the configuration: one after the other, 20,000 endpoints as one, until all have "
-    "them\n"
+	"them\n"
 	"  --idle N         what N agents cost the leader that have nothing to say\n"
 	"  --seconds N      how long in all (10)\n"
 	"  --dir DIR        where the managers' data lie while it runs (/var/tmp)\n"
