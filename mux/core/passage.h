@@ -34,12 +34,11 @@ static inline struct passage_sender passage_sender_of(struct mux_worker *w, cons
 }
 
 // Over IPv6, to another address than the DIP's own, or of IPv6: such frames are sent as single ones are.
-APART static void passage_send_apart(struct passage_sender *s, const struct passage *x,
+APART static void passage_send_apart(struct mux_worker *w, const struct passage *x,
                                      const struct encap_template *template)
 {
-	s->n_apart++;
-	if (encapsulate(s->worker, x->frame, template, x->hash, x->inner_bytes))
-		count_vip(&s->vips[x->entry->slot], x->inner_bytes);
+	if (encapsulate(w, x->frame, template, x->hash, x->inner_bytes))
+		count_vip(&w->vips->endpoints[x->entry->slot], x->inner_bytes);
 }
 
 static inline void passage_send(struct passage_sender *s, const struct passage *x,
@@ -48,7 +47,8 @@ static inline void passage_send(struct passage_sender *s, const struct passage *
 	const struct vip_entry *e = x->entry; // read before anything is written through a byte pointer
 	const uint32_t n_bytes = x->inner_bytes;
 	if (__builtin_expect(template->src == 0, 0)) {
-		passage_send_apart(s, x, template);
+		s->n_apart++;
+		passage_send_apart(s->worker, x, template);
 		return;
 	}
 	const __m128i start = gateways_choose(s->gateways, s->n_gateways, s->first_start, x->hash);

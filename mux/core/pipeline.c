@@ -244,15 +244,20 @@ static inline void enter(const struct mux_tables *t, struct mux_frame *f, const 
 	x->hash = flow_hash_words(rotate32(load64(d + 26)), rest, t->hash_seed);
 }
 
+static inline bool is_ip6(const struct mux_frame *f)
+{
+	return f->len >= ETH_BYTES && family_frame_is_ip6(f->data);
+}
+
 // IPv6 takes the main road when it is TCP or UDP without extension headers to an endpoint; its last stage is that of one frame
 // (passage_send_apart). False when it is for take_frame.
 APART static bool enter6(const struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f, struct passage *x)
 {
 	struct parsed p;
-	if (f->len < ETH_BYTES || mac48(f->data) != w->mac48 || !family_frame_is_ip6(f->data) ||
-	    parse_ip6(f->data, f->len, ETH_BYTES, &p) != DROP_NONE || p.l4_off != ETH_BYTES + IP6_BYTES || !has_ports(&p) ||
-	    !t->endpoint_ports[endpoint_port_bin(p.dst_port)] || ip6_is_martian(parsed_src6(f->data, &p)) ||
-	    own_traffic_is_own6(&w->settings, parsed_dst6(f->data, &p)) || p.l3_bytes > w->settings.mtu - ENCAP6_BYTES)
+	if (mac48(f->data) != w->mac48 || parse_ip6(f->data, f->len, ETH_BYTES, &p) != DROP_NONE ||
+	    p.l4_off != ETH_BYTES + IP6_BYTES || !has_ports(&p) || !t->endpoint_ports[endpoint_port_bin(p.dst_port)] ||
+	    ip6_is_martian(parsed_src6(f->data, &p)) || own_traffic_is_own6(&w->settings, parsed_dst6(f->data, &p)) ||
+	    p.l3_bytes > w->settings.mtu - ENCAP6_BYTES)
 		return false;
 	be32 vip = family_find_name(w->settings.names, parsed_dst6(f->data, &p));
 	x->frame = f;
@@ -314,7 +319,7 @@ static void take_burst(struct mux_worker *w, const struct mux_tables *t, const s
 		struct start start;
 		rx_bytes += frames[i].len;
 		if (__builtin_expect(!begin(&rule, &frames[i], &start), 0)) {
-			if (enter6(w, t, &frames[i], end))
+			if (is_ip6(&frames[i]) && enter6(w, t, &frames[i], end))
 				end++;
 			else
 				take_frame(w, t, &frames[i]);

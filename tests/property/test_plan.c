@@ -56,8 +56,9 @@ static struct endpoint_table *make_table(const struct store *s, const struct vip
 {
 	const struct endpoint *e = vip_config_lookup_endpoint(vip, 6, port);
 	const struct vip_history *h = store_lookup_history(s, &vip->vip);
+	static const struct vias no_vias;
 	struct endpoint_source from = {
-		.vip = &vip->vip, .config = e, .vip_history = h, .history = vip_history_lookup(h, 6, port)
+		.vias = &no_vias, .vip = &vip->vip, .config = e, .vip_history = h, .history = vip_history_lookup(h, 6, port)
 	};
 	struct endpoint_table *t = endpoint_table_create(&from);
 	ck_assert_ptr_nonnull(t);
