@@ -227,7 +227,7 @@ int manager_link_request(struct manager_link *link, const struct message *reques
 	}
 	p->id = copy.request_id;
 	p->deadline_ms = uv_now(link->loop) + timeout_ms;
-	p->is_command = request->type == MESSAGE_COMMAND_REQUEST;
+	p->is_command = request->type == MESSAGE_COMMAND_REQUEST || request->type == MESSAGE_ROLLBACK_REQUEST;
 	p->on_reply = on_reply_fn;
 	p->user = user;
 	p->n = n;

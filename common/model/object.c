@@ -50,6 +50,20 @@ void change_fini(struct change *c)
 	memset(c, 0, sizeof *c);
 }
 
+int change_copy(const struct change *c, struct change *ret_copy)
+{
+	struct change copy = *c;
+	if (c->key.kind == OBJECT_VIP && !c->is_delete)
+		copy.vip = vip_config_clone(c->vip);
+	else if (c->key.kind == OBJECT_HISTORY && !c->is_delete)
+		copy.history = vip_history_clone(c->history);
+	bool owns = !c->is_delete && (c->key.kind == OBJECT_VIP || c->key.kind == OBJECT_HISTORY);
+	if (owns && (c->key.kind == OBJECT_VIP ? (void *)copy.vip : (void *)copy.history) == NULL)
+		return ERR_NO_MEMORY;
+	*ret_copy = copy;
+	return 0;
+}
+
 void change_list_fini(struct change_list *list)
 {
 	for (uint32_t i = 0; i < list->n; i++)
@@ -68,5 +82,21 @@ int change_list_append(struct change_list *list, struct change *c)
 	list->items = items;
 	list->items[list->n++] = *c;
 	memset(c, 0, sizeof *c);
+	return 0;
+}
+
+int change_list_append_all(struct change_list *list, struct change_list *from)
+{
+	if (from->n > 0) {
+		struct change *items = memory_resize(list->items, list->n + from->n, sizeof *items);
+		if (items == NULL)
+			return ERR_NO_MEMORY;
+		memcpy(items + list->n, from->items, from->n * sizeof *items);
+		list->items = items;
+		list->n += from->n;
+		list->capacity = list->n;
+	}
+	memory_free(from->items);
+	*from = (struct change_list){ 0 };
 	return 0;
 }

@@ -119,7 +119,13 @@ bool object_key_equal(const struct object_key *a, const struct object_key *b);
 // Frees what a change owns, not the change itself.
 void change_fini(struct change *c);
 
+// A copy that owns its own. ERR_NO_MEMORY.
+NODISCARD int change_copy(const struct change *c, struct change *ret_copy);
+
 void change_list_fini(struct change_list *list);
 
 // Takes ownership of what *c owns, also on failure. ERR_NO_MEMORY.
 NODISCARD int change_list_append(struct change_list *list, struct change *c);
+
+// Moves all changes of `from` behind those of `list`; `from` is empty then. ERR_NO_MEMORY: nothing has happened.
+NODISCARD int change_list_append_all(struct change_list *list, struct change_list *from);

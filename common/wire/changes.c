@@ -3,6 +3,7 @@
 #include "common/base/memory.h"
 #include "common/wire/pb_event.h"
 #include "common/wire/pb_lease.h"
+#include "common/wire/pb_txn.h"
 
 static int pack(const ProtobufCMessage *pb, uint8_t **ret_bytes, size_t *ret_n)
 {
@@ -29,6 +30,12 @@ int command_encode(const struct state_command *command, uint8_t **ret_bytes, siz
 	pb.n_events = command->events.n;
 	pb.events = pb_from_events(&a, &command->events);
 	bool ok = pb.changes != NULL && pb.snat != NULL && pb.events != NULL;
+	pb.author = (char *)command->author;
+	pb.since_version = command->terms.since_version;
+	pb.n_expects = command->terms.expects.n;
+	pb.expects = pb_from_expects(&a, &command->terms.expects);
+	pb.stage = pb_from_stage(&a, &command->terms.stage, &ok);
+	ok = ok && pb.expects != NULL;
 	int code = ok ? pack(&pb.base, ret_bytes, ret_n) : ERR_NO_MEMORY;
 	arena_fini(&a);
 	return code;
@@ -41,7 +48,13 @@ int command_decode(const uint8_t *bytes, size_t n, struct state_command *ret_com
 	if (pb == NULL)
 		return error_set(err, ERR_MALFORMED, "a command that cannot be read");
 	command.time_ms = pb->time_ms;
+	command.terms.since_version = pb->since_version;
+	pb_to_stage(pb->stage, &command.terms.stage);
 	int code = pb_to_changes(pb->changes, pb->n_changes, &command.changes, err);
+	if (code == 0)
+		code = pb_to_text(pb->author, command.author, sizeof command.author, "author", err);
+	if (code == 0)
+		code = pb_to_expects(pb->expects, pb->n_expects, &command.terms.expects, err);
 	if (code == 0)
 		code = pb_to_snat_ops(pb->snat, pb->n_snat, &command.ops, err);
 	if (code == 0)
@@ -67,7 +80,12 @@ int snapshot_encode(const struct state_snapshot *snapshot, uint8_t **ret_bytes, 
 	pb.snat = pb_from_snat_image(&a, &snapshot->snat);
 	pb.n_events = snapshot->events.n;
 	pb.events = pb_from_events(&a, &snapshot->events);
-	bool ok = pb.objects != NULL && pb.snat != NULL && pb.events != NULL;
+	pb.config_version = snapshot->config_version;
+	pb.n_versions = snapshot->versions.n;
+	pb.versions = pb_from_versions(&a, &snapshot->versions);
+	pb.n_staged = snapshot->staged.n;
+	pb.staged = pb_from_staged(&a, &snapshot->staged);
+	bool ok = pb.objects != NULL && pb.snat != NULL && pb.events != NULL && pb.versions != NULL && pb.staged != NULL;
 	int code = ok ? pack(&pb.base, ret_bytes, ret_n) : ERR_NO_MEMORY;
 	arena_fini(&a);
 	return code;
@@ -79,9 +97,14 @@ static int decode_snapshot(const Ananta__Snapshot *pb, struct state_snapshot *sn
 		return error_set(err, ERR_VERSION, "a snapshot of format %u; this program reads format %u", pb->format,
 		                 SNAPSHOT_FORMAT);
 	snapshot->version = pb->version;
+	snapshot->config_version = pb->config_version;
 	int code = pb_to_changes(pb->objects, pb->n_objects, &snapshot->objects, err);
 	if (code == 0)
 		code = pb_to_snat_image(pb->snat, &snapshot->snat, err);
+	if (code == 0)
+		code = pb_to_versions(pb->versions, pb->n_versions, &snapshot->versions, err);
+	if (code == 0)
+		code = pb_to_staged(pb->staged, pb->n_staged, &snapshot->staged, err);
 	return code != 0 ? code : pb_to_events(pb->events, pb->n_events, &snapshot->events, err);
 }
 

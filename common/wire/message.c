@@ -6,6 +6,7 @@
 #include "common/model/limits.h"
 #include "common/wire/pb_event.h"
 #include "common/wire/pb_lease.h"
+#include "common/wire/pb_txn.h"
 
 #define NODES_MAX 20000
 
@@ -27,6 +28,7 @@ void message_fini(struct message *m)
 	case MESSAGE_SNAT_ASK:
 		change_list_fini(&m->changes);
 		snat_op_list_fini(&m->ops);
+		command_terms_fini(&m->terms);
 		break;
 	case MESSAGE_LEASES_REPLY:
 		lease_list_fini(&m->leases.leases);
@@ -37,6 +39,7 @@ void message_fini(struct message *m)
 	case MESSAGE_STATUS_REPLY: node_status_fini(&m->status); break;
 	case MESSAGE_HEALTH: health_report_fini(&m->health); break;
 	case MESSAGE_EVENTS_REPLY: event_list_fini(&m->events); break;
+	case MESSAGE_VERSIONS_REPLY: vip_version_list_fini(&m->versions); break;
 	case MESSAGE_NODES_REPLY:
 		for (uint32_t i = 0; m->nodes.items != NULL && i < m->nodes.n; i++)
 			node_status_fini(&m->nodes.items[i]);
@@ -58,7 +61,11 @@ void message_fini(struct message *m)
 	case MESSAGE_FENCE:
 	case MESSAGE_SNAT_REPLY:
 	case MESSAGE_LEASES_REQUEST:
-	case MESSAGE_EVENTS_REQUEST: break;
+	case MESSAGE_EVENTS_REQUEST:
+	case MESSAGE_VERSIONS_REQUEST:
+	case MESSAGE_WAIT_REQUEST:
+	case MESSAGE_WAIT_REPLY:
+	case MESSAGE_ROLLBACK_REQUEST: break;
 	}
 }
 
@@ -113,17 +120,6 @@ static Ananta__Update *encode_update(struct arena *a, const struct update *u)
 		return pb->changes == NULL ? NULL : pb;
 	pb->leases = pb_from_leases(a, &u->leases);
 	return pb->leases == NULL ? NULL : pb;
-}
-
-static Ananta__CommandRequest *encode_command_request(struct arena *a, const struct change_list *changes,
-                                                      const struct snat_op_list *ops)
-{
-	NEW_PB(a, Ananta__CommandRequest, command_request);
-	pb->n_changes = changes->n;
-	pb->changes = pb_from_changes(a, changes);
-	pb->n_snat = ops->n;
-	pb->snat = pb_from_snat_ops(a, ops);
-	return pb->changes == NULL || pb->snat == NULL ? NULL : pb;
 }
 
 static Ananta__SnatAsk *encode_snat_ask(struct arena *a, const struct snat_op_list *ops)
@@ -347,10 +343,11 @@ static Ananta__EventsReply *encode_events_reply(struct arena *a, const struct ev
 	return pb->events == NULL ? NULL : pb;
 }
 
-static Ananta__CommandReply *encode_command_reply(struct arena *a, uint64_t version)
+static Ananta__CommandReply *encode_command_reply(struct arena *a, const struct message *m)
 {
 	NEW_PB(a, Ananta__CommandReply, command_reply);
-	pb->version = version;
+	pb->version = m->version;
+	pb->is_unchanged = m->is_unchanged;
 	return pb;
 }
 
@@ -376,9 +373,8 @@ static bool encode_body(struct arena *a, const struct message *m, Ananta__Envelo
 	case MESSAGE_ACK: BODY(ACK, ack, encode_ack(a, m->ack.version, m->ack.lease_version));
 	case MESSAGE_STATUS_REQUEST: BODY(STATUS_REQUEST, status_request, &status_request);
 	case MESSAGE_STATUS_REPLY: BODY(STATUS_REPLY, status_reply, encode_status(a, &m->status));
-	case MESSAGE_COMMAND_REQUEST:
-		BODY(COMMAND_REQUEST, command_request, encode_command_request(a, &m->changes, &m->ops));
-	case MESSAGE_COMMAND_REPLY: BODY(COMMAND_REPLY, command_reply, encode_command_reply(a, m->version));
+	case MESSAGE_COMMAND_REQUEST: BODY(COMMAND_REQUEST, command_request, pb_from_command_request(a, m));
+	case MESSAGE_COMMAND_REPLY: BODY(COMMAND_REPLY, command_reply, encode_command_reply(a, m));
 	case MESSAGE_STATE_REQUEST: BODY(STATE_REQUEST, state_request, &state_request);
 	case MESSAGE_NODES_REQUEST:
 		BODY(NODES_REQUEST, nodes_request, encode_nodes_request(a, m->nodes_request.role, m->nodes_request.name));
@@ -394,6 +390,11 @@ static bool encode_body(struct arena *a, const struct message *m, Ananta__Envelo
 	case MESSAGE_HEALTH: BODY(HEALTH_REPORT, health_report, pb_from_health(a, &m->health));
 	case MESSAGE_EVENTS_REQUEST: BODY(EVENTS_REQUEST, events_request, encode_events_request(a, m->after_seq));
 	case MESSAGE_EVENTS_REPLY: BODY(EVENTS_REPLY, events_reply, encode_events_reply(a, &m->events));
+	case MESSAGE_VERSIONS_REQUEST: BODY(VIP_VERSIONS_REQUEST, vip_versions_request, pb_from_versions_request(a, m));
+	case MESSAGE_VERSIONS_REPLY: BODY(VIP_VERSIONS_REPLY, vip_versions_reply, pb_from_versions_reply(a, &m->versions));
+	case MESSAGE_WAIT_REQUEST: BODY(WAIT_REQUEST, wait_request, pb_from_wait_request(a, m));
+	case MESSAGE_WAIT_REPLY: BODY(WAIT_REPLY, wait_reply, pb_from_wait_reply(a, &m->wait));
+	case MESSAGE_ROLLBACK_REQUEST: BODY(ROLLBACK_REQUEST, rollback_request, pb_from_rollback(a, m));
 	}
 	return false;
 }
@@ -611,12 +612,6 @@ static int decode_nodes_request(const Ananta__NodesRequest *pb, struct message *
 	return pb_to_text(pb->name, m->nodes_request.name, sizeof m->nodes_request.name, "name", err);
 }
 
-static int decode_command_request(const Ananta__CommandRequest *pb, struct message *m, struct error *err)
-{
-	int code = pb_to_changes(pb->changes, pb->n_changes, &m->changes, err);
-	return code != 0 ? code : pb_to_snat_ops(pb->snat, pb->n_snat, &m->ops, err);
-}
-
 static int decode_body(const Ananta__Envelope *pb, struct message *m, struct error *err)
 {
 	switch ((int)pb->body_case) {
@@ -640,10 +635,11 @@ static int decode_body(const Ananta__Envelope *pb, struct message *m, struct err
 		return decode_status(pb->status_reply, &m->status, err);
 	case ANANTA__ENVELOPE__BODY_COMMAND_REQUEST:
 		m->type = MESSAGE_COMMAND_REQUEST;
-		return decode_command_request(pb->command_request, m, err);
+		return pb_to_command_request(pb->command_request, m, err);
 	case ANANTA__ENVELOPE__BODY_COMMAND_REPLY:
 		m->type = MESSAGE_COMMAND_REPLY;
 		m->version = pb->command_reply->version;
+		m->is_unchanged = pb->command_reply->is_unchanged;
 		return 0;
 	case ANANTA__ENVELOPE__BODY_STATE_REQUEST: m->type = MESSAGE_STATE_REQUEST; return 0;
 	case ANANTA__ENVELOPE__BODY_NODES_REQUEST:
@@ -682,6 +678,23 @@ static int decode_body(const Ananta__Envelope *pb, struct message *m, struct err
 	case ANANTA__ENVELOPE__BODY_EVENTS_REPLY:
 		m->type = MESSAGE_EVENTS_REPLY;
 		return pb_to_events(pb->events_reply->events, pb->events_reply->n_events, &m->events, err);
+	case ANANTA__ENVELOPE__BODY_VIP_VERSIONS_REQUEST:
+		m->type = MESSAGE_VERSIONS_REQUEST;
+		return pb_to_versions_request(pb->vip_versions_request, m, err);
+	case ANANTA__ENVELOPE__BODY_VIP_VERSIONS_REPLY:
+		m->type = MESSAGE_VERSIONS_REPLY;
+		return pb_to_versions(pb->vip_versions_reply->versions, pb->vip_versions_reply->n_versions, &m->versions, err);
+	case ANANTA__ENVELOPE__BODY_WAIT_REQUEST:
+		m->type = MESSAGE_WAIT_REQUEST;
+		m->wait_request.version = pb->wait_request->version;
+		m->wait_request.timeout_ms = pb->wait_request->timeout_ms;
+		return 0;
+	case ANANTA__ENVELOPE__BODY_WAIT_REPLY:
+		m->type = MESSAGE_WAIT_REPLY;
+		return pb_to_wait_reply(pb->wait_reply, &m->wait, err);
+	case ANANTA__ENVELOPE__BODY_ROLLBACK_REQUEST:
+		m->type = MESSAGE_ROLLBACK_REQUEST;
+		return pb_to_rollback(pb->rollback_request, m, err);
 	case ANANTA__ENVELOPE__BODY__NOT_SET:
 	default: return error_set(err, ERR_MALFORMED, "a message of a kind that this version does not know");
 	}

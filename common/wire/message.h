@@ -41,6 +41,11 @@ enum message_type {
 	MESSAGE_HEALTH, // agent to leader: what its probes found; not answered
 	MESSAGE_EVENTS_REQUEST,
 	MESSAGE_EVENTS_REPLY,
+	MESSAGE_VERSIONS_REQUEST, // which versions of a VIP there were
+	MESSAGE_VERSIONS_REPLY,
+	MESSAGE_WAIT_REQUEST, // until all that are connected have acknowledged a version
+	MESSAGE_WAIT_REPLY,
+	MESSAGE_ROLLBACK_REQUEST, // answered by a COMMAND_REPLY
 };
 
 enum node_role { ROLE_NONE = 0, ROLE_MUX = 1, ROLE_AGENT = 2 };
@@ -151,6 +156,24 @@ struct cluster_reply {
 	struct counter counters[CLUSTER_COUNTERS_MAX]; // of this replica, since it started
 };
 
+#define LAGGARDS_MAX 64 // that are named
+
+struct laggard {
+	enum node_role role;
+	char name[NAME_BYTES];
+	uint64_t version; // that it has acknowledged
+	bool is_connected; // false: it is known, and not waited for
+};
+
+struct wait_reply {
+	bool is_done; // all that are connected have acknowledged
+	uint32_t n_acked;
+	uint32_t n_late; // connected, and behind
+	uint32_t n_away; // not connected
+	uint32_t n_laggards; // the first of both
+	struct laggard laggards[LAGGARDS_MAX];
+};
+
 struct message {
 	enum message_type type;
 	uint64_t request_id; // a reply carries that of its request; 0: no reply is expected
@@ -160,7 +183,10 @@ struct message {
 		char leader[ENDPOINT_TEXT_BYTES]; // REDIRECT: ADDRESS:PORT, "" when none is known
 		struct subscribe subscribe;
 		struct update update;
-		uint64_t version; // COMMAND_REPLY
+		struct {
+			uint64_t version; // COMMAND_REPLY
+			bool is_unchanged; // everything was so already
+		};
 		struct {
 			uint64_t version;
 			uint64_t lease_version;
@@ -169,6 +195,7 @@ struct message {
 		struct {
 			struct change_list changes; // COMMAND_REQUEST
 			struct snat_op_list ops; // COMMAND_REQUEST, SNAT_ASK
+			struct command_terms terms; // COMMAND_REQUEST
 		};
 		struct {
 			enum node_role role;
@@ -196,6 +223,22 @@ struct message {
 		struct health_report health;
 		uint64_t after_seq; // EVENTS_REQUEST: events after this one; 0: all that are kept
 		struct event_list events; // EVENTS_REPLY
+		struct {
+			struct ip_addr vip;
+			uint64_t version; // 0: all, without their configurations
+		} versions_request;
+		struct vip_version_list versions; // VERSIONS_REPLY
+		struct {
+			uint64_t version;
+			uint32_t timeout_ms;
+		} wait_request;
+		struct wait_reply wait;
+		struct {
+			struct ip_addr vip;
+			uint64_t to_version;
+			bool has_expect;
+			uint64_t expect; // the version that the VIP must be at; 0: deleted
+		} rollback;
 	};
 };
 

@@ -251,7 +251,7 @@ static int fill_endpoint(struct arena *a, const struct endpoint *e, Ananta__Endp
 	return 0;
 }
 
-static Ananta__VipConfig *pb_from_vip(struct arena *a, const struct vip_config *vip)
+Ananta__VipConfig *pb_from_vip(struct arena *a, const struct vip_config *vip)
 {
 	Ananta__VipConfig *pb = arena_array(a, 1, sizeof *pb);
 	if (pb == NULL)
@@ -342,7 +342,7 @@ static int fill_vip(const Ananta__VipConfig *pb, struct vip_config *vip, struct 
 	return code;
 }
 
-static int pb_to_vip(const Ananta__VipConfig *pb, struct vip_config **ret_vip, struct error *err)
+int pb_to_vip(const Ananta__VipConfig *pb, struct vip_config **ret_vip, struct error *err)
 {
 	struct vip_config *vip = memory_array(1, sizeof *vip);
 	if (vip == NULL)

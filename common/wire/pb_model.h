@@ -22,6 +22,9 @@ NODISCARD int pb_to_text(const char *pb, char *buf, size_t size, const char *wha
 Ananta__NodeInfo *pb_from_node(struct arena *a, const struct node_info *node);
 NODISCARD int pb_to_node(const Ananta__NodeInfo *pb, struct node_info *ret_node, struct error *err);
 
+Ananta__VipConfig *pb_from_vip(struct arena *a, const struct vip_config *vip);
+NODISCARD int pb_to_vip(const Ananta__VipConfig *pb, struct vip_config **ret_vip, struct error *err);
+
 // An array of n pointers to changes; NULL when memory is short.
 Ananta__Change **pb_from_changes(struct arena *a, const struct change_list *changes);
 NODISCARD int pb_to_changes(Ananta__Change **pb, size_t n, struct change_list *ret_changes, struct error *err);

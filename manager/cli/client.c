@@ -14,6 +14,9 @@ struct client {
 	bool is_done;
 	struct error err;
 	uint64_t version;
+	bool is_unchanged;
+	struct vip_version_list *versions;
+	struct wait_reply *wait;
 	struct store *state;
 	struct node_list *nodes;
 	struct leases_reply *leases;
@@ -98,6 +101,7 @@ static int take_reply(struct client *c, struct message *m, bool *ret_more)
 {
 	if (m->type == MESSAGE_COMMAND_REPLY) {
 		c->version = m->version;
+		c->is_unchanged = m->is_unchanged;
 		return 0;
 	}
 	if (m->type == MESSAGE_UPDATE && c->state != NULL) {
@@ -111,6 +115,15 @@ static int take_reply(struct client *c, struct message *m, bool *ret_more)
 	if (m->type == MESSAGE_LEASES_REPLY && c->leases != NULL) {
 		*ret_more = m->leases.more;
 		return take_leases(c, &m->leases);
+	}
+	if (m->type == MESSAGE_VERSIONS_REPLY && c->versions != NULL) {
+		*c->versions = m->versions;
+		m->versions = (struct vip_version_list){ 0 }; // they are the caller's now
+		return 0;
+	}
+	if (m->type == MESSAGE_WAIT_REPLY && c->wait != NULL) {
+		*c->wait = m->wait;
+		return 0;
 	}
 	if (m->type == MESSAGE_EVENTS_REPLY && c->events != NULL) {
 		*c->events = m->events;
@@ -137,11 +150,11 @@ static void on_reply(struct message *reply, const struct error *err, void *user)
 	c->is_done = !more;
 }
 
-static int request(struct client *c, const struct message *m, struct error *err)
+static int request_for(struct client *c, const struct message *m, uint32_t timeout_ms, struct error *err)
 {
 	c->is_done = false;
 	memset(&c->err, 0, sizeof c->err);
-	int code = manager_link_request(c->link, m, c->timeout_ms, on_reply, c);
+	int code = manager_link_request(c->link, m, timeout_ms, on_reply, c);
 	if (code != 0)
 		return error_set(err, (enum error_code)code, "the request cannot be sent (%s)",
 		                 error_code_name((enum error_code)code));
@@ -150,6 +163,11 @@ static int request(struct client *c, const struct message *m, struct error *err)
 	if (c->err.code != 0)
 		*err = c->err;
 	return c->err.code;
+}
+
+static int request(struct client *c, const struct message *m, struct error *err)
+{
+	return request_for(c, m, c->timeout_ms, err);
 }
 
 static int send_command(struct client *c, const struct message *m, uint64_t *ret_version, struct error *err)
@@ -164,6 +182,60 @@ int client_command(struct client *c, const struct change_list *changes, uint64_t
 {
 	struct message m = { .type = MESSAGE_COMMAND_REQUEST, .changes = *changes };
 	return send_command(c, &m, ret_version, err);
+}
+
+int client_submit(struct client *c, const struct change_list *changes, const struct command_terms *terms,
+                  uint64_t *ret_version, bool *ret_is_unchanged, struct error *err)
+{
+	struct message m = { .type = MESSAGE_COMMAND_REQUEST };
+	m.changes = *changes;
+	m.terms = *terms;
+	int code = send_command(c, &m, ret_version, err);
+	*ret_is_unchanged = c->is_unchanged;
+	return code;
+}
+
+int client_roll_back(struct client *c, const struct ip_addr *vip, uint64_t to_version, const uint64_t *expect,
+                     uint64_t *ret_version, bool *ret_is_unchanged, struct error *err)
+{
+	struct message m = { .type = MESSAGE_ROLLBACK_REQUEST };
+	m.rollback.vip = *vip;
+	m.rollback.to_version = to_version;
+	m.rollback.has_expect = expect != NULL;
+	m.rollback.expect = expect != NULL ? *expect : 0;
+	int code = send_command(c, &m, ret_version, err);
+	*ret_is_unchanged = c->is_unchanged;
+	return code;
+}
+
+int client_get_versions(struct client *c, const struct ip_addr *vip, uint64_t version,
+                        struct vip_version_list *ret_versions, struct error *err)
+{
+	struct message m = { .type = MESSAGE_VERSIONS_REQUEST };
+	struct vip_version_list versions = { 0 };
+	m.versions_request.vip = *vip;
+	m.versions_request.version = version;
+	c->versions = &versions;
+	int code = request(c, &m, err);
+	c->versions = NULL;
+	if (code == 0)
+		*ret_versions = versions;
+	return code;
+}
+
+// The answer comes in time, also when the time is over; a leader that is lost takes some.
+#define WAIT_ANSWER_MS 2000
+
+int client_wait(struct client *c, uint64_t version, uint32_t timeout_ms, struct wait_reply *ret_reply,
+                struct error *err)
+{
+	struct message m = { .type = MESSAGE_WAIT_REQUEST };
+	m.wait_request.version = version;
+	m.wait_request.timeout_ms = timeout_ms;
+	c->wait = ret_reply;
+	int code = request_for(c, &m, timeout_ms + WAIT_ANSWER_MS, err);
+	c->wait = NULL;
+	return code;
 }
 
 int client_operate(struct client *c, const struct snat_op_list *ops, uint64_t *ret_version, struct error *err)

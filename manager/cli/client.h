@@ -21,6 +21,22 @@ void client_destroy(struct client *c);
 NODISCARD int client_command(struct client *c, const struct change_list *changes, uint64_t *ret_version,
                              struct error *err);
 
+// The same, bound to terms or as a part of a transaction. *ret_is_unchanged: everything was so already.
+NODISCARD int client_submit(struct client *c, const struct change_list *changes, const struct command_terms *terms,
+                            uint64_t *ret_version, bool *ret_is_unchanged, struct error *err);
+
+// Makes a VIP what it was at a version; `expect`: that it must be at now, NULL: at any.
+NODISCARD int client_roll_back(struct client *c, const struct ip_addr *vip, uint64_t to_version, const uint64_t *expect,
+                               uint64_t *ret_version, bool *ret_is_unchanged, struct error *err);
+
+// The versions of a VIP, oldest first, without their configurations (version 0), or one with it; for vip_version_list_fini.
+NODISCARD int client_get_versions(struct client *c, const struct ip_addr *vip, uint64_t version,
+                                  struct vip_version_list *ret_versions, struct error *err);
+
+// Waits until all that are connected have acknowledged the version, for so long.
+NODISCARD int client_wait(struct client *c, uint64_t version, uint32_t timeout_ms, struct wait_reply *ret_reply,
+                          struct error *err);
+
 // The same for operations on leases.
 NODISCARD int client_operate(struct client *c, const struct snat_op_list *ops, uint64_t *ret_version,
                              struct error *err);

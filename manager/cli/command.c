@@ -103,6 +103,18 @@ enum status cli_send_change(struct cli *cli, struct change *change, uint64_t *re
 	return status;
 }
 
+enum status cli_submit_change(struct cli *cli, struct change *change, const struct command_terms *terms,
+                              uint64_t *ret_version, bool *ret_is_unchanged)
+{
+	struct error err = { 0 };
+	struct change_list changes = { .n = 1, .capacity = 1, .items = change };
+	enum status status = cli_connect(cli);
+	if (status == STATUS_DONE && client_submit(cli->client, &changes, terms, ret_version, ret_is_unchanged, &err) != 0)
+		status = cli_report(&err);
+	change_fini(change);
+	return status;
+}
+
 enum status cli_get_state(struct cli *cli, struct store *ret_state)
 {
 	struct error err = { 0 };
@@ -161,9 +173,10 @@ json_t *cli_json_time(uint64_t ms)
 
 // ---- the table ----
 
-static const struct command *const all_commands[] = { vip_commands,      snat_commands,  mux_commands,
-	                                                  host_commands,     dip_commands,   cluster_commands,
-	                                                  settings_commands, event_commands, NULL };
+static const struct command *const all_commands[] = {
+	vip_commands,      snat_commands,  mux_commands,   host_commands,   dip_commands, cluster_commands,
+	settings_commands, event_commands, apply_commands, export_commands, NULL
+};
 
 const char *command_name(const struct command *c, char *buf)
 {

@@ -13,6 +13,7 @@ enum status {
 	STATUS_REFUSED = 1, // by the cluster; the sentence says why
 	STATUS_USAGE = 2, // wrong command line or input file
 	STATUS_UNREACHABLE = 3, // no manager, no leader, no answer in time
+	STATUS_CHANGES = 4, // of a plan: it would change something
 };
 
 struct cli {
@@ -43,6 +44,8 @@ extern const struct command cluster_commands[];
 extern const struct command settings_commands[];
 extern const struct command snat_commands[];
 extern const struct command event_commands[];
+extern const struct command apply_commands[];
+extern const struct command export_commands[];
 
 // "vip apply", into COMMAND_NAME_BYTES. Returns buf.
 #define COMMAND_NAME_BYTES 64
@@ -65,6 +68,10 @@ NODISCARD enum status cli_connect(struct cli *cli);
 
 // Sends a change to the leader. The change is finished.
 NODISCARD enum status cli_send_change(struct cli *cli, struct change *change, uint64_t *ret_version);
+
+// The same, bound to terms; *ret_is_unchanged: everything was so already.
+NODISCARD enum status cli_submit_change(struct cli *cli, struct change *change, const struct command_terms *terms,
+                                        uint64_t *ret_version, bool *ret_is_unchanged);
 
 NODISCARD enum status cli_get_state(struct cli *cli, struct store *ret_state);
 NODISCARD enum status cli_get_nodes(struct cli *cli, enum node_role role, const char *name,

@@ -17,13 +17,20 @@ enum option_bit {
 	OPTION_AGENT_SOCKET = 1 << 5,
 	OPTION_VIP = 1 << 6,
 	OPTION_AT = 1 << 7,
-	OPTION_WAIT = 1 << 8, // has no value
+	OPTION_WAIT = 1 << 8, // may have a value: --wait=SECONDS
 	OPTION_FOLLOW = 1 << 9, // likewise
 	OPTION_OBJECT = 1 << 10,
-	OPTION_VIA = 1 << 11,
+	OPTION_IF_VERSION = 1 << 11,
+	OPTION_DRY_RUN = 1 << 12, // has no value
+	OPTION_PRUNE = 1 << 13, // likewise
+	OPTION_TENANT = 1 << 14,
+	OPTION_VERSION = 1 << 15, // of a VIP; without a value it is asked for the program's
+	OPTION_TO = 1 << 16,
+	OPTION_VIA = 1 << 17,
 };
 
-#define OPTION_BITS 12
+#define OPTION_BITS 18
+#define FILES_MAX 256 // that -f may name
 
 struct options {
 	const char *managers; // NULL: not given
@@ -31,9 +38,11 @@ struct options {
 	bool wants_help;
 	bool wants_version;
 	uint32_t timeout_ms; // of one request
-	uint32_t wait_ms; // with --wait, what --timeout says; 0: as long as it takes
+	uint32_t wait_ms; // with --wait, what it or --timeout says; 0: as long as it takes
 	unsigned given; // option bits
-	const char *values[OPTION_BITS]; // of bit 1 << i
+	const char *values[OPTION_BITS]; // of bit 1 << i; the last one that was given
+	uint32_t n_files;
+	const char *files[FILES_MAX]; // all that -f named
 	int n_operands;
 	const char *operands[OPERANDS_MAX];
 };
@@ -46,6 +55,9 @@ const char *option_usage(unsigned bit);
 
 // The value of an option that was given, or NULL.
 const char *options_get(const struct options *o, unsigned bit);
+
+// The number that an option was given. ERR_INVALID.
+NODISCARD int options_get_u64(const struct options *o, unsigned bit, uint64_t *ret_value, struct error *err);
 
 static inline bool options_has(const struct options *o, unsigned bit)
 {

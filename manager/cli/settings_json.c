@@ -89,12 +89,12 @@ static int read_mux(struct json_reader *parent, struct cluster_settings *s)
 	return json_reader_finish(&r);
 }
 
-static int read_document(json_t *root, struct cluster_settings *ret_settings, struct error *err)
+int settings_json_read(json_t *root, const char *path, struct cluster_settings *ret_settings, struct error *err)
 {
 	struct json_reader r;
 	struct cluster_settings s = cluster_settings_default();
 	memset(err, 0, sizeof *err);
-	json_reader_init(&r, root, "", err);
+	json_reader_init(&r, root, path, err);
 	int code = read_snat(&r, &s);
 	if (code == 0)
 		code = read_health(&r, &s);
@@ -115,7 +115,7 @@ int settings_json_parse(const char *text, size_t n, struct cluster_settings *ret
 	int code = json_read_text(text, n, &root, err);
 	if (code != 0)
 		return code;
-	code = read_document(root, ret_settings, err);
+	code = settings_json_read(root, "", ret_settings, err);
 	json_decref(root);
 	return code;
 }
@@ -126,7 +126,7 @@ int settings_json_read_file(const char *path, struct cluster_settings *ret_setti
 	int code = json_read_file(path, LIMIT_CONFIG_FILE_BYTES, &root, err);
 	if (code != 0)
 		return code;
-	code = read_document(root, ret_settings, err);
+	code = settings_json_read(root, "", ret_settings, err);
 	json_decref(root);
 	return code == 0 ? 0 : error_prefix(err, "%s: ", strcmp(path, "-") == 0 ? "standard input" : path);
 }

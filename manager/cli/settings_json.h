@@ -19,6 +19,10 @@
 // "snat.never[1]: 10.0.0.1/8 has bits beyond its length"; syntax errors say line and column.
 NODISCARD int settings_json_parse(const char *text, size_t n, struct cluster_settings *ret_settings, struct error *err);
 
+// The same from a value that is read already.
+NODISCARD int settings_json_read(json_t *root, const char *path, struct cluster_settings *ret_settings,
+                                 struct error *err);
+
 // From a file ("-": standard input) of at most LIMIT_CONFIG_FILE_BYTES; the sentence begins with its name.
 NODISCARD int settings_json_read_file(const char *path, struct cluster_settings *ret_settings, struct error *err);
 

@@ -1,49 +1,56 @@
 // anantactl vip ...
 #include <string.h>
 
+#include "manager/cli/apply_commands.h"
 #include "manager/cli/command.h"
 #include "manager/cli/dip_health.h"
 #include "manager/cli/table.h"
 #include "manager/cli/utc.h"
+#include "manager/cli/version_commands.h"
 #include "manager/cli/vip_json.h"
 #include "manager/cli/vip_status.h"
 
-static enum status report_vip(const struct cli *cli, const struct ip_addr *vip, const char *what, uint64_t version)
+static enum status submit_vip(struct cli *cli, struct change *change, const char *what)
 {
-	char text[IP_ADDR_TEXT_BYTES];
-	ip_addr_format(vip, text);
-	if (cli->options->is_json)
-		cli_print_json(json_pack("{s:s, s:s, s:I}", "vip", text, "result", what, "version", (json_int_t)version));
-	else
-		printf("vip %s %s (version %llu)\n", text, what, (unsigned long long)version);
-	return STATUS_DONE;
+	struct ip_addr vip = change->key.addr;
+	struct vip_expect expect = { .vip = vip };
+	struct command_terms terms = { .expects = { .capacity = 1, .items = &expect } };
+	bool is_unchanged = false;
+	bool is_given;
+	uint64_t version;
+	enum status status = read_if_version(cli, &expect.version, &is_given);
+	if (status != STATUS_DONE) {
+		change_fini(change);
+		return status;
+	}
+	terms.expects.n = is_given;
+	status = cli_submit_change(cli, change, &terms, &version, &is_unchanged);
+	return status != STATUS_DONE ? status : report_vip(cli, &vip, is_unchanged ? "unchanged" : what, version);
 }
 
 static enum status apply_vip(struct cli *cli, const char *operand)
 {
 	struct vip_config *vip;
 	struct error err = { 0 };
-	uint64_t version;
+	if (cli->options->n_files > 1) {
+		cli_complain("vip apply: one -f only; `anantactl apply` takes many");
+		return STATUS_USAGE;
+	}
+	if (options_has(cli->options, OPTION_DRY_RUN))
+		return plan_vip(cli, operand);
 	if (vip_json_read_file(options_get(cli->options, OPTION_FILE), &vip, &err) != 0) {
 		cli_complain("%s", err.text);
 		return STATUS_USAGE;
 	}
-	struct ip_addr addr = vip->vip;
-	struct change put = { .key = object_key_of_addr(OBJECT_VIP, &addr), .vip = vip };
-	enum status status = cli_send_change(cli, &put, &version);
-	return status != STATUS_DONE ? status : report_vip(cli, &addr, "applied", version);
+	struct change put = { .key = object_key_of_addr(OBJECT_VIP, &vip->vip), .vip = vip };
+	return submit_vip(cli, &put, "applied");
 }
 
 static enum status delete_vip(struct cli *cli, const char *operand)
 {
-	struct ip_addr addr;
-	uint64_t version;
-	enum status status = cli_parse_addr("VIP", operand, &addr);
-	if (status != STATUS_DONE)
-		return status;
-	struct change delete = { .key = object_key_of_addr(OBJECT_VIP, &addr), .is_delete = true };
-	status = cli_send_change(cli, &delete, &version);
-	return status != STATUS_DONE ? status : report_vip(cli, &addr, "deleted", version);
+	struct change delete = { .key.kind = OBJECT_VIP, .is_delete = true };
+	enum status status = cli_parse_addr("VIP", operand, &delete.key.addr);
+	return status != STATUS_DONE ? status : submit_vip(cli, &delete, "deleted");
 }
 
 static void print_vips_json(const struct store *state)
@@ -198,11 +205,30 @@ static void print_vip_json(const struct store *state, const struct vip_config *v
 	cli_print_json(document);
 }
 
+// As it was: without what the state says of it now.
+static enum status show_version(struct cli *cli, const struct ip_addr *addr)
+{
+	struct vip_config *vip;
+	struct store nothing;
+	enum status status = get_vip_version(cli, addr, &vip);
+	if (status != STATUS_DONE)
+		return status;
+	store_init(&nothing);
+	if (cli->options->is_json)
+		cli_print_json(vip_json_make(vip));
+	else
+		print_vip_text(&nothing, vip);
+	vip_config_destroy(vip);
+	return STATUS_DONE;
+}
+
 static enum status show_vip(struct cli *cli, const char *operand)
 {
 	struct ip_addr addr;
 	struct store state;
 	enum status status = cli_parse_addr("VIP", operand, &addr);
+	if (status == STATUS_DONE && options_has(cli->options, OPTION_VERSION))
+		return show_version(cli, &addr);
 	if (status == STATUS_DONE)
 		status = cli_get_state(cli, &state);
 	if (status != STATUS_DONE)
@@ -221,11 +247,22 @@ static enum status show_vip(struct cli *cli, const char *operand)
 }
 
 const struct command vip_commands[] = {
-	{ "vip", "apply", NULL, OPTION_FILE, 0, "make a VIP what a JSON document says (\"-\": standard input)",
-	  "vip apply -f shop.json", apply_vip },
+	{ "vip", "plan", NULL, OPTION_FILE, 0,
+	  "print what `vip apply` would change; exit code 4 when it would change something", "vip plan -f shop.json",
+	  plan_vip },
+	{ "vip", "apply", NULL, OPTION_FILE, OPTION_IF_VERSION | OPTION_WAIT | OPTION_DRY_RUN,
+	  "make a VIP what a JSON document says (\"-\": standard input); with --wait, return when all muxes and agents "
+	  "have it",
+	  "vip apply -f shop.json --wait", apply_vip },
 	{ "vip", "list", NULL, 0, 0, "list the VIPs", "vip list", list_vips },
-	{ "vip", "show", "VIP", 0, 0, "show a VIP; with -o json what `vip apply` accepts", "vip show 203.0.113.10 -o json",
+	{ "vip", "show", "VIP", 0, OPTION_VERSION,
+	  "show a VIP, or what it was at a version; with -o json what `vip apply` accepts", "vip show 203.0.113.10 -o json",
 	  show_vip },
-	{ "vip", "delete", "VIP", 0, 0, "delete a VIP", "vip delete 203.0.113.10", delete_vip },
+	{ "vip", "history", "VIP", 0, 0, "list the versions of a VIP that are kept, the latest first",
+	  "vip history 203.0.113.10", show_vip_history },
+	{ "vip", "rollback", "VIP", OPTION_TO, OPTION_IF_VERSION | OPTION_WAIT,
+	  "make a VIP what it was at a version, as a new version", "vip rollback 203.0.113.10 --to 7", roll_vip_back },
+	{ "vip", "delete", "VIP", 0, OPTION_IF_VERSION | OPTION_WAIT, "delete a VIP", "vip delete 203.0.113.10",
+	  delete_vip },
 	{ 0 },
 };

@@ -201,10 +201,10 @@ static int read_idle(struct json_reader *r, struct vip_config *vip)
 	return json_reader_finish(&idle);
 }
 
-static int read_document(json_t *root, struct vip_config *vip, struct error *err)
+static int read_document(json_t *root, const char *path, struct vip_config *vip, struct error *err)
 {
 	struct json_reader r;
-	json_reader_init(&r, root, "", err);
+	json_reader_init(&r, root, path, err);
 	uint64_t drain_s = DRAIN_DEFAULT_S;
 	read_addr(&r, "vip", &vip->vip);
 	json_reader_string(&r, "tenant", vip->tenant, sizeof vip->tenant);
@@ -218,16 +218,18 @@ static int read_document(json_t *root, struct vip_config *vip, struct error *err
 		code = read_snat(&r, vip);
 	if (code == 0)
 		code = json_reader_finish(&r);
-	return code != 0 ? code : vip_config_validate(vip, err);
+	if (code == 0 && vip_config_validate(vip, err) != 0)
+		code = path[0] == '\0' ? err->code : error_prefix(err, "%s", path);
+	return code;
 }
 
-static int make_vip(json_t *root, struct vip_config **ret_vip, struct error *err)
+int vip_json_read(json_t *root, const char *path, struct vip_config **ret_vip, struct error *err)
 {
 	memset(err, 0, sizeof *err);
 	struct vip_config *vip = memory_array(1, sizeof *vip);
 	if (vip == NULL)
 		return error_set(err, ERR_NO_MEMORY, "memory is short");
-	int code = read_document(root, vip, err);
+	int code = read_document(root, path, vip, err);
 	if (code != 0) {
 		vip_config_destroy(vip);
 		return code;
@@ -242,7 +244,7 @@ int vip_json_parse(const char *text, size_t n, struct vip_config **ret_vip, stru
 	int code = json_read_text(text, n, &root, err);
 	if (code != 0)
 		return code;
-	code = make_vip(root, ret_vip, err);
+	code = vip_json_read(root, "", ret_vip, err);
 	json_decref(root);
 	return code;
 }
@@ -253,7 +255,7 @@ int vip_json_read_file(const char *path, struct vip_config **ret_vip, struct err
 	int code = json_read_file(path, LIMIT_CONFIG_FILE_BYTES, &root, err);
 	if (code != 0)
 		return code;
-	code = make_vip(root, ret_vip, err);
+	code = vip_json_read(root, "", ret_vip, err);
 	json_decref(root);
 	return code == 0 ? 0 : error_prefix(err, "%s: ", strcmp(path, "-") == 0 ? "standard input" : path);
 }

@@ -25,6 +25,9 @@
 // "endpoints[1].dips[0].port: must be 1 to 65535, got 0"; syntax errors say line and column.
 NODISCARD int vip_json_parse(const char *text, size_t n, struct vip_config **ret_vip, struct error *err);
 
+// The same from a value that is read already; `path` is put before fields: "" or "vips[3].".
+NODISCARD int vip_json_read(json_t *root, const char *path, struct vip_config **ret_vip, struct error *err);
+
 // From a file ("-": standard input) of at most LIMIT_CONFIG_FILE_BYTES; the sentence begins with its name.
 NODISCARD int vip_json_read_file(const char *path, struct vip_config **ret_vip, struct error *err);
 

@@ -15,6 +15,7 @@ int cluster_state_init(struct cluster_state *s)
 	addr_index_init(&s->in_history);
 	addr_index_init(&s->attached);
 	addr_index_init(&s->vias);
+	vip_versions_init(&s->versions);
 	if (change_log_init(&s->log, 0) == 0 && event_ring_init(&s->events) == 0 && snat_state_init(&s->snat) == 0)
 		return 0;
 	cluster_state_fini(s);
@@ -32,6 +33,8 @@ void cluster_state_fini(struct cluster_state *s)
 	change_log_fini(&s->log);
 	snat_state_fini(&s->snat);
 	event_ring_fini(&s->events);
+	vip_versions_fini(&s->versions);
+	staged_list_fini(&s->staged);
 }
 
 void apply_result_fini(struct apply_result *r)
@@ -179,6 +182,9 @@ static int apply_change(struct cluster_state *s, struct change *c, struct progre
 		return code;
 	if (is_noop(s, c))
 		return 0;
+	code = cluster_state_check_terms(s, p->terms, &c->key, err);
+	if (code != 0)
+		return code;
 	struct change inverse;
 	struct object_key key = c->key;
 	if (object_is_mark(key.kind) && !c->is_delete)
@@ -317,7 +323,9 @@ static int apply_rest(struct cluster_state *s, const struct state_command *comma
 			return ERR_NO_MEMORY;
 	}
 	snat_state_begin(&s->snat, command->time_ms);
-	bool is_empty = command->changes.n + command->ops.n + command->events.n == 0;
+	const struct command_terms *terms = &command->terms;
+	bool is_empty = command->changes.n + command->ops.n + command->events.n == 0 && terms->stage.id == 0 &&
+	                terms->since_version == 0;
 	if (cluster_state_follow(s, is_empty, p) != 0 || append_events(s, &command->events, p) != 0)
 		return ERR_NO_MEMORY;
 	r->event_seq = s->events.last_seq;
@@ -325,7 +333,7 @@ static int apply_rest(struct cluster_state *s, const struct state_command *comma
 	s->store.version += r->is_changed;
 	r->version = s->store.version;
 	log_touched(s, touched);
-	if (reconcile_leases(s, p) != 0)
+	if (reconcile_leases(s, p) != 0 || cluster_state_note_versions(s, command->author, p) != 0)
 		return ERR_NO_MEMORY;
 	apply_ops(s, &command->ops, &r->outcomes);
 	r->leases_changed = snat_state_end(&s->snat);
@@ -333,12 +341,30 @@ static int apply_rest(struct cluster_state *s, const struct state_command *comma
 	return 0;
 }
 
+// A part waits, and brings no changes now; a commit brings those of all parts.
+static int take_stage(struct cluster_state *s, struct state_command *command, const struct progress *p,
+                      struct error *err)
+{
+	const struct stage_ref *stage = &command->terms.stage;
+	if (stage->id == 0)
+		return 0;
+	if (stage->is_commit)
+		return staging_commit(&s->staged, stage, &command->changes, err);
+	return staging_take(&s->staged, stage, &command->changes, p->now_ms, err);
+}
+
 int cluster_state_apply(struct cluster_state *s, struct state_command *command, struct apply_result *ret_result,
                         struct error *err)
 {
-	struct progress p = { .now_ms = snat_state_clock(&s->snat, command->time_ms) };
+	struct progress p = { .now_ms = snat_state_clock(&s->snat, command->time_ms), .terms = &command->terms };
 	struct apply_result result = { 0 };
-	int code = apply_changes(s, &command->changes, &p, err);
+	staging_expire(&s->staged, p.now_ms);
+	vip_versions_expire(&s->versions, p.now_ms);
+	int code = take_stage(s, command, &p, err);
+	if (code == 0 && command->changes.n == 0)
+		code = cluster_state_check_since(s, &command->terms, err);
+	if (code == 0)
+		code = apply_changes(s, &command->changes, &p, err);
 	if (code == 0 && apply_rest(s, command, &p, &result) != 0)
 		code = error_set(err, ERR_NO_MEMORY, "memory is short");
 	if (code == 0)
@@ -353,9 +379,11 @@ int cluster_state_apply(struct cluster_state *s, struct state_command *command, 
 
 int cluster_state_get_snapshot(const struct cluster_state *s, struct state_snapshot *ret_snapshot)
 {
-	struct state_snapshot snapshot = { .version = s->store.version };
+	struct state_snapshot snapshot = { .version = s->store.version, .config_version = s->versions.config_version };
 	if (store_get_all(&s->store, &snapshot.objects) != 0 || snat_state_get_image(&s->snat, &snapshot.snat) != 0 ||
-	    event_ring_get_all(&s->events, &snapshot.events) != 0) {
+	    event_ring_get_all(&s->events, &snapshot.events) != 0 ||
+	    vip_versions_get_all(&s->versions, &snapshot.versions) != 0 ||
+	    staging_copy(&s->staged, &snapshot.staged) != 0) {
 		state_snapshot_fini(&snapshot);
 		return ERR_NO_MEMORY;
 	}
@@ -372,6 +400,10 @@ static int restore_all(struct cluster_state *fresh, struct state_snapshot *snaps
 			return ERR_NO_MEMORY;
 	fresh->store.version = snapshot->version;
 	event_ring_restore(&fresh->events, &snapshot->events);
+	fresh->staged = snapshot->staged;
+	snapshot->staged = (struct staged_list){ 0 };
+	if (vip_versions_restore(&fresh->versions, &snapshot->versions, snapshot->config_version) != 0)
+		return ERR_NO_MEMORY;
 	if (cluster_state_judge_all(fresh) != 0)
 		return ERR_NO_MEMORY;
 	return snat_state_restore(&fresh->snat, &fresh->store, &snapshot->snat);
@@ -381,6 +413,7 @@ int cluster_state_restore(struct cluster_state *s, struct state_snapshot *snapsh
 {
 	struct cluster_state fresh = { 0 };
 	store_init(&fresh.store);
+	vip_versions_init(&fresh.versions);
 	if (restore_all(&fresh, snapshot) != 0) {
 		cluster_state_fini(&fresh);
 		return ERR_NO_MEMORY;

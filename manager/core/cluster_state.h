@@ -1,10 +1,12 @@
 // The managers' replicated state machine: what the cluster is configured to be, as a pure function of the commands that
 // Raft has ordered. Every replica applies the same commands and comes to the same state, and to the same refusals.
 //
+//   a part of a transaction (staging.h) waits; with the commit all parts are one command
 //   command: changes --rules_check_change--> refused (an error with the field, nothing changed)
 //                    `----------------------> store, indexes, change log
 //            then    marks that are of nothing vanish, generations begin (generations.h); version + 1 if anything changed
 //            then    events: what the changes came to, then those that the leader saw; they make no version
+//            then    VIPs that are others than before get a version (vip_versions.h)
 //            then    leases are brought in line with what changed (snat_state_reconcile)
 //            then    operations on leases, each with its outcome; lease version + 1 if any lease changed
 //
@@ -12,7 +14,7 @@
 // (generations_next_expire_ms says when there is something).
 //
 // Deterministic: no clock but the command's, no randomness, no iteration in the order of memory. The store, the
-// leases and the events are the state; the indexes and the logs of changes are derived from it and from the commands since, and are in no snapshot.
+// leases, the events, the versions of VIPs and what is staged are the state; the indexes and the logs of changes are derived from it and from the commands since, and are in no snapshot.
 // Threads: one owner. Cost of a command: O(log n) per change, plus the size of the lists that it holds, plus the SNAT DIPs of
 // the VIPs that it touches.
 #pragma once
@@ -28,6 +30,8 @@
 #include "manager/core/events.h"
 #include "manager/core/snat_outcome.h"
 #include "manager/core/snat_state.h"
+#include "manager/core/staging.h"
+#include "manager/core/vip_versions.h"
 
 struct cluster_state {
 	struct store store; // store.version counts the commands that changed something
@@ -39,6 +43,8 @@ struct cluster_state {
 	struct change_log log;
 	struct snat_state snat;
 	struct event_ring events;
+	struct vip_versions versions;
+	struct staged_list staged;
 };
 
 struct apply_result {
@@ -56,7 +62,8 @@ NODISCARD int cluster_state_init(struct cluster_state *s);
 void cluster_state_fini(struct cluster_state *s);
 
 // Applies all changes of a command in their order, each under the rules of manager/core/rules.h, or none of them; then its
-// operations, unless the changes were refused. VIPs are moved out of the command. *ret_result is the caller's to finish on
+// operations, unless the changes were refused. VIPs are moved out of the command; one that commits a transaction holds all of its
+// changes afterwards, a part none. *ret_result is the caller's to finish on
 // success only. Refusals: ERR_INVALID, ERR_NOT_FOUND, ERR_CONFLICT, ERR_LIMIT, the same on every replica.
 // ERR_NO_MEMORY: the state is no longer that of the other replicas; the program must end.
 NODISCARD int cluster_state_apply(struct cluster_state *s, struct state_command *command,

@@ -78,12 +78,6 @@ static int list_expired_vips(const struct cluster_state *s, uint64_t now_ms, str
 
 // ---- what they were before ----
 
-// What undoes the changes of VIPs, by VIP, then in the order of the command.
-struct old_vips {
-	uint32_t n;
-	const struct change **items;
-};
-
 static int compare_old_vips(const void *a, const void *b)
 {
 	const struct change *x = *(const struct change *const *)a;
@@ -92,7 +86,7 @@ static int compare_old_vips(const void *a, const void *b)
 	return order != 0 ? order : (x > y) - (x < y); // of one array
 }
 
-static int collect_old_vips(const struct change_list *undo, struct old_vips *old)
+int cluster_state_collect_old_vips(const struct change_list *undo, struct old_vips *old)
 {
 	old->items = memory_array(undo->n, sizeof *old->items);
 	if (old->items == NULL)
@@ -223,7 +217,7 @@ static int update_histories(struct cluster_state *s, const struct addr_list *vip
 {
 	struct old_vips old = { 0 };
 	uint32_t at = 0;
-	int code = collect_old_vips(&p->undo, &old);
+	int code = cluster_state_collect_old_vips(&p->undo, &old);
 	for (uint32_t i = 0; code == 0 && i < vips->n; i++) {
 		struct generations_before before = before_of(s, &old, &at, &vips->items[i]);
 		code = update_history(s, &vips->items[i], &before, p);

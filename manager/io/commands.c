@@ -23,12 +23,12 @@ static void unlink_command(struct command *c)
 	c->peer->n_commands--;
 }
 
-static void on_result(const struct error *err, uint64_t version, void *user)
+static void on_result(const struct error *err, uint64_t result, void *user)
 {
 	struct command *c = user;
 	if (c->peer != NULL) {
 		unlink_command(c);
-		c->on_done(c->peer, c->request_id, err, version);
+		c->on_done(c->peer, c->request_id, err, result);
 	}
 	memory_free(c);
 }
@@ -55,7 +55,8 @@ int server_propose(struct server *s, const struct state_command *command, replic
 }
 
 int commands_propose(struct peer *p, uint64_t request_id, const struct change_list *changes,
-                     const struct snat_op_list *ops, command_fn on_done, struct error *err)
+                     const struct snat_op_list *ops, const struct command_terms *terms, command_fn on_done,
+                     struct error *err)
 {
 	if (p->n_commands >= SERVER_PEER_COMMANDS_MAX)
 		return error_set(err, ERR_LIMIT, "%u commands of this connection wait, which is the limit; try again later",
@@ -64,8 +65,9 @@ int commands_propose(struct peer *p, uint64_t request_id, const struct change_li
 	if (c == NULL)
 		return error_set(err, ERR_NO_MEMORY, "memory is short");
 	*c = (struct command){ .peer = p, .next = p->commands, .request_id = request_id, .on_done = on_done };
-	int code =
-		server_propose(p->server, &(struct state_command){ .changes = *changes, .ops = *ops }, on_result, c, err);
+	struct state_command command = { .changes = *changes, .ops = *ops, .terms = *terms };
+	(void)text_copy(command.author, sizeof command.author, p->author);
+	int code = server_propose(p->server, &command, on_result, c, err);
 	if (code != 0) {
 		memory_free(c);
 		return code;
@@ -83,7 +85,7 @@ void commands_forget_peer(struct peer *p)
 	p->n_commands = 0;
 }
 
-static void answer(struct peer *p, uint64_t request_id, const struct error *err, uint64_t version)
+static void answer(struct peer *p, uint64_t request_id, const struct error *err, uint64_t result)
 {
 	if (err->code == ERR_NOT_LEADER) // nothing was done: the new leader may be asked
 		server_send_redirect(p, request_id);
@@ -93,7 +95,8 @@ static void answer(struct peer *p, uint64_t request_id, const struct error *err,
 		(void)conn_send(p->conn, &(struct message){ .type = MESSAGE_COMMAND_REPLY,
 		                                            .request_id = request_id,
 		                                            .term = replica_term(p->server->replica),
-		                                            .version = version });
+		                                            .version = machine_result_version(result),
+		                                            .is_unchanged = !machine_result_is_changed(result) });
 }
 
 // What a client may not ask for, beside the rules of the state.
@@ -134,11 +137,23 @@ static int check_op(const struct server *s, const struct snat_op *op, struct err
 	return has_any ? 0 : error_set(err, ERR_NOT_FOUND, "snat: %s holds no ports", ip_addr_format(&op->dip, text));
 }
 
+// A command may hold nothing but its terms, which are then looked at; or the commit of a transaction.
+static int check_command(const struct change_list *changes, const struct snat_op_list *ops,
+                         const struct command_terms *terms, struct error *err)
+{
+	bool is_part = terms->stage.id != 0 && !terms->stage.is_commit;
+	if (changes->n + ops->n == 0 && (is_part || (terms->stage.id == 0 && terms->since_version == 0)))
+		return error_set(err, ERR_INVALID, "the command holds no change");
+	if (is_part && ops->n > 0)
+		return error_set(err, ERR_INVALID, "snat: operations on leases belong to no transaction");
+	return 0;
+}
+
 void commands_on_request(struct peer *p, uint64_t request_id, const struct change_list *changes,
-                         const struct snat_op_list *ops)
+                         const struct snat_op_list *ops, const struct command_terms *terms)
 {
 	struct error err = { 0 };
-	int code = changes->n + ops->n == 0 ? error_set(&err, ERR_INVALID, "the command holds no change") : 0;
+	int code = check_command(changes, ops, terms, &err);
 	if (code == 0)
 		code = rules_check_operators(changes, &err);
 	for (uint32_t i = 0; code == 0 && i < changes->n; i++)
@@ -146,7 +161,7 @@ void commands_on_request(struct peer *p, uint64_t request_id, const struct chang
 	for (uint32_t i = 0; code == 0 && i < ops->n; i++)
 		code = check_op(p->server, &ops->items[i], &err);
 	if (code == 0)
-		code = commands_propose(p, request_id, changes, ops, answer, &err);
+		code = commands_propose(p, request_id, changes, ops, terms, answer, &err);
 	if (code != 0)
 		answer(p, request_id, &err, 0);
 }

@@ -26,7 +26,7 @@ static int apply(const uint8_t *bytes, size_t n, uint64_t *ret_version, struct e
 	code = cluster_state_apply(&m->state, &command, &result, err);
 	if (code == 0) {
 		bool is_news = result.is_changed || result.leases_changed || result.outcomes.n > 0;
-		*ret_version = result.version;
+		*ret_version = machine_result(result.version, result.is_changed || result.leases_changed);
 		if (is_news && m->on_applied != NULL)
 			m->on_applied(&command.changes, &result, m->user);
 		apply_result_fini(&result);

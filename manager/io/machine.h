@@ -4,6 +4,22 @@
 #include "manager/core/cluster_state.h"
 #include "manager/raft/replica.h"
 
+// What the replica hands back of a command, in the place of a version: the state's version after it, and whether anything changed.
+static inline uint64_t machine_result(uint64_t version, bool is_changed)
+{
+	return version << 1 | is_changed;
+}
+
+static inline uint64_t machine_result_version(uint64_t result)
+{
+	return result >> 1;
+}
+
+static inline bool machine_result_is_changed(uint64_t result)
+{
+	return (result & 1) != 0;
+}
+
 struct machine {
 	struct cluster_state state;
 	// A command was carried out: objects or leases changed, or operations have outcomes.

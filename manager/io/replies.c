@@ -102,6 +102,10 @@ static void put_counters(const struct server *s, struct cluster_reply *c)
 	snat_stats_put(c->counters, &c->n_counters, "events", state->events.last_seq);
 	health_service_fill(s, c->counters, &c->n_counters);
 	snat_stats_put(c->counters, &c->n_counters, "events_dropped", s->events.n_dropped);
+	snat_stats_put(c->counters, &c->n_counters, "config_version", state->versions.config_version);
+	snat_stats_put(c->counters, &c->n_counters, "versions_bytes", state->versions.n_bytes);
+	snat_stats_put(c->counters, &c->n_counters, "transactions_staged", state->staged.n);
+	snat_stats_put(c->counters, &c->n_counters, "waits", s->waits.n);
 }
 
 void replies_send_cluster(struct peer *p, uint64_t request_id)

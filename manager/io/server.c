@@ -70,7 +70,8 @@ static bool needs_leader(enum message_type type)
 {
 	return type == MESSAGE_COMMAND_REQUEST || type == MESSAGE_STATE_REQUEST || type == MESSAGE_NODES_REQUEST ||
 	       type == MESSAGE_LEASES_REQUEST || type == MESSAGE_SNAT_ASK || type == MESSAGE_HEALTH ||
-	       type == MESSAGE_EVENTS_REQUEST;
+	       type == MESSAGE_EVENTS_REQUEST || type == MESSAGE_VERSIONS_REQUEST || type == MESSAGE_WAIT_REQUEST ||
+	       type == MESSAGE_ROLLBACK_REQUEST;
 }
 
 // Asked for by nodes_query.c, or by mux_news.c, or told unasked.
@@ -94,7 +95,7 @@ static void on_message(struct conn *c, struct message *m, void *user)
 	case MESSAGE_SUBSCRIBE: subscriptions_on_request(p, &m->subscribe); return;
 	case MESSAGE_ACK: subscriptions_on_ack(p, m->ack.version, m->ack.lease_version); return;
 	case MESSAGE_STATUS_REPLY: on_status(p, m); return;
-	case MESSAGE_COMMAND_REQUEST: commands_on_request(p, m->request_id, &m->changes, &m->ops); return;
+	case MESSAGE_COMMAND_REQUEST: commands_on_request(p, m->request_id, &m->changes, &m->ops, &m->terms); return;
 	case MESSAGE_STATE_REQUEST: replies_send_state(p, m->request_id); return;
 	case MESSAGE_NODES_REQUEST:
 		nodes_query_begin(p, m->request_id, m->nodes_request.role, m->nodes_request.name);
@@ -113,6 +114,13 @@ static void on_message(struct conn *c, struct message *m, void *user)
 		health_service_on_report(p, &m->health);
 		return;
 	case MESSAGE_EVENTS_REQUEST: replies_send_events(p, m->request_id, m->after_seq); return;
+	case MESSAGE_VERSIONS_REQUEST:
+		versions_query_answer(p, m->request_id, &m->versions_request.vip, m->versions_request.version);
+		return;
+	case MESSAGE_ROLLBACK_REQUEST: versions_query_roll_back(p, m->request_id, m); return;
+	case MESSAGE_WAIT_REQUEST:
+		wait_service_on_request(p, m->request_id, m->wait_request.version, m->wait_request.timeout_ms);
+		return;
 	case MESSAGE_CLUSTER_REQUEST: replies_send_cluster(p, m->request_id); return;
 	case MESSAGE_PING:
 	case MESSAGE_ERROR: return;
@@ -125,7 +133,9 @@ static void on_message(struct conn *c, struct message *m, void *user)
 	case MESSAGE_FENCE:
 	case MESSAGE_SNAT_REPLY:
 	case MESSAGE_LEASES_REPLY:
-	case MESSAGE_EVENTS_REPLY: break;
+	case MESSAGE_EVENTS_REPLY:
+	case MESSAGE_VERSIONS_REPLY:
+	case MESSAGE_WAIT_REPLY: break;
 	}
 	refuse_unexpected(p, m);
 }
@@ -143,6 +153,7 @@ static void on_close(struct conn *c, const struct error *reason, void *user)
 	p->silent_ms = reason->code == ERR_TIMEOUT ? conn_silent_ms(c) : 0;
 	subscriptions_forget_peer(p, reason->text);
 	commands_forget_peer(p);
+	wait_service_forget_peer(p);
 	nodes_query_forget_peer(p);
 	if (p->previous != NULL)
 		p->previous->next = p->next;
@@ -194,9 +205,14 @@ static const char *kind_name(enum object_kind kind)
 	return "object";
 }
 
+#define LOGGED_CHANGES_MAX 100 // of one command
+
 static void log_applied(const struct change_list *changes, uint64_t version)
 {
-	for (uint32_t i = 0; i < changes->n; i++) {
+	uint32_t n = changes->n < LOGGED_CHANGES_MAX ? changes->n : LOGGED_CHANGES_MAX;
+	if (n < changes->n)
+		log_info("applied", "version=%llu changes=%u logged=%u", (unsigned long long)version, changes->n, n);
+	for (uint32_t i = 0; i < n; i++) {
 		const struct change *c = &changes->items[i];
 		char text[IP_ADDR_TEXT_BYTES] = "";
 		bool has_addr = c->key.kind == OBJECT_VIP || c->key.kind == OBJECT_DIP || c->key.kind == OBJECT_DRAIN;
@@ -277,6 +293,7 @@ static void on_leadership(bool leads, void *user)
 	log_warn("lost-leadership", "replica=%llu", (unsigned long long)s->config.id);
 	nodes_query_end_all(s);
 	subscriptions_end_all(s);
+	wait_service_end(s);
 	snat_service_end(s);
 	health_service_end(s);
 	event_service_end(s);
@@ -298,6 +315,7 @@ static void on_pump(uv_prepare_t *pump)
 	snat_service_step(s);
 	health_service_step(s);
 	event_service_step(s);
+	wait_service_step(s);
 }
 
 // ---- life ----
@@ -326,6 +344,7 @@ void server_stop(struct server *s)
 	snat_service_stop(s);
 	health_service_stop(s);
 	event_service_stop(s);
+	wait_service_stop(s);
 	uv_close((uv_handle_t *)&s->pump, on_pump_closed);
 }
 
@@ -391,6 +410,7 @@ int server_create(uv_loop_t *loop, const struct manager_config *config, struct s
 	snat_service_start(s);
 	health_service_start(s);
 	event_service_start(s);
+	wait_service_start(s);
 	code = listen_on_api(s, err);
 	if (code != 0) {
 		server_stop(s);

@@ -30,6 +30,7 @@ struct peer {
 	struct distribution distribution;
 	struct command *commands; // that wait for their result
 	uint32_t n_commands;
+	char author[AUTHOR_BYTES]; // who is at the other end, for the versions of what it changes; "": not known
 	struct snat_answer *answers; // to its requests, that wait for an Update to go before; oldest first
 	struct snat_answer **answers_end;
 	bool has_acked; // an update
@@ -102,6 +103,14 @@ struct history_watch {
 	uint64_t expire_ms;
 };
 
+// Who waits for acknowledgements.
+struct wait_request;
+struct wait_service {
+	struct wait_request *first;
+	uint32_t n;
+	uv_timer_t timer;
+};
+
 struct server {
 	uv_loop_t *loop;
 	struct manager_config config;
@@ -122,6 +131,7 @@ struct server {
 	struct mux_news mux_news[LIMIT_MUXES];
 	struct mono_time muxes_expected_until; // a leadership has begun
 	struct history_watch history;
+	struct wait_service waits;
 	struct nodes_query *queries;
 	uint32_t n_queries;
 	uint64_t next_request_id; // of status requests
@@ -156,12 +166,13 @@ void replies_send_cluster(struct peer *p, uint64_t request_id);
 
 // ---- commands.c ----
 
-// A command's result comes to `on_done` unless the peer is gone by then. 0, or err says why it was not proposed.
-typedef void (*command_fn)(struct peer *p, uint64_t request_id, const struct error *err, uint64_t version);
+// A command's result (machine_result) comes to `on_done` unless the peer is gone by then. 0, or err says why it was not proposed.
+typedef void (*command_fn)(struct peer *p, uint64_t request_id, const struct error *err, uint64_t result);
 NODISCARD int commands_propose(struct peer *p, uint64_t request_id, const struct change_list *changes,
-                               const struct snat_op_list *ops, command_fn on_done, struct error *err);
+                               const struct snat_op_list *ops, const struct command_terms *terms, command_fn on_done,
+                               struct error *err);
 void commands_on_request(struct peer *p, uint64_t request_id, const struct change_list *changes,
-                         const struct snat_op_list *ops);
+                         const struct snat_op_list *ops, const struct command_terms *terms);
 void commands_forget_peer(struct peer *p);
 
 // Proposes a command, stamped with the time, for the server itself. As replica_propose.
@@ -263,6 +274,20 @@ void snat_watch_note_empty(struct server *s, const struct ip_addr *vip); // a re
 // ---- history_watch.c ----
 
 void history_watch_run(struct server *s); // every second, at the leader
+
+// ---- versions_query.c ----
+
+void versions_query_answer(struct peer *p, uint64_t request_id, const struct ip_addr *vip, uint64_t version);
+void versions_query_roll_back(struct peer *p, uint64_t request_id, const struct message *m);
+
+// ---- wait_service.c ----
+
+void wait_service_start(struct server *s); // its handle, which counts in n_open
+void wait_service_stop(struct server *s);
+void wait_service_end(struct server *s); // leadership was lost
+void wait_service_on_request(struct peer *p, uint64_t request_id, uint64_t version, uint32_t timeout_ms);
+void wait_service_forget_peer(struct peer *p);
+void wait_service_step(struct server *s); // answers what can be answered
 
 // ---- leases_query.c ----
 

@@ -112,7 +112,7 @@ static void accept_subscription(struct peer *p)
 	subscriptions_send(p);
 }
 
-static void on_registered(struct peer *p, uint64_t request_id, const struct error *err, uint64_t version)
+static void on_registered(struct peer *p, uint64_t request_id, const struct error *err, uint64_t result)
 {
 	if (p->state != PEER_REGISTERING)
 		return;
@@ -144,7 +144,8 @@ static void register_node(struct peer *p)
 	struct change_list changes = { .n = 1, .capacity = 1, .items = &put };
 	struct error err = { 0 };
 	p->state = PEER_REGISTERING;
-	if (commands_propose(p, 0, &changes, &(struct snat_op_list){ 0 }, on_registered, &err) != 0)
+	if (commands_propose(p, 0, &changes, &(struct snat_op_list){ 0 }, &(struct command_terms){ 0 }, on_registered,
+	                     &err) != 0)
 		on_registered(p, 0, &err, 0);
 }
 
@@ -181,6 +182,7 @@ void subscriptions_on_ack(struct peer *p, uint64_t version, uint64_t lease_versi
 		p->has_acked = true;
 		watch_peer(p);
 	}
+	s->has_news = s->has_news || s->waits.first != NULL;
 	if (p->subscribe.role == ROLE_MUX) {
 		mux_watch_on_ack(&s->snat.muxes, p->subscribe.node.name, p->distribution.acked_lease_version);
 		s->has_news = true;
@@ -193,6 +195,7 @@ void subscriptions_on_ack(struct peer *p, uint64_t version, uint64_t lease_versi
 void subscriptions_forget_peer(struct peer *p, const char *why)
 {
 	bool was_subscribed = roster_remove(&p->server->roster, p);
+	p->server->has_news = p->server->has_news || p->server->waits.first != NULL;
 	if (was_subscribed)
 		snat_service_on_unsubscribe(p);
 	if (was_subscribed && p->subscribe.role == ROLE_AGENT)

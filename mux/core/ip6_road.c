@@ -56,8 +56,10 @@ static inline void fill(struct ip6_passage *x, struct mux_frame *f, const struct
 	__builtin_prefetch(x->slot);
 	x->frame = f;
 	x->inner_bytes = inner_bytes;
-	x->key = (uint64_t)(ports & 0xffff0000u) << 32 | protocol | VIP_KEY_IP6; // as vip_key(0, destination port, protocol)
-	x->hash = flow_hash_words(flow_hash_addrs6(d + SRC_OFF, d + DST_OFF, seed), (ports << 16 | ports >> 16) | protocol, seed);
+	x->key =
+		(uint64_t)(ports & 0xffff0000u) << 32 | protocol | VIP_KEY_IP6; // as vip_key(0, destination port, protocol)
+	x->hash =
+		flow_hash_words(flow_hash_addrs6(d + SRC_OFF, d + DST_OFF, seed), (ports << 16 | ports >> 16) | protocol, seed);
 }
 
 uint32_t ip6_road_enter(struct ip6_road *r, const struct mux_worker *w, const struct mux_tables *t,

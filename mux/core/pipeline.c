@@ -31,7 +31,7 @@ void mux_worker_init(struct mux_worker *w, const struct mux_settings *settings, 
 
 // To the endpoint's DIP.
 static inline void take_for_endpoint(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
-                              const struct parsed *p, const struct vip_entry *e)
+                                     const struct parsed *p, const struct vip_entry *e)
 {
 	uint64_t hash = family_hash(f->data, p, t->hash_seed);
 	if (encapsulate(w, f, history_template_of(w, e, hash), hash, p->l3_bytes))
@@ -54,7 +54,7 @@ FOR_EACH_FAMILY const struct vip_entry *endpoint_of(const struct mux_tables *t, 
 }
 
 FOR_EACH_FAMILY void take_vip_packet(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
-                            const struct parsed *p)
+                                     const struct parsed *p)
 {
 	const bool is_icmp = p->protocol == (p->is_ip6 ? IP_PROTO_ICMP6 : IP_PROTO_ICMP);
 	const struct vip_entry *endpoint = is_icmp ? NULL : endpoint_of(t, p);
@@ -78,7 +78,7 @@ FOR_EACH_FAMILY void take_vip_packet(struct mux_worker *w, const struct mux_tabl
 }
 
 FOR_EACH_FAMILY void take_vip_packet_or_fragment(struct mux_worker *w, const struct mux_tables *t, struct mux_frame *f,
-                                        const struct parsed *p, bool is_fragment)
+                                                 const struct parsed *p, bool is_fragment)
 {
 	if (t == NULL)
 		mux_drop(w, f, DROP_NO_CONFIG);
@@ -298,7 +298,7 @@ static inline void send_all(struct mux_worker *w, const struct gateways *g, cons
 // The first of n frames, which is IPv6: with those behind it onto its road, or it is done at once. Returns how many more than
 // this one went along, whose bytes are counted here.
 APART static uint32_t take_ip6_run(struct ip6_road *ip6, struct mux_worker *w, const struct mux_tables *t,
-                                 struct mux_frame *frames, uint32_t n)
+                                   struct mux_frame *frames, uint32_t n)
 {
 	const uint32_t first_bytes = frames->len;
 	uint64_t n_bytes;

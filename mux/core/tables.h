@@ -64,7 +64,8 @@ struct mux_tables {
 	uint64_t n_flagged; // buckets
 	uint32_t n_refusing; // endpoints
 	uint32_t overhead_max; // bytes: what the largest outer header adds to an IPv4 packet
-	uint32_t n_apart; // endpoints over IPv4 with DIPs that an outer header over IPv4 from the mux to the DIP is not the way to
+	uint32_t
+		n_apart; // endpoints over IPv4 with DIPs that an outer header over IPv4 from the mux to the DIP is not the way to
 	uint64_t cluster_id;
 	uint8_t pin_key[PIN_KEY_BYTES];
 	struct pin_senders *pin_senders;

@@ -4,6 +4,7 @@
 // All programs, also muxes and agents, run on this machine and share its processors; so the figures are lower bounds.
 #include <stdio.h>
 
+#include "tests/bench/manager/configure.h"
 #include "tests/bench/manager/idle.h"
 #include "tests/bench/manager/world.h"
 
@@ -103,6 +104,8 @@ int main(int argc, char **argv)
 	setvbuf(stdout, NULL, _IOLBF, 0);
 	if (options.n_idle > 0)
 		idle_run(&options);
+	else if (options.is_configure)
+		configure_run(&options);
 	else if (options.is_fairness)
 		run_fairness(&options);
 	else

@@ -12,6 +12,8 @@ static const char help[] =
 	"\n"
 	"  --fairness       four tenants of 10 VMs that ask 150 times a minute each, without and with one that asks\n"
 	"                   without limit (paper, figure 13)\n"
+	"  --configure      changes of the configuration: one after the other, 20,000 endpoints as one, until all have "
+	"them\n"
 	"  --idle N         what N agents cost the leader that have nothing to say\n"
 	"  --seconds N      how long in all (10)\n"
 	"  --dir DIR        where the managers' data lie while it runs (/var/tmp)\n"
@@ -41,6 +43,7 @@ struct bench_options bench_options_read(int argc, char **argv)
 		                       .dir = "/var/tmp" };
 	static const struct option options[] = {
 		{ "fairness", no_argument, NULL, 'f' },
+		{ "configure", no_argument, NULL, 'c' },
 		{ "idle", required_argument, NULL, 'i' },
 		{ "seconds", required_argument, NULL, 's' },
 		{ "dir", required_argument, NULL, 'd' },
@@ -57,6 +60,7 @@ struct bench_options bench_options_read(int argc, char **argv)
 	while ((c = getopt_long(argc, argv, "", options, &i)) != -1) {
 		switch (c) {
 		case 'f': o.is_fairness = true; break;
+		case 'c': o.is_configure = true; break;
 		case 'i': o.n_idle = number("idle", optarg, 10000); break;
 		case 's': o.seconds = number("seconds", optarg, 600); break;
 		case 'd': o.dir = optarg; break;

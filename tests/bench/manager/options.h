@@ -6,6 +6,7 @@
 
 struct bench_options {
 	bool is_fairness;
+	bool is_configure;
 	uint32_t n_idle; // agents that only ping; 0: the other measurements
 	uint32_t seconds; // in all
 	uint32_t n_agents;

@@ -185,18 +185,21 @@ static void report(const struct bench *b, const struct figures *f)
 	double ghz = (double)rte_get_tsc_hz() / 1e9;
 	if (o->is_json) {
 		printf(
-			"{ \"path\": \"%s\", \"family\": %d, \"outer\": %d, \"flows\": %u, \"vips\": %u, \"dips\": %u, \"burst\": %u, \"bursts\": %u,\n"
+			"{ \"path\": \"%s\", \"family\": %d, \"outer\": %d, \"flows\": %u, \"vips\": %u, \"dips\": %u, \"burst\": "
+		    "%u, \"bursts\": %u,\n"
 			"  \"cycles_per_packet_median\": %.2f, \"cycles_per_packet_p10\": %.2f, \"cycles_per_packet_p90\": %.2f,\n"
 			"  \"inbound_cycles_median\": %.2f,\n"
 			"  \"floor_cycles_median\": %.2f, \"floor_cycles_p10\": %.2f, \"ratio_to_floor\": %.2f,\n"
 			"  \"mpps_per_core\": %.1f, \"hugepages\": %s, \"tsc_ghz\": %.3f, \"cpu\": \"%s\" }\n",
-			bench_path_name(o->path), o->is_ip6 ? 6 : 4, o->is_outer_ip6 ? 6 : 4, o->n_flows, o->n_vips, o->n_dips, o->burst, o->n_bursts, median,
-			quantile(pipeline, 0.1), quantile(pipeline, 0.9), inbound_median, floor_median, quantile(floor, 0.1),
-			median / floor_median, ghz * 1000 / median, b->has_hugepages ? "true" : "false", ghz, cpu);
+			bench_path_name(o->path), o->is_ip6 ? 6 : 4, o->is_outer_ip6 ? 6 : 4, o->n_flows, o->n_vips, o->n_dips,
+			o->burst, o->n_bursts, median, quantile(pipeline, 0.1), quantile(pipeline, 0.9), inbound_median,
+			floor_median, quantile(floor, 0.1), median / floor_median, ghz * 1000 / median,
+			b->has_hugepages ? "true" : "false", ghz, cpu);
 		return;
 	}
-	printf("path %s, IPv%d over IPv%d: %u flows, %u VIPs of %u DIPs, bursts of %u (%u measured)\n", bench_path_name(o->path),
-	       o->is_ip6 ? 6 : 4, o->is_outer_ip6 ? 6 : 4, o->n_flows, o->n_vips, o->n_dips, o->burst, o->n_bursts);
+	printf("path %s, IPv%d over IPv%d: %u flows, %u VIPs of %u DIPs, bursts of %u (%u measured)\n",
+	       bench_path_name(o->path), o->is_ip6 ? 6 : 4, o->is_outer_ip6 ? 6 : 4, o->n_flows, o->n_vips, o->n_dips,
+	       o->burst, o->n_bursts);
 	if (o->path == PATH_HISTORY)
 		printf("%u of 100 DIPs are new; %llu flows pinned, %u evicted; %.1f of 100 packets in flagged buckets, %.1f "
 		       "pinned\n",

@@ -229,11 +229,9 @@ static void make_all_tables(struct bench *b)
 
 static void make_worker(struct bench *b)
 {
-	struct mux_settings settings = { .mac = TEST_MAC_B,
-		                             .address = test_ip4(OWN_ADDRESS),
-		                             .has_address6 = true,
-		                             .names = b->names,
-		                             .mtu = 1600 };
+	struct mux_settings settings = {
+		.mac = TEST_MAC_B, .address = test_ip4(OWN_ADDRESS), .has_address6 = true, .names = b->names, .mtu = 1600
+	};
 	memcpy(settings.address6, test_ip6(OWN_ADDRESS6), sizeof settings.address6);
 	struct vip_counters *vips = must(memory_aligned(64, sizeof *vips));
 	mux_worker_init(&b->worker, &settings, vips, mono_from_us(0));
@@ -241,9 +239,11 @@ static void make_worker(struct bench *b)
 	struct arp_info arp = { .operation = ARP_REPLY, .sender_mac = TEST_MAC_A, .sender_ip = test_ip4(GATEWAY) };
 	neighbor_table_on_arp(&b->worker.neighbors, &arp, mono_from_us(0));
 	(void)neighbor_table_insert6(&b->worker.neighbors6, test_ip6(GATEWAY6));
-	struct nd_info nd = {
-		.type = ICMP6_NEIGHBOR_ADVERTISEMENT, .has_mac = true, .is_solicited = true, .is_override = true, .mac = TEST_MAC_A
-	};
+	struct nd_info nd = { .type = ICMP6_NEIGHBOR_ADVERTISEMENT,
+		                  .has_mac = true,
+		                  .is_solicited = true,
+		                  .is_override = true,
+		                  .mac = TEST_MAC_A };
 	memcpy(nd.src, test_ip6(GATEWAY6), sizeof nd.src);
 	memcpy(nd.target, nd.src, sizeof nd.target);
 	neighbor_table_on_nd(&b->worker.neighbors6, &nd, mono_from_us(0));

@@ -1,9 +1,10 @@
-// Any bytes as a VIP document, and as one of the cluster's settings: refused with a sentence, or a configuration that prints
+// Any bytes as a VIP document, as one of the cluster's settings, and as a file of many: refused with a sentence, or a configuration that prints
 // and parses back to itself.
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/check.h"
+#include "manager/cli/config_diff.h"
 #include "manager/cli/settings_json.h"
 #include "manager/cli/vip_json.h"
 
@@ -51,8 +52,36 @@ static void try_settings(const char *text, size_t n)
 	free(printed);
 }
 
+static void try_file(const char *text, size_t n)
+{
+	struct error err = { 0 };
+	struct config_set set;
+	struct config_set again;
+	struct config_diff d;
+	struct config_scope scope = { .prunes = true };
+	struct store s;
+	if (config_set_parse(text, n, "settings.json", &set, &err) != 0) {
+		CHECK(err.code != 0 && err.text[0] != '\0');
+		return;
+	}
+	store_init(&s);
+	CHECK(config_diff_make(&s, &set, &scope, &d, &err) == 0);
+	for (uint32_t i = 0; i < d.changes.n; i++)
+		CHECK(store_apply(&s, &d.changes.items[i]) == 0);
+	config_diff_fini(&d);
+	char *printed = print(config_set_make(&s, NULL));
+	CHECK(config_set_parse(printed, strlen(printed), "all.json", &again, &err) == 0);
+	CHECK(config_diff_make(&s, &again, &scope, &d, &err) == 0 && d.changes.n == 0);
+	config_diff_fini(&d);
+	config_set_fini(&set);
+	config_set_fini(&again);
+	store_fini(&s);
+	free(printed);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
+	try_file((const char *)data, n);
 	try_vip((const char *)data, n);
 	try_settings((const char *)data, n);
 	return 0;

@@ -54,9 +54,14 @@ def udp(source, destination, port, data=b"spoofed"):
     return ipv4(source, destination, 17, datagram(checksum(pseudo + datagram(0)) or 0xFFFF))
 
 
+def mapped(address):
+    """IPv4-mapped, as messages of pins have addresses (common/packet/pin.h)."""
+    return socket.inet_pton(socket.AF_INET6, f"::ffff:{address}")
+
+
 def pin(source, mux, cluster, vip, port, dip):
-    header = b"ANPN" + struct.pack("!BBHQQ4s", 1, 1, 0, cluster, time.time_ns() // 1000, socket.inet_aton(source))
-    flow = (b"".join(map(socket.inet_aton, ("198.51.100.11", vip, dip))) + struct.pack("!HHBBH", SOURCE_PORT, port, 6, 0, 0))
+    header = b"ANPN" + struct.pack("!BBHQQ16s", 2, 1, 0, cluster, time.time_ns() // 1000, mapped(source))
+    flow = (b"".join(map(mapped, ("198.51.100.11", vip, dip))) + struct.pack("!HHBBH", SOURCE_PORT, port, 6, 0, 0))
     return udp(source, mux, PIN_PORT, header + flow + os.urandom(8))
 
 

@@ -278,6 +278,33 @@ static bool parse_event(struct words *w, const char *word, struct event_list *ev
 	return true;
 }
 
+// "since 9", "expect 203.0.113.10 7", "part 77 0", "commit 77 2"
+static bool parse_term(struct words *w, const char *word, struct command_terms *terms)
+{
+	if (strcmp(word, "since") == 0) {
+		terms->since_version = number(next(w));
+	} else if (strcmp(word, "expect") == 0) {
+		struct vip_expect e = { .vip = addr_of(next(w)) };
+		e.version = number(next(w));
+		CHECK(vip_expect_list_append(&terms->expects, &e) == 0);
+	} else if (strcmp(word, "part") == 0 || strcmp(word, "commit") == 0) {
+		terms->stage.is_commit = word[0] == 'c';
+		terms->stage.id = number(next(w));
+		terms->stage.part = (uint32_t)number(next(w));
+	} else {
+		return false;
+	}
+	return true;
+}
+
+static bool parse_author(struct words *w, const char *word, char *author)
+{
+	if (strcmp(word, "author") != 0)
+		return false;
+	CHECK(text_copy(author, AUTHOR_BYTES, next(w)));
+	return true;
+}
+
 static void parse_delete(struct words *w, enum object_kind kind, struct change *c)
 {
 	c->is_delete = true;
@@ -347,7 +374,8 @@ struct state_command command_of(uint64_t time_ms, const char *text)
 	words_init(w, text);
 	while (w->at < w->n) {
 		const char *word = next(w);
-		if (strcmp(word, ";") == 0 || parse_op(w, word, &command.ops) || parse_event(w, word, &command.events))
+		if (strcmp(word, ";") == 0 || parse_op(w, word, &command.ops) || parse_event(w, word, &command.events) ||
+		    parse_term(w, word, &command.terms) || parse_author(w, word, command.author))
 			continue;
 		struct change c = { 0 };
 		if (word[0] == '-')
@@ -475,12 +503,40 @@ static bool events_are_equal(const struct event_ring *a, const struct event_ring
 	return x == NULL && y == NULL && a->last_seq == b->last_seq;
 }
 
+static bool versions_are_equal(const struct vip_versions *a, const struct vip_versions *b)
+{
+	struct vip_version_list x, y;
+	CHECK(vip_versions_get_all(a, &x) == 0 && vip_versions_get_all(b, &y) == 0);
+	bool are_equal = x.n == y.n && a->n_bytes == b->n_bytes && a->config_version == b->config_version;
+	for (uint32_t i = 0; are_equal && i < x.n; i++) {
+		const struct vip_version *v = &x.items[i];
+		const struct vip_version *w = &y.items[i];
+		are_equal = ip_addr_equal(&v->vip, &w->vip) && v->version == w->version && v->time_ms == w->time_ms &&
+		            strcmp(v->author, w->author) == 0 && v->is_delete == w->is_delete &&
+		            (v->config == NULL) == (w->config == NULL) &&
+		            (v->config == NULL || vip_config_equal(v->config, w->config));
+	}
+	vip_version_list_fini(&x);
+	vip_version_list_fini(&y);
+	return are_equal;
+}
+
+static bool staged_are_equal(const struct staged_list *a, const struct staged_list *b)
+{
+	for (uint32_t i = 0; i < a->n && i < b->n; i++)
+		if (a->items[i].id != b->items[i].id || a->items[i].begun_ms != b->items[i].begun_ms ||
+		    a->items[i].n_parts != b->items[i].n_parts || a->items[i].changes.n != b->items[i].changes.n)
+			return false;
+	return a->n == b->n;
+}
+
 bool snapshots_are_equal(const struct cluster_state *a, const struct cluster_state *b)
 {
 	struct snat_image x, y;
 	CHECK(snat_state_get_image(&a->snat, &x) == 0 && snat_state_get_image(&b->snat, &y) == 0);
-	bool are_equal =
-		store_equal(&a->store, &b->store) && images_are_equal(&x, &y) && events_are_equal(&a->events, &b->events);
+	bool are_equal = store_equal(&a->store, &b->store) && images_are_equal(&x, &y) &&
+	                 events_are_equal(&a->events, &b->events) && versions_are_equal(&a->versions, &b->versions) &&
+	                 staged_are_equal(&a->staged, &b->staged);
 	snat_image_fini(&x);
 	snat_image_fini(&y);
 	return are_equal;

@@ -10,6 +10,7 @@
 //   vip 203.0.113.10 shop refuse=1 web tcp 80 probe=8080 10.1.1.11:80   (refuses when all are down; a TCP probe of this port)
 //   unhealthy 10.1.1.11 203.0.113.10 tcp 80 cause=refused | gone host1 cause=silent | muxdrain mux1   (marks; a cause of one word)
 //   event mux-up mux1                       (that the leader saw)
+//   since 9 | expect 203.0.113.10 7 | part 77 0 | commit 77 2 | author x     (terms of the command, its place in a transaction, whose it is)
 //   cluster 7 key=5                         (the first byte of the pin key)
 //   settings 60 log=600 gone=10 rate=5 host_gone_ms=2000 fail_static=50      (the quarantine, seconds; what is not named is the default)
 //   -mux mux1 | -host host1 | -dip 10.1.1.11 | -vip 203.0.113.10 | -drain 10.1.1.11 | -gone host1 |

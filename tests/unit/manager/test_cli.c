@@ -38,7 +38,7 @@ START_TEST(a_vip_is_applied_listed_shown_and_deleted)
 	CHECK_RUN("ctl vip list -o json", 0, "\"vip\": \"203.0.113.10\"");
 	CHECK_RUN("ctl vip show 203.0.113.10", 0, "tenant   shop\ndrain_s  3600\n",
 	          "web       tcp         80  10.1.1.11      8080       1  -     -   -        -\n");
-	CHECK_RUN("ctl vip show 203.0.113.10 -o json | ctl vip apply -o json -f -", 0, "\"result\": \"applied\"",
+	CHECK_RUN("ctl vip show 203.0.113.10 -o json | ctl vip apply -o json -f -", 0, "\"result\": \"unchanged\"",
 	          "\"version\": 2");
 	CHECK_RUN("ctl vip delete 203.0.113.10", 0, "vip 203.0.113.10 deleted (version 3)");
 	CHECK_RUN("ctl vip delete 203.0.113.10", 1, "anantactl: vip: 203.0.113.10 is not configured\n");
@@ -192,9 +192,9 @@ START_TEST(wrong_usage_is_explained_and_exits_with_2)
 		{ "ctl dip drain", "dip drain: DIP is missing" },
 		{ "ctl dip drain x", "DIP: \"x\" is no IP address" },
 		{ "ctl dip drain 10.1.1.1 --vip x", "--vip: \"x\" is no IP address" },
-		{ "ctl dip drain 10.1.1.1 --wait=5", "--wait=5: is no such option, or one that takes no value" },
+		{ "ctl dip drain 10.1.1.1 --wait=x", "--wait: must be 1 to 3600 seconds, got \"x\"" },
 		{ "ctl dip drain 10.1.1.1 --wait --timeout 3601", "--timeout: must be 1 to 3600 seconds, got \"3601\"" },
-		{ "ctl dip undrain 10.1.1.1 --wait", "dip undrain: --wait does not belong here" },
+		{ "ctl dip undrain 10.1.1.1 --wait", "dip undrain: --wait[=SECONDS] does not belong here" },
 		{ "ctl dip undrain x", "DIP: \"x\" is no IP address" },
 		{ "ctl snat show", "snat show: VIP is missing" },
 		{ "ctl snat show 1.2.3", "VIP: \"1.2.3\" is no IP address" },
@@ -239,7 +239,8 @@ START_TEST(help_is_there_at_every_level)
 	CHECK_RUN("ctl host attach --help", 0, "--agent-socket PATH");
 	CHECK_RUN("ctl snat --help", 0, "snat whohad VIP:PORT [--at TIME]\n", "snat revoke [VIP:PORT] [--dip ADDRESS]\n",
 	          "snat list [--dip ADDRESS] [--vip ADDRESS]\n");
-	CHECK_RUN("ctl dip --help", 0, "dip drain DIP [--vip ADDRESS] [--wait]\n", "dip undrain DIP [--vip ADDRESS]\n");
+	CHECK_RUN("ctl dip --help", 0, "dip drain DIP [--vip ADDRESS] [--wait[=SECONDS]]\n",
+	          "dip undrain DIP [--vip ADDRESS]\n");
 	CHECK_RUN("ctl --version", 0, "anantactl ");
 }
 END_TEST
@@ -303,7 +304,7 @@ START_TEST(a_dip_is_drained_as_far_as_others_are_left)
 	CHECK_RUN("ctl dip drain 10.1.1.11", 0, "dip 10.1.1.11 drained (version ");
 	CHECK_RUN("ctl dip drain 10.1.1.12", 1, "drain: 10.1.1.12 is the last DIP of endpoint \"web\"");
 	CHECK_RUN("ctl vip show 203.0.113.10", 0, "10.1.1.11      8080       1  -     -   20", "web                 3  20");
-	CHECK_RUN("ctl vip show 203.0.113.10 -o json | ctl vip apply -f -", 0, "applied");
+	CHECK_RUN("ctl vip show 203.0.113.10 -o json | ctl vip apply -f -", 0, "unchanged");
 	CHECK_RUN("ctl dip drain 10.1.1.11 --wait", 0, "connections left: 0\n");
 	CHECK_RUN("ctl dip undrain 10.1.1.11", 0, "dip 10.1.1.11 undrained (version ");
 	CHECK_RUN("ctl dip undrain 10.1.1.11", 1, "dip: 10.1.1.11 is not drained\n");

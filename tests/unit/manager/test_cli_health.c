@@ -349,7 +349,7 @@ START_TEST(events_are_shown_oldest_first)
 		"[\n  {\n    \"seq\": 3,\n    \"time\": \"2026-11-24T10:00:00.003Z\",\n    \"what\": \"leader-elected\",\n"
 		"    \"object\": \"manager 2\",\n    \"cause\": \"term 7, version 1\"\n  },\n");
 	CHECK_RUN("ctl events foo", 2, "anantactl: events: \"foo\" is one argument too many\n");
-	CHECK_RUN("ctl events --wait", 2, "anantactl: events: --wait does not belong here\n");
+	CHECK_RUN("ctl events --wait", 2, "anantactl: events: --wait[=SECONDS] does not belong here\n");
 	CHECK_RUN("ctl events --help", 0, "usage: anantactl [options] events [--vip ADDRESS] [--follow] [--object TEXT]\n");
 	played_end();
 }

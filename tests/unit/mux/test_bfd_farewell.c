@@ -20,7 +20,10 @@ static struct bfd_frame farewells[BFD_ROUTERS_MAX];
 static struct test_frame bfd(const char *router, uint16_t port, uint8_t state, uint8_t flags)
 {
 	uint8_t control[BFD_CONTROL_BYTES] = CONTROL(state, flags, BFD_CONTROL_BYTES);
-	struct test_tuple t = { .src = strchr(router, ':') != NULL ? "2001:db8::31" : "10.0.0.31", .dst = router, .src_port = 49152, .dst_port = port };
+	struct test_tuple t = { .src = strchr(router, ':') != NULL ? "2001:db8::31" : "10.0.0.31",
+		                    .dst = router,
+		                    .src_port = 49152,
+		                    .dst_port = port };
 	return test_udp(&t, control, sizeof control);
 }
 

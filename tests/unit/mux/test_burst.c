@@ -126,7 +126,9 @@ static struct test_frame random_frame(unsigned *seed, unsigned of_100)
 		                                 "128.0.0.1", "223.0.0.1", "224.0.0.1", "255.255.255.255" };
 	struct test_tuple t = {
 		.src = pick(seed, 10) == 0 ? edges[pick(seed, 8)] : src,
-		.dst = pick(seed, 20) == 0 ? MUX_ADDRESS : pick(seed, 50) == 0 ? edges[0] : dst,
+		.dst = pick(seed, 20) == 0   ? MUX_ADDRESS
+		       : pick(seed, 50) == 0 ? edges[0]
+		                             : dst,
 		.src_port = (uint16_t)(is_of_few ? FEW_PORT + pick(seed, N_FEW) : pick(seed, 65536)),
 		.dst_port = (uint16_t)(pick(seed, 2) == 0    ? 80 + pick(seed, 5)
 		                       : pick(seed, 20) == 0 ? PIN_PORT

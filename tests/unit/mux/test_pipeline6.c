@@ -328,6 +328,7 @@ END_TEST
 
 SUITE_MAIN("mux-pipeline6", a_packet_is_encapsulated_over_ipv6_as_it_is, two_muxes_choose_the_same_dip_and_flows_spread,
            the_outer_header_is_of_the_family_of_the_way, snat_replies_go_to_who_has_leased_the_port,
-           a_vip_answers_pings_and_errors_go_where_their_connection_goes, what_does_not_fit_is_answered_with_what_would, a_burst_needs_no_gateway_of_ipv4, an_ipv4_destination_is_no_name,
-           fragments_go_where_the_first_one_goes, the_nodes_own_goes_to_the_tap_and_gateways_are_learned,
-           what_no_host_sends_is_dropped, a_pin_of_ipv6_sends_its_flow_to_its_dip)
+           a_vip_answers_pings_and_errors_go_where_their_connection_goes, what_does_not_fit_is_answered_with_what_would,
+           a_burst_needs_no_gateway_of_ipv4, an_ipv4_destination_is_no_name, fragments_go_where_the_first_one_goes,
+           the_nodes_own_goes_to_the_tap_and_gateways_are_learned, what_no_host_sends_is_dropped,
+           a_pin_of_ipv6_sends_its_flow_to_its_dip)
