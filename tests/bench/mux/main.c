@@ -185,8 +185,8 @@ static void report(const struct bench *b, const struct figures *f)
 	double ghz = (double)rte_get_tsc_hz() / 1e9;
 	if (o->is_json) {
 		printf(
-			"{ \"path\": \"%s\", \"family\": %d, \"outer\": %d, \"flows\": %u, \"vips\": %u, \"dips\": %u, \"burst\": "
-		    "%u, \"bursts\": %u,\n"
+			"{ \"path\": \"%s\", \"family\": %d, \"outer\": %d,\n"
+			"  \"flows\": %u, \"vips\": %u, \"dips\": %u, \"burst\": %u, \"bursts\": %u,\n"
 			"  \"cycles_per_packet_median\": %.2f, \"cycles_per_packet_p10\": %.2f, \"cycles_per_packet_p90\": %.2f,\n"
 			"  \"inbound_cycles_median\": %.2f,\n"
 			"  \"floor_cycles_median\": %.2f, \"floor_cycles_p10\": %.2f, \"ratio_to_floor\": %.2f,\n"

@@ -120,6 +120,7 @@ START_TEST(snat_replies_go_to_who_has_leased_the_port)
 	struct fixture *f = with_vip6();
 	struct vip_config *vip = test_vip("2001:db8:5::20", "out", dips6);
 	vip->n_snat_dips = 1;
+	memory_free(vip->snat_dips);
 	vip->snat_dips = memory_array(1, sizeof *vip->snat_dips);
 	vip->snat_dips[0] = test_addr(dips6[1]);
 	fixture_put_vip(f, vip);
