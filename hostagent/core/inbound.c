@@ -191,6 +191,10 @@ static inline void on_ip4(struct agent *a, struct agent_packet *p)
 		verdict_drop(a, p, DROP_NO_CONFIG);
 		return;
 	}
+	if (__builtin_expect(addr_is_ip6(ip.dst), 0)) { // 0.0.0.0/8 and 240.0.0.0/4 are names and tags of IPv6, and no host's
+		verdict_drop(a, p, DROP_NOT_FOR_US);
+		return;
+	}
 	p->dip = ip.dst;
 	p->port = agent_config_lookup_dip(a->config, ip.dst);
 	if (__builtin_expect(p->port == AGENT_NO_PORT, 0))

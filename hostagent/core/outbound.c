@@ -175,7 +175,8 @@ static inline void on_ip4(struct agent *a, struct agent_packet *p)
 		verdict_drop(a, p, reason);
 		return;
 	}
-	if (agent_config_lookup_dip(a->config, ip.src) != p->port) {
+	// An IPv4 packet from 0.0.0.0/8 would have the name of an IPv6 DIP (common/packet/addr_names.h).
+	if (__builtin_expect(addr_is_name(ip.src), 0) || agent_config_lookup_dip(a->config, ip.src) != p->port) {
 		verdict_drop(a, p, DROP_SPOOFED_SOURCE);
 		return;
 	}
