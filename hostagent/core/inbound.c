@@ -191,7 +191,8 @@ static inline void on_ip4(struct agent *a, struct agent_packet *p)
 		verdict_drop(a, p, DROP_NO_CONFIG);
 		return;
 	}
-	if (__builtin_expect(addr_is_ip6(ip.dst), 0)) { // 0.0.0.0/8 and 240.0.0.0/4 are names and tags of IPv6, and no host's
+	if (__builtin_expect(addr_is_ip6(ip.dst),
+	                     0)) { // 0.0.0.0/8 and 240.0.0.0/4 are names and tags of IPv6, and no host's
 		verdict_drop(a, p, DROP_NOT_FOR_US);
 		return;
 	}
